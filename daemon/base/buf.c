@@ -1,0 +1,114 @@
+#include "base/buf.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+
+#define BUF_FIRST 256
+
+void buf_fini(struct buf *b)
+{
+    mem_free(b->base);
+    *b = BUF_EMPTY;
+}
+
+uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+    size_t end = b->off + b->len, need;
+    if (b->cap - end >= n && b->base != NULL)
+        return b->base + end;
+    if (b->off > 0 && b->cap - b->len >= n && b->off >= b->len) {
+        memmove(b->base, b->base + b->off, b->len);
+        b->off = 0;
+        return b->base + b->len;
+    }
+    if (__builtin_add_overflow(end, n, &need))
+        assert(!"buffer size overflows");
+    size_t cap = b->cap > 0 ? b->cap : BUF_FIRST;
+    while (cap < need)
+        cap *= 2;
+    b->base = mem_realloc(b->base, cap);
+    b->cap = cap;
+    return b->base + end;
+}
+
+void buf_consume(struct buf *b, size_t n)
+{
+    assert(n <= b->len);
+    b->off += n;
+    b->len -= n;
+    if (b->len == 0)
+        b->off = 0;
+}
+
+void buf_clear(struct buf *b)
+{
+    b->off = 0;
+    b->len = 0;
+}
+
+void buf_vprintf(struct buf *b, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    assert(n >= 0);
+    char *to = (char *)buf_reserve(b, (size_t)n + 1);
+    vsnprintf(to, (size_t)n + 1, fmt, again);
+    b->len += (size_t)n;
+    va_end(again);
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    buf_vprintf(b, fmt, args);
+    va_end(args);
+}
+
+void buf_u64(struct buf *b, uint64_t value)
+{
+    char *to = (char *)buf_reserve(b, 20);
+    b->len += (size_t)(bytes_u64(to, value) - to);
+}
+
+char *buf_cstr(struct buf *b)
+{
+    *buf_reserve(b, 1) = '\0';
+    return (char *)buf_data(b);
+}
+
+char *buf_steal(struct buf *b)
+{
+    char *text = buf_cstr(b);
+    if (b->off > 0)
+        memmove(b->base, text, b->len + 1);
+    text = (char *)b->base;
+    *b = BUF_EMPTY;
+    return text;
+}
+
+char *bytes_u64(char *out, uint64_t value)
+{
+    char digits[20];
+    size_t n = 0;
+    do {
+        digits[n++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    while (n > 0)
+        *out++ = digits[--n];
+    return out;
+}
+
+char *bytes_hex(char *out, const uint8_t *p, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[p[i] >> 4];
+        *out++ = digits[p[i] & 15];
+    }
+    return out;
+}

@@ -1,0 +1,89 @@
+#pragma once
+/*
+ * A growable byte buffer with a consumable front, and the only raw memcpy of the daemon.
+ * An empty one holds no memory. Offsets stay valid across growth, pointers do not.
+ */
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/str.h"
+
+struct buf {
+    uint8_t *base; /* allocation, or NULL */
+    size_t off;    /* first live byte */
+    size_t len;    /* live bytes */
+    size_t cap;    /* size of the allocation */
+};
+
+#define BUF_EMPTY ((struct buf){NULL, 0, 0, 0})
+
+static inline uint8_t *buf_data(const struct buf *b)
+{
+    return b->base != NULL ? b->base + b->off : NULL;
+}
+
+static inline struct str buf_str(const struct buf *b)
+{
+    return str_make(buf_data(b), b->len);
+}
+
+void buf_fini(struct buf *b);                             /* frees; the buffer is empty again */
+uint8_t *buf_reserve(struct buf *b, size_t n);            /* room for n bytes at the end; then buf_commit */
+void buf_consume(struct buf *b, size_t n);                /* drop n bytes of the front; n <= len */
+void buf_clear(struct buf *b);                            /* len = 0, memory kept */
+void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_vprintf(struct buf *b, const char *fmt, va_list args);
+void buf_u64(struct buf *b, uint64_t value);              /* decimal */
+char *buf_cstr(struct buf *b);                            /* adds a NUL behind the data (not counted); borrowed */
+char *buf_steal(struct buf *b);                           /* NUL-terminated copy-free hand-over; the caller's; b is empty */
+
+static inline void buf_commit(struct buf *b, size_t n)
+{
+    b->len += n;
+}
+
+static inline void buf_put(struct buf *b, const void *p, size_t n)
+{
+    uint8_t *to = buf_reserve(b, n);
+    if (n > 0)
+        memcpy(to, p, n);
+    b->len += n;
+}
+
+static inline void buf_str_put(struct buf *b, struct str s)
+{
+    buf_put(b, s.p, s.n);
+}
+
+static inline void buf_puts(struct buf *b, const char *z)
+{
+    buf_put(b, z, strlen(z));
+}
+
+static inline void buf_putc(struct buf *b, char c)
+{
+    *buf_reserve(b, 1) = (uint8_t)c;
+    b->len++;
+}
+
+/* Raw copy into memory that the caller has sized; returns the byte after the copy. */
+static inline char *bytes_copy(char *to, const void *from, size_t n)
+{
+    if (n > 0)
+        memcpy(to, from, n);
+    return to + n;
+}
+
+static inline char *bytes_str(char *to, struct str s)
+{
+    return bytes_copy(to, s.p, s.n);
+}
+
+/* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
+char *bytes_u64(char *out, uint64_t value);
+
+/* n bytes as 2n lower-case hex digits; returns the byte after the last digit. */
+char *bytes_hex(char *out, const uint8_t *p, size_t n);

@@ -1,0 +1,73 @@
+#pragma once
+/*
+ * Borrowed pieces of text or bytes (a pointer and a length, no NUL needed), and the parsers of
+ * the units that users write. Pure; nothing here allocates unless its name ends in _dup.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct str {
+    const char *p;
+    size_t n;
+};
+
+#define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+#define STR_NONE ((struct str){NULL, 0})
+#define STR_FMT "%.*s"
+#define STR_ARG(s) (int)(s).n, (s).p /* for printf's %.*s; only for bounded text */
+
+static inline struct str str_of(const char *z)
+{
+    return (struct str){z, z != NULL ? strlen(z) : 0};
+}
+
+static inline struct str str_make(const void *p, size_t n)
+{
+    return (struct str){p, n};
+}
+
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool str_is(struct str a, const char *z)
+{
+    return str_eq(a, str_of(z));
+}
+
+bool str_starts(struct str s, struct str prefix);
+bool str_ends(struct str s, struct str suffix);
+int str_cmp(struct str a, struct str b);       /* byte order, like strcmp */
+struct str str_trim(struct str s);             /* without spaces and tabs at both ends */
+char *str_dup(struct str s);                   /* NUL-terminated copy; the caller's */
+
+/* Cut `*s` at the first `sep`: returns what stands before it and leaves the rest in `*s`
+ * (STR_NONE when there was no further separator). */
+struct str str_cut(struct str *s, char sep);
+
+/* Unsigned decimal without sign, blank or leading zeros (except "0"); at most 20 digits. */
+bool str_parse_u64(struct str s, uint64_t *out);
+
+/* "250ms" "5s" "2m" "1h30m" "7d" in milliseconds; units in falling order, no bare number.
+ * At most 10 years. */
+bool str_parse_duration(struct str s, int64_t *out_ms);
+
+/* "64KiB" "4MiB" "1GiB" "512B" in bytes; no bare number. At most 1 EiB. */
+bool str_parse_size(struct str s, uint64_t *out_bytes);
+
+/* The inverse of the two above, shortest exact form ("1h30m", "1500ms", "64KiB", "100B");
+ * `out` takes at most 32 bytes with its NUL. Returns out. */
+const char *str_format_duration(int64_t ms, char out[static 32]);
+const char *str_format_size(uint64_t bytes, char out[static 32]);
+
+/* Valid UTF-8 (no surrogates, no overlong form, at most U+10FFFF). */
+bool str_utf8(struct str s);
+
+/* Valid UTF-8 without control characters (U+0000–U+001F, U+007F): legal in subjects and headers. */
+bool str_printable(struct str s);
+
+/* Levenshtein distance, capped at `max` + 1; both texts are cut at 64 bytes. For "did you mean". */
+unsigned str_distance(struct str a, struct str b, unsigned max);

@@ -1,0 +1,95 @@
+#pragma once
+/*
+ * NestJS microservice packets (JSON) and the frame of its TCP transport. Pure: bytes in, slices
+ * out. Source: @nestjs/microservices 11 and 12, measured; see daemon/codec/README.md.
+ *
+ *   request  {"pattern":P,"data":D,["metadata":{…},]"id":"…"}      event: the same without id
+ *   reply    {"response":R,"id":I} … {"response":R,"isDisposed":true,"id":I}
+ *            {"isDisposed":true,"id":I}      {"err":E,"isDisposed":true,"id":I}
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+
+/* ---- frame: <length>#<JSON>, the length in UTF-16 code units of the JSON text ---- */
+
+struct nest_framer { /* zeroed = at a frame boundary; remembers how far an unfinished frame was counted */
+    size_t head;     /* bytes of "<length>#" */
+    uint64_t units;  /* units of the frame, once head > 0 */
+    size_t counted_bytes;
+    uint64_t counted_units;
+};
+
+enum nest_frame { NEST_FRAME, NEST_MORE, NEST_BAD };
+
+/*
+ * Looks for one frame at the start of p. NEST_FRAME: *json is its text (a slice of p; may hold
+ * invalid UTF-8, which counts as Node decodes it: one unit per U+FFFD replacement) and *used the
+ * bytes of the whole frame; the framer is at a boundary again. NEST_MORE: unfinished, call again
+ * with the same start and more bytes (the work is not repeated). NEST_BAD: *what says why (static
+ * text). Lengths: 1 to 10 decimal digits, at most limit_units; NestJS writes no other form.
+ */
+enum nest_frame nest_frame_next(struct nest_framer *f, const uint8_t *p, size_t n, uint64_t limit_units,
+                                struct str *json, size_t *used, const char **what);
+
+/* Appends "<length>#" for a JSON text of valid UTF-8. */
+void nest_frame_head(struct buf *out, struct str json);
+uint64_t nest_units(struct str utf8); /* UTF-16 code units */
+
+/* ---- packets ---- */
+
+struct nest_request {
+    struct str pattern;   /* raw JSON value as sent (string with quotes, object, number) */
+    struct str data;      /* raw JSON value; {NULL,0} = absent */
+    struct str id;        /* raw JSON value; {NULL,0} = absent: an event */
+    struct str metadata;  /* raw JSON object; {NULL,0} = absent */
+};
+
+/* false where the text is no JSON object with a pattern; *what (static) says why. */
+bool nest_request_parse(struct str json, struct nest_request *out, const char **what);
+
+/* The route of a pattern, which is Bellhop's subject: a string's own text, a number's text, an object
+ * as canonical JSON (members sorted by byte order of their names, no spaces, nested likewise).
+ * A string that holds a JSON object is treated as that object, as NestJS does. false where no
+ * subject can be made (null, boolean, more than 1,024 bytes, control characters, deeper than 5,
+ * more than 20 members an object). Appends to out. */
+bool nest_subject(struct str pattern_json, struct buf *out);
+
+/* The same for a subject text written by people or local clients: text that begins with `{` and is a
+ * JSON object becomes canonical, everything else is copied as it is. */
+bool nest_subject_text(struct str text, struct buf *out);
+
+/* A whole request or event frame (with its length) for a NestJS server. subject: as above; a
+ * subject that is a JSON object is sent as that object. data: JSON value, or {NULL,0} for null.
+ * metadata: raw JSON object or {NULL,0}. id: text without quotes, or {NULL,0} for an event. */
+void nest_request_format(struct buf *out, struct str subject, struct str data, struct str metadata,
+                         struct str id);
+
+struct nest_reply {
+    struct str id;       /* raw JSON value; {NULL,0} = absent */
+    struct str response; /* raw JSON; {NULL,0} = no value */
+    struct str err;      /* raw JSON; {NULL,0} = none (falsy values count as none, as in NestJS) */
+    bool last;           /* isDisposed is truthy, or err is there */
+};
+
+bool nest_reply_parse(struct str json, struct nest_reply *out, const char **what);
+
+/* Whole reply frames for a NestJS client; id is the raw JSON value of the request, echoed byte for
+ * byte. Never any other member: NestJS 12 would take the whole object for the value. */
+void nest_reply_value(struct buf *out, struct str id, struct str response_json, bool last);
+void nest_reply_end(struct buf *out, struct str id);
+void nest_reply_error(struct buf *out, struct str id, struct str err_json);
+void nest_reply_no_handler(struct buf *out, struct str id); /* the exact text that callers compare */
+
+/* Body of a local message (any bytes) as a JSON value: itself when it is valid JSON and
+ * content_type does not say text; else a JSON string when it is valid UTF-8; false otherwise.
+ * An empty body gives {NULL,0} (no value). *json borrows from body or from scratch. */
+bool nest_body_json(struct str body, struct str content_type, struct buf *scratch, struct str *json);
+
+/* metadata {"k":"v",…} to header lines ("k: v\n") and back; keys are lower-cased, values that are
+ * not text, or names or values that are not legal in headers, are left out. */
+void nest_metadata_headers(struct str metadata, struct buf *headers);
+void nest_headers_metadata(struct str headers, struct buf *metadata);

@@ -1,0 +1,180 @@
+#pragma once
+/*
+ * The configuration of the daemon as typed structs: parsed, checked and complete with defaults.
+ * Immutable once loaded. See bellhop.yaml(5) for the meaning of each key.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "config/schema.h"
+
+/* What a transport adds to the configuration; app/ hands the table of those that are linked. */
+struct config_transport {
+    const char *name;           /* "tcp" */
+    const char *const *schemes; /* NULL-terminated: {"tcp", "tls", NULL} */
+    bool can_listen, can_connect;
+    const struct key *endpoint_keys; /* further keys of an endpoint, or NULL */
+    size_t endpoint_size;            /* of the struct they fill */
+    const struct key *source_keys;   /* further keys of `from: {endpoint: …}`, or NULL */
+    size_t source_size;
+    const struct key *target_keys;   /* further keys of `to: {endpoint: …}`, or NULL */
+    size_t target_size;
+};
+
+struct place { /* where in the file something stands; line 0 = nowhere */
+    unsigned line, column;
+};
+
+struct local_conf { char *socket; unsigned mode; char *group; bool open; };
+enum when_full { FULL_REJECT, FULL_BLOCK, FULL_DROP_OLDEST };
+struct store_conf { char *path; uint64_t max_size; unsigned when_full; };
+struct admin_conf { char *socket; unsigned mode; char *group; char *http; };
+struct log_conf { unsigned level, format; char *file; }; /* enum log_level, enum log_format */
+struct tracing_conf { char *otlp; double sample; };
+struct limits_conf {
+    uint64_t body;      /* bytes of a message's body */
+    uint64_t clients;   /* local connections */
+    uint64_t memory;    /* bytes of messages held */
+    uint64_t queue;     /* deliveries waiting per destination */
+    uint64_t dead;      /* dead letters held in memory */
+    int64_t drain_timeout_ms;
+};
+
+struct tls_conf {
+    char *name;
+    struct place place;
+    char *ca, *cert, *key;
+    unsigned verify;      /* enum tls_verify (loop/tls.h): mutual | server | none */
+    unsigned min_version; /* "1.3" | "1.2" */
+    struct texts peers;
+};
+
+struct retry_conf { uint64_t attempts; int64_t delay_ms; double factor; int64_t max_delay_ms; unsigned jitter; };
+enum jitter { JITTER_FULL, JITTER_NONE };
+struct breaker_conf { uint64_t failures; int64_t open_for_ms; uint64_t probes; };
+
+struct target_conf {
+    char *name;        /* endpoint or service */
+    struct place place;
+    bool service;      /* name is a service (services, or open) */
+    char *subject;     /* template with {1}…, or NULL = the message's own */
+    unsigned codec;    /* enum codec_choice; CODEC_UNSET = the endpoint's */
+    void *extra;       /* the transport's target_keys struct, or NULL */
+};
+
+struct policy_conf {
+    char *name;
+    struct place place;
+    int64_t timeout_ms;
+    int64_t ttl_ms;    /* events older than this expire; INT64_MAX = unlimited */
+    struct retry_conf retry;
+    struct breaker_conf breaker;
+    bool dead_letter;             /* keep it; false = drop */
+    struct target_conf *dead_letter_to; /* dead_letter: {to: …}, or NULL */
+    bool idempotent; /* requests may be repeated after they reached the service (default true) */
+};
+
+struct service_conf {
+    char *name;
+    struct place place;
+    bool open;            /* the pseudo-row `open: true` sets config.services_open instead */
+    struct texts users, groups; /* who may attach; both empty = anyone who reaches the socket */
+    char *token;          /* secret or NULL */
+    uint64_t credit;      /* cap on a client's credit; 0 = its own wish */
+    char *order_by;       /* "header:key" or NULL; refused as "not built in" until the store lands */
+    struct texts publish; /* filters; has_publish false = anything */
+    struct texts subscribe;
+    bool has_publish, has_subscribe;
+};
+
+enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
+
+struct url {
+    char *text;   /* as written, for messages: password masked */
+    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; port has no default here */
+};
+
+struct endpoint_conf {
+    char *name;
+    struct place place;
+    bool listen; /* else connect */
+    struct url url;
+    char *tls;      /* profile name or NULL */
+    bool insecure;  /* plain beyond loopback is meant */
+    unsigned codec; /* enum codec_choice */
+    const struct config_transport *transport;
+    void *extra;    /* the transport's endpoint_keys struct, or NULL */
+};
+
+struct route_conf {
+    char *name;    /* given, or made: "edge#3" */
+    struct place place;
+    char *from;    /* endpoint name, or "local" */
+    void *from_extra; /* source_keys struct, or NULL */
+    unsigned from_codec;
+    char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
+    struct target_conf *to;
+    size_t to_count;
+    bool durable;
+    char *policy;  /* name; "default" unless set */
+};
+
+struct config {
+    char *file;
+    uint64_t version;
+    char *node;
+    struct local_conf local;
+    struct store_conf store;
+    struct admin_conf admin;
+    struct log_conf log;
+    struct tracing_conf tracing;
+    struct limits_conf limits;
+    bool services_open;
+    struct tls_conf *tls;
+    size_t tls_count;
+    struct policy_conf *policies; /* `default` is always there */
+    size_t policy_count;
+    struct service_conf *services;
+    size_t service_count;
+    struct endpoint_conf *endpoints;
+    size_t endpoint_count;
+    struct route_conf *routes;
+    size_t route_count;
+    struct texts warnings; /* "file:line:column: …": routes that never match, unused names, shared addresses */
+};
+
+/*
+ * Reads, checks and completes a file. transports: the linked ones, NULL-terminated array of pointers.
+ * NULL on failure with every error in err, each "file:line:column: what is wrong, what is allowed".
+ */
+struct config *config_load(const char *file, const struct config_transport *const *transports,
+                           struct err *err);
+/* The same from memory (tests, fuzzing); `file` is only named in messages. */
+struct config *config_parse(const char *file, struct str text,
+                            const struct config_transport *const *transports, struct err *err);
+void config_free(struct config *c); /* NULL is legal; secrets are wiped */
+
+/* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
+void config_print(const struct config *c, struct buf *out);
+
+/* Look-ups by name; NULL when there is none. */
+const struct tls_conf *config_tls(const struct config *c, const char *name);
+const struct policy_conf *config_policy(const struct config *c, const char *name);
+const struct service_conf *config_service(const struct config *c, const char *name);
+const struct endpoint_conf *config_endpoint(const struct config *c, const char *name);
+
+/* Same meaning? By every key, secrets included. For the diff of a reload. */
+bool endpoint_conf_equal(const struct endpoint_conf *a, const struct endpoint_conf *b);
+bool tls_conf_equal(const struct tls_conf *a, const struct tls_conf *b);
+
+/* What differs between two configurations, a line each for people ("endpoint edge: changed",
+ * "limits.body: 1MiB -> 2MiB (needs a restart)"). Appends to lines. */
+void config_diff(const struct config *before, const struct config *after, struct texts *lines);
+void texts_add(struct texts *t, char *item_take);
+void texts_fini(struct texts *t);
+
+/* The manual's list of keys from the tables, mdoc rows; for `make check`. Appends to out. */
+void config_keys_print(const struct config_transport *const *transports, struct buf *out);

@@ -1,0 +1,48 @@
+#pragma once
+/*
+ * Configuration as data. A folder describes its keys in a table of `struct key`; this folder walks
+ * the YAML nodes by the table, fills a struct by offsets, and collects every error with its place.
+ * The same tables print the effective configuration, the defaults and the manual's list.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum key_type {
+    KEY_TEXT,     /* char * (owned) */
+    KEY_SECRET,   /* char * (owned), masked wherever it is printed */
+    KEY_BOOL,     /* bool */
+    KEY_COUNT,    /* uint64_t; min … max */
+    KEY_DURATION, /* int64_t, ms; "unlimited" = INT64_MAX where KEY_UNLIMITED is set */
+    KEY_SIZE,     /* uint64_t, bytes; "unlimited" = UINT64_MAX where KEY_UNLIMITED is set */
+    KEY_NUMBER,   /* double */
+    KEY_CHOICE,   /* unsigned: the index in choices */
+    KEY_TEXTS,    /* struct texts (owned): a list of texts; one text is a list of one */
+    KEY_MODE,     /* unsigned: octal file mode, quoted in YAML ("0660") */
+    KEY_TABLE,    /* nested mapping described by `table`, in place at offset */
+};
+
+enum key_flag {
+    KEY_REQUIRED = 1,
+    KEY_UNLIMITED = 2,
+    KEY_RESTART = 4, /* a change needs a restart; otherwise reloadable */
+};
+
+struct texts {
+    char **items;
+    size_t count;
+};
+
+struct key {
+    const char *name;
+    enum key_type type;
+    size_t offset;
+    const char *standard; /* default, as the user would write it; NULL = none (zero) */
+    double min, max;      /* KEY_COUNT, KEY_DURATION (ms), KEY_SIZE (bytes), KEY_NUMBER; 0, 0 = any */
+    unsigned flags;
+    const char *const *choices; /* KEY_CHOICE, NULL-terminated */
+    const struct key *table;    /* KEY_TABLE; ends with a row whose name is NULL */
+    const char *help;           /* one line for the manual */
+};

@@ -1,0 +1,81 @@
+#pragma once
+/*
+ * A connected byte stream, plain or TLS, over raw loop events. Reads are large (one read per event
+ * into a buffer of the loop's) and parsed in place; all output of a turn leaves in one write at its
+ * end. An idle stream holds no buffer.
+ *
+ *     opening --(plain: next turn; TLS: handshake done)--> open --stream_finish--> finishing
+ *        |                                                  |                          |
+ *        +-------------- failure, EOF, limit ---------------+----> closed <------------+
+ *
+ * Every callback comes from the loop, never from inside a call of this header, and none comes
+ * after stream_close().
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "loop/loop.h"
+
+struct stream;
+struct tls_context;
+
+struct stream_ops {
+    /* Ready to use (TLS: handshake and peer check done). May be NULL. */
+    void (*on_open)(void *arg);
+    /* n > 0 bytes are there: returns how many were consumed, 0 … n. What is left is shown again
+     * from its start when more has come, or at the next turn after stream_resume(). Work per call
+     * is bounded by STREAM_READ_MAX (or by one frame above it). The callback may pause, finish or
+     * close its stream; after such a call its return value still counts. */
+    size_t (*on_data)(void *arg, const uint8_t *p, size_t n);
+    /* Output had passed the high mark and has fallen below half of it. May be NULL. */
+    void (*on_drain)(void *arg);
+    /* Once; the stream is gone after it (do not call stream_close). reason is for people:
+     * "closed by peer", "connection reset by peer", "incomplete frame for 30s", "TLS: …". */
+    void (*on_close)(void *arg, const char *reason);
+};
+
+#define STREAM_READ_MAX 131072 /* bytes taken per event */
+
+struct stream_limits {
+    size_t input;       /* unconsumed input at most: above it the stream closes (0 = STREAM_READ_MAX) */
+    size_t high;        /* output mark for on_drain (0 = 1 MiB); the owner watches stream_pending */
+    int64_t partial_ms; /* an unfinished frame (input left over) may wait this long, plus 1 s per
+                           KiB that has come of it (0 = for ever; does not run while paused) */
+    int64_t write_ms;   /* output without any progress (0 = for ever) */
+};
+
+/* Takes fd (non-blocking, connected). arg and ops are borrowed and outlive the stream. */
+struct stream *stream_new(struct loop *l, int fd, const struct stream_ops *ops, void *arg);
+
+/* The same over TLS; ctx is referenced. name: the host we dialled, for SNI and the name check
+ * (NULL on the accepting side). The handshake has to end within 10 s. */
+struct stream *stream_new_tls(struct loop *l, int fd, struct tls_context *ctx, const char *name,
+                              const struct stream_ops *ops, void *arg);
+
+void stream_limit(struct stream *s, const struct stream_limits *limits);
+
+/* Send TCP acknowledgements early (within about 1 ms) when no reply has carried them: a NestJS peer
+ * leaves Nagle's algorithm on and would stall 40 ms. No effect on Unix sockets. */
+void stream_quickack(struct stream *s);
+
+/* Where output goes: append to it with base/buf.h; it is written at the end of this turn. */
+struct buf *stream_out(struct stream *s);
+size_t stream_pending(const struct stream *s); /* bytes not yet given to the kernel */
+
+void stream_pause(struct stream *s);  /* no on_data until stream_resume(); counts nothing */
+void stream_resume(struct stream *s);
+bool stream_paused(const struct stream *s);
+
+/* Closes now: no further callback, pending output is lost. The memory is freed at the end of the
+ * turn. NULL is legal. */
+void stream_close(struct stream *s);
+
+/* Reads no more, writes what is pending (at most 5 s), then closes; no further callback. The
+ * owner forgets the pointer. */
+void stream_finish(struct stream *s);
+
+int stream_fd(const struct stream *s);                 /* for getsockopt */
+const char *stream_peer(const struct stream *s);       /* "127.0.0.1:51234", "[::1]:4000" or "unix" */
+const char *stream_identity(const struct stream *s);   /* the peer's SAN that was accepted, or NULL */
