@@ -1,0 +1,34 @@
+# The bench: yardsticks, load generators and the table. Needs B, CC, CFLAGS (and LDFLAGS) from the
+# Makefile that includes it. `make bench` runs the table, `make bench-tools` only builds the programs.
+B ?= build
+BENCH := tests/bench
+BENCH_LIB := util conn nest local
+BENCH_TOOLS := nestload pubsub service echo-nest echo-mux relay-pair relay-mux
+BENCH_PROGS := $(BENCH_TOOLS:%=$(B)/bench/%)
+BENCH_LIB_OBJS := $(BENCH_LIB:%=$(B)/bench/%.o)
+
+$(B)/bench/%.o: $(BENCH)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -D_GNU_SOURCE $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/bench/nestload $(B)/bench/service: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/pubsub: $(B)/bench/pubsub.o $(B)/bench/dialect.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/echo-nest: $(B)/bench/echo_nest.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/echo-mux: $(B)/bench/echo_mux.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/relay-pair: $(B)/bench/relay_pair.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/relay-mux: $(B)/bench/relay_mux.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+-include $(wildcard $(B)/bench/*.d)
+
+BENCH_ROUNDS ?= 5
+BENCH_ROWS ?=
+.PHONY: bench bench-tools
+bench-tools: $(BENCH_PROGS)
+bench: $(BENCH_PROGS) $(B)/bellhopd
+	$(BENCH)/run.py --build $(B) --rounds $(BENCH_ROUNDS) $(if $(BENCH_ROWS),--rows $(BENCH_ROWS))
