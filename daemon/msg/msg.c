@@ -1,0 +1,225 @@
+#include "msg/msg.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "msg/headers.h"
+#include "msg/trace.h"
+
+#define UUID_LENGTH 36
+
+/* What one pass over the headers that came with a message finds. */
+struct scan {
+    struct str id, correlation_id, traceparent;
+    int64_t timeout_ms, ttl_ms;
+    size_t kept; /* bytes of the lines that are passed on as they are */
+    const char *what;
+};
+
+enum disposition { KEEP, DROP };
+
+/* Each returns whether the line is passed on as it stands. */
+typedef enum disposition reserved_fn(struct scan *s, struct str value);
+
+static enum disposition on_id(struct scan *s, struct str value)
+{
+    if (value.n == 0 || value.n > MSG_ID_MAX)
+        s->what = "header `id` has to be 1 to 256 bytes";
+    else if (s->id.p == NULL)
+        s->id = value;
+    return DROP;
+}
+
+static enum disposition on_correlation(struct scan *s, struct str value)
+{
+    if (s->correlation_id.p == NULL && value.n > 0)
+        s->correlation_id = value;
+    return DROP;
+}
+
+/* A broken traceparent restarts the trace (W3C Trace Context, section 3.2): it is no error. */
+static enum disposition on_traceparent(struct scan *s, struct str value)
+{
+    if (s->traceparent.p == NULL && traceparent_valid(value))
+        s->traceparent = value;
+    return DROP;
+}
+
+static enum disposition on_timeout(struct scan *s, struct str value)
+{
+    if (!str_parse_duration(value, &s->timeout_ms))
+        s->what = "header `timeout` has to be a duration such as 1500ms or 5s";
+    return DROP;
+}
+
+static enum disposition on_ttl(struct scan *s, struct str value)
+{
+    if (!str_parse_duration(value, &s->ttl_ms))
+        s->what = "header `ttl` has to be a duration such as 30s or 2h";
+    return KEEP;
+}
+
+static enum disposition on_delay(struct scan *s, struct str value)
+{
+    (void)value;
+    s->what = "header `delay` and `deliver-at` need the store, which is not built in yet";
+    return DROP;
+}
+
+static enum disposition on_daemon_only(struct scan *s, struct str value)
+{
+    (void)s;
+    (void)value;
+    return DROP;
+}
+
+static const struct reserved {
+    const char *name;
+    reserved_fn *fn;
+} reserved[] = {
+    {"id", on_id},           {"correlation-id", on_correlation}, {"traceparent", on_traceparent},
+    {"timeout", on_timeout}, {"ttl", on_ttl},                    {"delay", on_delay},
+    {"deliver-at", on_delay}, {"source", on_daemon_only},        {"attempt", on_daemon_only},
+    {"reason", on_daemon_only}, {"with", on_daemon_only},
+};
+
+static const struct reserved *reserved_find(struct str name)
+{
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        if (name.p[0] == reserved[i].name[0] && str_is(name, reserved[i].name))
+            return &reserved[i];
+    }
+    return NULL;
+}
+
+static void scan_headers(struct scan *s, struct str block)
+{
+    struct header h;
+    *s = (struct scan){.timeout_ms = -1, .ttl_ms = -1};
+    while (headers_next(&block, &h)) {
+        const struct reserved *r = reserved_find(h.name);
+        if (r == NULL || r->fn(s, h.value) == KEEP)
+            s->kept += h.name.n + h.value.n + 3;
+    }
+}
+
+/* RFC 9562, section 5.7: 48 bits of Unix milliseconds, version 7, then randomness. */
+static void uuid7_make(char out[static UUID_LENGTH], struct rand *r, int64_t wall_ms)
+{
+    uint64_t a = rand_u64(r), b = rand_u64(r), ms = (uint64_t)wall_ms;
+    uint8_t u[16];
+    for (int i = 0; i < 6; i++)
+        u[i] = (uint8_t)(ms >> (40 - 8 * i));
+    for (int i = 0; i < 8; i++)
+        u[8 + i] = (uint8_t)(b >> (8 * i));
+    u[6] = (uint8_t)(0x70 | (a & 0x0F));
+    u[7] = (uint8_t)(a >> 8);
+    u[8] = (uint8_t)(0x80 | (u[8] & 0x3F));
+    char *p = bytes_hex(out, u, 4);
+    for (int i = 0; i < 4; i++) {
+        *p++ = '-';
+        p = bytes_hex(p, u + 4 + 2 * i, i < 3 ? 2 : 8);
+    }
+}
+
+static struct str put_line(char **at, struct str name, struct str value)
+{
+    *at = bytes_str(*at, name);
+    *at = bytes_copy(*at, ": ", 2);
+    struct str slice = str_make(*at, value.n);
+    *at = bytes_str(*at, value);
+    *(*at)++ = '\n';
+    return slice;
+}
+
+static char *put_kept(char *at, struct str block)
+{
+    struct header h;
+    while (headers_next(&block, &h)) {
+        struct scan none = {0};
+        const struct reserved *r = reserved_find(h.name);
+        if (r == NULL || r->fn(&none, h.value) == KEEP)
+            put_line(&at, h.name, h.value);
+    }
+    return at;
+}
+
+static void fill_made(struct msg_factory *f, struct scan *s, char id[static UUID_LENGTH],
+                      char trace[static TRACEPARENT_LENGTH])
+{
+    if (s->id.p == NULL) {
+        uuid7_make(id, &f->rand, f->wall_ms);
+        s->id = str_make(id, UUID_LENGTH);
+    }
+    if (s->correlation_id.p == NULL)
+        s->correlation_id = s->id;
+    if (s->traceparent.p == NULL) {
+        bool sampled = f->sample >= 1.0 || (double)(rand_u64(&f->rand) >> 11) * 0x1p-53 < f->sample;
+        traceparent_make(trace, &f->rand, sampled);
+        s->traceparent = str_make(trace, TRACEPARENT_LENGTH);
+    }
+}
+
+struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what)
+{
+    char id[UUID_LENGTH], trace[TRACEPARENT_LENGTH];
+    struct scan s;
+    scan_headers(&s, in->headers);
+    if (s.what != NULL) {
+        *what = s.what;
+        return NULL;
+    }
+    fill_made(f, &s, id, trace);
+    size_t headers = s.kept + (sizeof("id: \n") - 1 + s.id.n) + (sizeof("source: \n") - 1 + in->source.n) +
+                     (sizeof("correlation-id: \n") - 1 + s.correlation_id.n) +
+                     (sizeof("traceparent: \n") - 1 + s.traceparent.n);
+    size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
+    struct msg *m = mem_alloc(size);
+    *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = f->now_ms,
+                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size};
+    char *at = bytes_str(m->data, in->subject);
+    m->subject = str_make(m->data, in->subject.n);
+    m->headers = str_make(at, headers);
+    m->id = put_line(&at, STR("id"), s.id);
+    m->source = put_line(&at, STR("source"), in->source);
+    m->correlation_id = put_line(&at, STR("correlation-id"), s.correlation_id);
+    m->traceparent = put_line(&at, STR("traceparent"), s.traceparent);
+    if (s.kept > 0)
+        at = put_kept(at, in->headers);
+    m->body = str_make(at, in->body.n);
+    bytes_str(at, in->body);
+    return m;
+}
+
+struct msg *msg_ref(struct msg *m)
+{
+    m->refs++;
+    return m;
+}
+
+void msg_unref(struct msg *m)
+{
+    if (m != NULL && --m->refs == 0)
+        mem_free(m);
+}
+
+void msg_log(struct log *l, enum log_level level, const char *event, const struct msg *m,
+             const struct log_pair pairs[static 4])
+{
+    if (l == NULL || !log_on(l, level))
+        return;
+    char *id = str_dup(m->id), *correlation = str_dup(m->correlation_id);
+    char *trace = str_dup(m->traceparent), *subject = str_dup(m->subject), *source = str_dup(m->source);
+    const char *keys[4], *values[4];
+    for (int i = 0; i < 4; i++) { /* a pair without a key is left out by its NULL value */
+        keys[i] = pairs[i].key != NULL ? pairs[i].key : "-";
+        values[i] = pairs[i].key != NULL ? pairs[i].value : NULL;
+    }
+    log_write(l, level, event, "id", id, "correlation_id", correlation, "traceparent", trace, "subject",
+              subject, "source", source, keys[0], values[0], keys[1], values[1], keys[2], values[2],
+              keys[3], values[3], NULL);
+    mem_free(id);
+    mem_free(correlation);
+    mem_free(trace);
+    mem_free(subject);
+    mem_free(source);
+}

@@ -1,0 +1,60 @@
+#pragma once
+/*
+ * A message: immutable, made once, reference-counted (plain counter: one loop). Subject, headers and body live in
+ * one allocation. Its header block is what every destination gets: the application's own headers,
+ * and `id`, `correlation-id`, `traceparent`, `source`, made where absent. What differs per destination (attempt,
+ * remaining time-out) is added when it is handed over.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "base/rand.h"
+#include "base/str.h"
+#include "msg/code.h"
+
+#define MSG_SUBJECT_MAX 1024
+#define MSG_ID_MAX 256
+
+enum msg_kind { MSG_EVENT, MSG_REQUEST };
+
+struct msg {
+    unsigned refs;
+    enum msg_kind kind;
+    struct str subject, headers, body;
+    struct str id, correlation_id, traceparent, source; /* slices of headers */
+    int64_t accepted_ms; /* monotonic */
+    int64_t timeout_ms;  /* header `timeout`; -1 = none */
+    int64_t ttl_ms;      /* header `ttl`; -1 = none */
+    size_t size;         /* bytes of memory */
+    char data[];
+};
+
+/* Makes messages: owns the generator and knows the times of this turn. */
+struct msg_factory {
+    struct rand rand;
+    double sample;  /* share of new traces marked as sampled, 0 … 1 */
+    int64_t now_ms; /* monotonic */
+    int64_t wall_ms;
+};
+
+struct msg_input {
+    enum msg_kind kind;
+    struct str subject; /* legal */
+    struct str headers; /* a checked block; the names that only the daemon sets are left out */
+    struct str body;
+    struct str source;  /* endpoint or service name */
+};
+
+/* NULL when a reserved header has an illegal value; *what then says which and why (static text). */
+struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what);
+struct msg *msg_ref(struct msg *m);
+void msg_unref(struct msg *m); /* NULL is legal */
+
+/* A log line of this message: its id, correlation id, trace and subject, then up to three pairs. */
+struct log_pair {
+    const char *key, *value;
+};
+void msg_log(struct log *l, enum log_level level, const char *event, const struct msg *m,
+             const struct log_pair pairs[static 4]);
