@@ -1237,7 +1237,6 @@ class AsyncClient(_Base):
                 if not self._first.done():
                     self._first.set_result(None)
                 await wire.closed
-                self._up.clear()
             elif wire:
                 wire.transport.abort()
                 await wire.closed
@@ -1363,6 +1362,7 @@ class AsyncClient(_Base):
             self._fail(delivery, Reject("failed", "cancelled"))
 
     def _lost(self, why):
+        self._up.clear()                       # now, not when the keeper's turn comes
         self._orphans = [d._task for d in self._open.values() if d._task]
         super()._lost(why)
 
