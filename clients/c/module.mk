@@ -1,0 +1,67 @@
+# libbellhop. Included by the top Makefile, which sets B (build folder), CC, AR, ALL_CFLAGS, ALL_LDFLAGS and the folders;
+# `make -f clients/c/module.mk` builds the library alone.
+libbellhop:
+B ?= build
+VERSION ?= 0.1.0
+prefix ?= /usr/local
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+ALL_CFLAGS ?= -O2 -g -Wall -Wextra $(CFLAGS) $(CPPFLAGS) -MMD -MP
+ALL_LDFLAGS ?= $(LDFLAGS)
+
+LIBBELLHOP_SOVERSION := 1
+LIBBELLHOP_SRC := answer.c buf.c client.c delivery.c frame.c headers.c send.c waiting.c
+LIBBELLHOP_OBJ := $(LIBBELLHOP_SRC:%.c=$(B)/clients/c/%.o)
+# One set of objects for both libraries: position-independent, with only the API visible.
+LIBBELLHOP_CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden
+
+libbellhop: $(B)/libbellhop.a $(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION) $(B)/bellhop.pc
+.PHONY: libbellhop install-libbellhop
+
+$(LIBBELLHOP_OBJ): $(B)/clients/c/%.o: clients/c/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LIBBELLHOP_CFLAGS) -c -o $@ $<
+
+$(B)/libbellhop.a: $(LIBBELLHOP_OBJ)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION): $(LIBBELLHOP_OBJ)
+	$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(@F) -o $@ $^
+	ln -sf $(@F) $(B)/libbellhop.so
+
+$(B)/bellhop.pc: clients/c/bellhop.pc.in
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(prefix)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
+	    -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+# The examples, linked with the static library: build/examples/c/{math,call}
+$(B)/examples/c/%: clients/c/examples/%.c $(B)/libbellhop.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -std=c11 -D_GNU_SOURCE -Iclients/c $(ALL_LDFLAGS) -o $@ $< $(B)/libbellhop.a
+examples-c: $(B)/examples/c/math $(B)/examples/c/call
+.PHONY: examples-c
+
+# The unit tests (Check) see the internals through the static library.
+$(B)/tests/client-c: clients/c/tests/test_client.c $(B)/libbellhop.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $$(pkg-config --cflags check) $(ALL_LDFLAGS) \
+	    -o $@ $< $(B)/libbellhop.a $$(pkg-config --libs check)
+check-client-c: $(B)/tests/client-c
+	$<
+.PHONY: check-client-c
+
+# The fuzz target (clang): $(B)/fuzz/client_frame [corpus…]
+$(B)/fuzz/client_frame: clients/c/tests/fuzz_frame.c clients/c/frame.c clients/c/headers.c
+	@mkdir -p $(@D)
+	clang-14 -g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Iclients/c -o $@ $^
+
+install-libbellhop: libbellhop
+	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig
+	install -m 644 clients/c/bellhop.h $(DESTDIR)$(includedir)/bellhop.h
+	install -m 644 $(B)/libbellhop.a $(DESTDIR)$(libdir)/libbellhop.a
+	install -m 755 $(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION) $(DESTDIR)$(libdir)/
+	ln -sf libbellhop.so.$(LIBBELLHOP_SOVERSION) $(DESTDIR)$(libdir)/libbellhop.so
+	install -m 644 $(B)/bellhop.pc $(DESTDIR)$(libdir)/pkgconfig/bellhop.pc
+
+-include $(LIBBELLHOP_OBJ:.o=.d)
