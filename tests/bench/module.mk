@@ -9,7 +9,7 @@ BENCH_LIB_OBJS := $(BENCH_LIB:%=$(B)/bench/%.o)
 
 $(B)/bench/%.o: $(BENCH)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -D_GNU_SOURCE $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/bench/nestload $(B)/bench/service: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
