@@ -71,7 +71,7 @@ def relay_rows(sizes):
 
 def node_rows(sizes):
     for size in sizes:
-        run = nestload(64, 64, size)
+        run = nestload(64, 64, size, "-w", 500)
         yield Row("node", size_text(size), [("NestJS server", run(lambda h: h.once(stacks.nest_server)))],
                   run(on_daemon(stacks.daemon_node)),
                   [View("64 connections to a Node service on our client", "rate", "/s", True, 2.5, 3.5)])

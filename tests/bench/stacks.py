@@ -182,6 +182,7 @@ class NestClient:
         self.h = h
         self.process = node(h, "nest-client.js", port, stdin=subprocess.PIPE)
         self.line()
+        self.run(64, 100)   # the compiler warms up on both sides
 
     def line(self):
         text = self.process.popen.stdout.readline()
