@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * Eight bytes at a time in a plain integer. In every mask a byte's top bit stands for that byte; masks
+ * are in memory order from the lowest bit, whatever the machine's byte order, so that
+ * swar_first() is the offset of the first flagged byte.
+ */
+#include <endian.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SWAR_HIGH UINT64_C(0x8080808080808080)
+#define SWAR_ONES UINT64_C(0x0101010101010101)
+
+static inline uint64_t swar_load(const void *p) /* 8 readable bytes */
+{
+    uint64_t word;
+    __builtin_memcpy(&word, p, 8);
+    return le64toh(word);
+}
+
+static inline uint64_t swar_repeat(uint8_t byte)
+{
+    return SWAR_ONES * byte;
+}
+
+static inline size_t swar_first(uint64_t mask) /* mask != 0 */
+{
+    return (size_t)__builtin_ctzll(mask) / 8;
+}
+
+/* Exactly the bytes that are zero: no false flag above a true one. */
+static inline uint64_t swar_zeros(uint64_t word)
+{
+    return ~(((word & ~SWAR_HIGH) + ~SWAR_HIGH) | word | ~SWAR_HIGH);
+}
+
+/* ASCII bytes that a JSON string must escape: quote, backslash, control characters. Only the first
+ * flag is exact: a borrow may raise flags above it. */
+static inline uint64_t swar_escapes(uint64_t word)
+{
+    uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');
+    return ((word - swar_repeat(0x20)) | (quote - SWAR_ONES) | (backslash - SWAR_ONES)) & ~word & SWAR_HIGH;
+}
