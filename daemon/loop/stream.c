@@ -1,0 +1,787 @@
+#include "loop/stream.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "loop/impl.h"
+#include "loop/layer.h"
+#include "loop/timer.h"
+
+#define INPUT_HEAD 16384   /* leftovers up to this are joined with new input in the loop's buffer */
+#define SPARE_COUNT 8      /* output buffers kept for the next stream that writes */
+#define SPARE_MAX 131072   /* none larger than this */
+#define OUTPUT_HIGH 1048576
+#define OPEN_MS 10000
+#define FINISH_MS 5000
+#define SWEEP_MS 20        /* sweeps are at least this far apart */
+#define QUICKACK_MS 1
+
+enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };
+
+struct stream {
+    struct event event;
+    struct stream_hub *hub;
+    const struct stream_ops *ops;
+    void *arg;
+    struct layer *layer;     /* NULL = plain */
+    char *peer;              /* NULL = Unix socket */
+    struct buf in, out;      /* in: what on_data has left over */
+    struct list_node dirty;  /* may have output */
+    struct list_node timed;  /* has a deadline */
+    struct list_node quick;  /* took input, has not answered */
+    struct list_node queue;  /* goes on without an event; closed: waits to be freed */
+    struct stream_limits limits;
+    int64_t partial_since, write_since;
+    int fd;
+    short armed; /* what libevent watches for */
+    uint8_t state;
+    bool reading : 1;      /* EV_READ is wanted */
+    bool blocked : 1;      /* output waits for EV_WRITE (or the layer's input) */
+    bool want_write : 1;   /* the layer's read or handshake waits for EV_WRITE */
+    bool paused : 1;
+    bool resumed : 1;      /* the leftover is to be shown without new input */
+    bool quickack : 1;
+    bool above : 1;        /* output has passed the high mark */
+    bool lingering : 1;    /* all written, waits for the peer's end */
+};
+
+/* What the streams of a loop share. */
+struct stream_hub {
+    struct loop *loop;
+    uint8_t *input; /* INPUT_HEAD + STREAM_READ_MAX bytes, from the first read on */
+    struct list ready, dirty, timed, quick, dead;
+    struct buf spares[SPARE_COUNT];
+    size_t spare_count;
+    struct timer *sweep, *quick_timer;
+    int64_t sweep_at, swept; /* INT64_MAX = not planned */
+    bool quick_planned;
+};
+
+static void stream_fail(struct stream *s, const char *reason);
+static void stream_retime(struct stream *s);
+
+/* Output buffers go round among the streams, so that an idle one holds none. */
+
+static void spare_give(struct stream_hub *h, struct buf *b)
+{
+    if (b->cap == 0)
+        return;
+    if (h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX) {
+        buf_fini(b);
+        return;
+    }
+    buf_clear(b);
+    h->spares[h->spare_count++] = *b;
+    *b = BUF_EMPTY;
+}
+
+static void spare_take(struct stream_hub *h, struct buf *b)
+{
+    if (h->spare_count > 0)
+        *b = h->spares[--h->spare_count];
+}
+
+static bool stream_alive(const struct stream *s)
+{
+    return s->state == STREAM_OPEN || s->state == STREAM_FINISHING;
+}
+
+static void stream_on_event(evutil_socket_t fd, short what, void *arg);
+
+static void stream_watch(struct stream *s)
+{
+    short want = (short)((s->reading ? EV_READ : 0) |
+                         (s->blocked || s->want_write ? EV_WRITE : 0));
+    if (want == s->armed)
+        return;
+    if (s->armed != 0)
+        event_del(&s->event);
+    s->armed = want;
+    if (want == 0)
+        return;
+    struct event_base *base = s->hub->loop->base;
+    event_assign(&s->event, base, s->fd, (short)(want | EV_PERSIST), stream_on_event, s);
+    if (event_add(&s->event, NULL) != 0)
+        s->armed = 0;
+}
+
+/* Deadlines: one sweep over the streams that have one; the others cost nothing. */
+
+static int64_t partial_deadline(const struct stream *s)
+{
+    if (s->state != STREAM_OPEN || s->in.len == 0 || s->paused || s->limits.partial_ms == 0)
+        return INT64_MAX;
+    return s->partial_since + s->limits.partial_ms + (int64_t)(s->in.len / 1024) * 1000;
+}
+
+static int64_t write_deadline(const struct stream *s)
+{
+    if (s->state == STREAM_OPENING)
+        return s->layer != NULL ? s->write_since + OPEN_MS : INT64_MAX;
+    if (s->state == STREAM_FINISHING)
+        return s->write_since + FINISH_MS;
+    return s->blocked && s->limits.write_ms > 0 ? s->write_since + s->limits.write_ms : INT64_MAX;
+}
+
+static int64_t stream_deadline(const struct stream *s)
+{
+    int64_t in = partial_deadline(s), out = write_deadline(s);
+    return in < out ? in : out;
+}
+
+static void stream_overdue(struct stream *s, int64_t now)
+{
+    char ms[32], reason[64];
+    if (s->state == STREAM_OPENING)
+        snprintf(reason, sizeof(reason), "TLS: no handshake within %s",
+                 str_format_duration(OPEN_MS, ms));
+    else if (partial_deadline(s) <= now)
+        snprintf(reason, sizeof(reason), "incomplete frame for %s",
+                 str_format_duration(s->limits.partial_ms, ms));
+    else
+        snprintf(reason, sizeof(reason), "peer takes no data for %s",
+                 str_format_duration(s->limits.write_ms, ms));
+    stream_fail(s, reason);
+}
+
+static void hub_plan_sweep(struct stream_hub *h, int64_t when)
+{
+    if (when < h->swept + SWEEP_MS)
+        when = h->swept + SWEEP_MS;
+    if (when >= h->sweep_at)
+        return;
+    h->sweep_at = when;
+    timer_at(h->sweep, when);
+}
+
+static void hub_on_sweep(void *arg)
+{
+    struct stream_hub *h = arg;
+    int64_t now = loop_now(h->loop), next = INT64_MAX;
+    h->swept = now;
+    h->sweep_at = INT64_MAX;
+    /* A callback may close any stream: each is taken off the front and put back at the end. */
+    for (size_t most = h->timed.count; most > 0 && !list_empty(&h->timed); most--) {
+        struct stream *s = CONTAINER_OF(list_first(&h->timed), struct stream, timed);
+        int64_t deadline = stream_deadline(s);
+        list_remove(&h->timed, &s->timed);
+        if (deadline <= now) {
+            stream_overdue(s, now);
+        } else if (deadline < INT64_MAX) {
+            list_push(&h->timed, &s->timed);
+            next = deadline < next ? deadline : next;
+        }
+    }
+    if (next < INT64_MAX)
+        hub_plan_sweep(h, next);
+}
+
+static void stream_retime(struct stream *s)
+{
+    int64_t deadline = stream_deadline(s);
+    list_remove(&s->hub->timed, &s->timed);
+    if (deadline == INT64_MAX)
+        return;
+    list_push(&s->hub->timed, &s->timed);
+    hub_plan_sweep(s->hub, deadline);
+}
+
+/* Early acknowledgements: one timer, planned when the first stream waits, not moved after. */
+
+static void hub_on_quick(void *arg)
+{
+    struct stream_hub *h = arg;
+    struct list_node *n;
+    int on = 1;
+    h->quick_planned = false;
+    while ((n = list_first(&h->quick)) != NULL) {
+        struct stream *s = CONTAINER_OF(n, struct stream, quick);
+        list_remove(&h->quick, n);
+        setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+    }
+}
+
+static void stream_plan_quick(struct stream *s)
+{
+    struct stream_hub *h = s->hub;
+    if (list_linked(&s->quick) || s->out.len > 0)
+        return;
+    list_push(&h->quick, &s->quick);
+    if (h->quick_planned)
+        return;
+    h->quick_planned = true;
+    timer_at(h->quick_timer, loop_now(h->loop) + QUICKACK_MS);
+}
+
+/* The end of a stream. */
+
+static void stream_unlink(struct stream *s)
+{
+    struct stream_hub *h = s->hub;
+    s->state = STREAM_CLOSED;
+    s->reading = s->blocked = s->want_write = false;
+    stream_watch(s);
+    list_remove(&h->dirty, &s->dirty);
+    list_remove(&h->timed, &s->timed);
+    list_remove(&h->quick, &s->quick);
+    list_remove(&h->ready, &s->queue);
+}
+
+static void stream_bury(struct stream *s)
+{
+    close(s->fd);
+    s->fd = -1;
+    list_push(&s->hub->dead, &s->queue);
+}
+
+/* Only from the loop: the owner hears of it at once. */
+static void stream_fail(struct stream *s, const char *reason)
+{
+    bool tell = s->state != STREAM_FINISHING;
+    if (s->state == STREAM_CLOSED)
+        return;
+    stream_unlink(s);
+    if (tell)
+        s->ops->on_close(s->arg, reason);
+    stream_bury(s);
+}
+
+static void stream_fail_errno(struct stream *s, int error)
+{
+    if (error == ECONNRESET)
+        stream_fail(s, "connection reset by peer");
+    else if (error == EPIPE)
+        stream_fail(s, "closed by peer");
+    else
+        stream_fail(s, strerror(error));
+}
+
+static void stream_fail_eof(struct stream *s)
+{
+    stream_fail(s, s->in.len > 0 ? "closed by peer within a frame" : "closed by peer");
+}
+
+static void stream_free(struct stream *s)
+{
+    if (s->layer != NULL)
+        s->layer->ops->free(s->layer);
+    spare_give(s->hub, &s->out);
+    buf_fini(&s->in);
+    mem_free(s->peer);
+    mem_free(s);
+}
+
+/* Output. */
+
+/* Bytes sent, 0 when nothing can go now, -1 when the stream is gone. */
+static ssize_t stream_send(struct stream *s)
+{
+    size_t sent = 0;
+    if (s->layer == NULL) {
+        ssize_t n = send(s->fd, buf_data(&s->out), s->out.len, MSG_NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)
+            return 0;
+        stream_fail_errno(s, errno);
+        return -1;
+    }
+    enum layer_step step = s->layer->ops->write(s->layer, buf_data(&s->out), s->out.len, &sent);
+    if (step == LAYER_FAILED || step == LAYER_EOF) {
+        stream_fail(s, step == LAYER_EOF ? "closed by peer" : s->layer->ops->reason(s->layer));
+        return -1;
+    }
+    return (ssize_t)sent;
+}
+
+/* A close with unread input would send a reset, which may overtake our last words. */
+static void stream_linger(struct stream *s)
+{
+    if (s->lingering)
+        return;
+    s->lingering = true;
+    if (s->layer != NULL)
+        s->layer->ops->bye(s->layer);
+    shutdown(s->fd, SHUT_WR);
+    s->reading = true;
+    stream_watch(s);
+}
+
+static void stream_mark(struct stream *s)
+{
+    size_t high = s->limits.high;
+    if (s->out.len > high) {
+        s->above = true;
+    } else if (s->above && s->out.len <= high / 2) {
+        s->above = false;
+        if (s->ops->on_drain != NULL && s->state == STREAM_OPEN)
+            s->ops->on_drain(s->arg);
+    }
+}
+
+static void stream_blocked(struct stream *s, bool progress)
+{
+    if (s->state == STREAM_OPEN && (progress || !s->blocked))
+        s->write_since = loop_now(s->hub->loop);
+    s->blocked = true;
+    stream_watch(s);
+    stream_retime(s);
+}
+
+static void stream_unblocked(struct stream *s)
+{
+    spare_give(s->hub, &s->out);
+    if (s->blocked) {
+        s->blocked = false;
+        stream_watch(s);
+        stream_retime(s);
+    }
+    if (s->state == STREAM_FINISHING)
+        stream_linger(s);
+}
+
+static void stream_write(struct stream *s)
+{
+    ssize_t sent = 0;
+    if (s->out.len > s->limits.high)
+        s->above = true;
+    if (s->out.len > 0) {
+        sent = stream_send(s);
+        if (sent < 0)
+            return;
+        list_remove(&s->hub->quick, &s->quick);
+        buf_consume(&s->out, (size_t)sent);
+    }
+    if (s->out.len > 0)
+        stream_blocked(s, sent > 0);
+    else
+        stream_unblocked(s);
+    if (s->above)
+        stream_mark(s);
+}
+
+/* Input. */
+
+static uint8_t *hub_input(struct stream_hub *h)
+{
+    if (h->input == NULL)
+        h->input = mem_alloc(INPUT_HEAD + STREAM_READ_MAX);
+    return h->input + INPUT_HEAD;
+}
+
+/* Bytes read (> 0), 0 when there are none now, -1 when the stream is gone. */
+static ssize_t stream_receive(struct stream *s, uint8_t *to)
+{
+    size_t got = 0;
+    if (s->layer == NULL) {
+        ssize_t n = recv(s->fd, to, STREAM_READ_MAX, 0);
+        if (n > 0)
+            return n;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        if (n < 0)
+            stream_fail_errno(s, errno);
+        else
+            stream_fail_eof(s);
+        return -1;
+    }
+    enum layer_step step = s->layer->ops->read(s->layer, to, STREAM_READ_MAX, &got);
+    if (step == LAYER_EOF || step == LAYER_FAILED) {
+        if (step == LAYER_EOF)
+            stream_fail_eof(s);
+        else
+            stream_fail(s, s->layer->ops->reason(s->layer));
+        return -1;
+    }
+    bool want = step == LAYER_WANT_WRITE;
+    if (want != s->want_write) {
+        s->want_write = want;
+        stream_watch(s);
+    }
+    return (ssize_t)got;
+}
+
+static void stream_queue(struct stream *s)
+{
+    if (!list_linked(&s->queue))
+        list_push(&s->hub->ready, &s->queue);
+}
+
+static void stream_check_left(struct stream *s, size_t used, bool was_partial)
+{
+    if (s->in.len > s->limits.input && !s->paused) {
+        char reason[96];
+        snprintf(reason, sizeof(reason), "frame is larger than the limit of %zu bytes",
+                 s->limits.input);
+        stream_fail(s, reason);
+        return;
+    }
+    if (s->in.len > 0 && (used > 0 || !was_partial))
+        s->partial_since = loop_now(s->hub->loop);
+    if (s->in.len > 0 || list_linked(&s->timed))
+        stream_retime(s);
+}
+
+/* Gives n bytes at p to the owner and keeps what it leaves. They lie in the loop's buffer, or in
+ * the stream's own one (own). */
+static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
+{
+    bool was_partial = s->in.len > 0;
+    size_t used = s->ops->on_data(s->arg, p, n);
+    assert(used <= n);
+    if (s->state != STREAM_OPEN)
+        return;
+    size_t left = n - used;
+    if (left == 0) {
+        buf_fini(&s->in);
+    } else if (!own) {
+        buf_clear(&s->in);
+        buf_put(&s->in, p + used, left);
+    } else {
+        buf_consume(&s->in, used);
+        if (left <= INPUT_HEAD && s->in.cap > 4 * INPUT_HEAD) {
+            struct buf small = BUF_EMPTY;
+            buf_put(&small, buf_data(&s->in), left);
+            buf_fini(&s->in);
+            s->in = small;
+        }
+    }
+    if (used > 0 && s->quickack)
+        stream_plan_quick(s);
+    stream_check_left(s, used, was_partial);
+}
+
+static void stream_read_open(struct stream *s)
+{
+    size_t head = s->in.len;
+    s->resumed = false;
+    bool own = head > INPUT_HEAD;
+    uint8_t *to = own ? buf_reserve(&s->in, STREAM_READ_MAX) : hub_input(s->hub);
+    ssize_t n = stream_receive(s, to);
+    if (n <= 0)
+        return;
+    if (own) {
+        buf_commit(&s->in, (size_t)n);
+        stream_show(s, buf_data(&s->in), s->in.len, true);
+    } else {
+        to -= head;
+        if (head > 0)
+            bytes_copy((char *)to, buf_data(&s->in), head);
+        stream_show(s, to, head + (size_t)n, false);
+    }
+    if (s->layer != NULL && s->state == STREAM_OPEN && s->layer->ops->pending(s->layer))
+        stream_queue(s);
+}
+
+static void stream_discard(struct stream *s)
+{
+    ssize_t n = recv(s->fd, hub_input(s->hub), STREAM_READ_MAX, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        stream_fail(s, "finished");
+}
+
+static void stream_read(struct stream *s)
+{
+    if (s->lingering) {
+        stream_discard(s);
+    } else if (s->paused) {
+        s->reading = false; /* first now: most pauses end before more input comes */
+        stream_watch(s);
+    } else if (s->state == STREAM_OPEN) {
+        stream_read_open(s);
+    }
+}
+
+/* Opening; events. */
+
+static bool stream_handshake(struct stream *s)
+{
+    enum layer_step step = s->layer->ops->handshake(s->layer);
+    if (step == LAYER_FAILED || step == LAYER_EOF) {
+        stream_fail(s, step == LAYER_EOF ? "TLS: closed by peer during the handshake"
+                                         : s->layer->ops->reason(s->layer));
+        return false;
+    }
+    s->want_write = step == LAYER_WANT_WRITE;
+    stream_watch(s);
+    return step == LAYER_OK;
+}
+
+static void stream_open(struct stream *s)
+{
+    if (s->layer != NULL && !stream_handshake(s))
+        return;
+    s->state = STREAM_OPEN;
+    list_remove(&s->hub->ready, &s->queue);
+    stream_retime(s);
+    if (s->out.len > 0 && !list_linked(&s->dirty))
+        list_push(&s->hub->dirty, &s->dirty);
+    if (s->layer != NULL)
+        stream_queue(s); /* the last read of the handshake may have taken input along */
+    if (s->ops->on_open != NULL)
+        s->ops->on_open(s->arg);
+}
+
+static void stream_on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct stream *s = arg;
+    (void)fd;
+    if (s->state == STREAM_OPENING) {
+        stream_open(s);
+        if (s->layer != NULL)
+            return;
+    }
+    /* A layer may wait for the other direction: try both. */
+    if (s->blocked && stream_alive(s) && ((what & EV_WRITE) || s->layer != NULL))
+        stream_write(s);
+    if (stream_alive(s) && ((what & EV_READ) || s->want_write))
+        stream_read(s);
+}
+
+static void stream_go_on(struct stream *s)
+{
+    if (s->state == STREAM_OPENING) {
+        stream_open(s);
+        return;
+    }
+    if (s->state != STREAM_OPEN || s->paused)
+        return;
+    if (s->resumed) {
+        s->resumed = false;
+        stream_show(s, buf_data(&s->in), s->in.len, true);
+    }
+    if (s->state == STREAM_OPEN && !s->paused && s->layer != NULL)
+        stream_read_open(s);
+}
+
+struct stream_hub *stream_hub_new(struct loop *l)
+{
+    struct stream_hub *h = mem_zalloc(sizeof(*h));
+    struct list *lists[] = {&h->ready, &h->dirty, &h->timed, &h->quick, &h->dead};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        list_init(lists[i]);
+    h->loop = l;
+    h->sweep_at = INT64_MAX;
+    h->swept = -SWEEP_MS;
+    h->sweep = timer_new(l, hub_on_sweep, h);
+    h->quick_timer = timer_new(l, hub_on_quick, h);
+    return h;
+}
+
+void stream_hub_free(struct stream_hub *h)
+{
+    LIST_EACH(&h->timed, n) /* those that finish have no owner any more */
+        if (CONTAINER_OF(n, struct stream, timed)->state == STREAM_FINISHING)
+            stream_close(CONTAINER_OF(n, struct stream, timed));
+    stream_hub_reap(h);
+    timer_free(h->sweep);
+    timer_free(h->quick_timer);
+    while (h->spare_count > 0)
+        buf_fini(&h->spares[--h->spare_count]);
+    mem_free(h->input);
+    mem_free(h);
+}
+
+bool stream_hub_busy(const struct stream_hub *h)
+{
+    return !list_empty(&h->ready) || !list_empty(&h->dirty);
+}
+
+void stream_hub_ready(struct stream_hub *h)
+{
+    for (size_t most = h->ready.count; most > 0 && !list_empty(&h->ready); most--) {
+        struct stream *s = CONTAINER_OF(list_first(&h->ready), struct stream, queue);
+        list_remove(&h->ready, &s->queue);
+        stream_go_on(s);
+    }
+}
+
+void stream_hub_flush(struct stream_hub *h)
+{
+    /* What callbacks add meanwhile leaves in the next turn. */
+    for (size_t most = h->dirty.count; most > 0 && !list_empty(&h->dirty); most--) {
+        struct stream *s = CONTAINER_OF(list_first(&h->dirty), struct stream, dirty);
+        list_remove(&h->dirty, &s->dirty);
+        if (s->out.len > s->limits.high)
+            s->above = true;
+        if (stream_alive(s) && !s->blocked)
+            stream_write(s);
+    }
+}
+
+void stream_hub_reap(struct stream_hub *h)
+{
+    struct list_node *n;
+    while ((n = list_first(&h->dead)) != NULL) {
+        list_remove(&h->dead, n);
+        stream_free(CONTAINER_OF(n, struct stream, queue));
+    }
+}
+
+/* The calls of the header. */
+
+static char *peer_text(const struct sockaddr_storage *a)
+{
+    const struct sockaddr_in *v4 = (const void *)a;
+    const struct sockaddr_in6 *v6 = (const void *)a;
+    char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 10];
+    if (a->ss_family == AF_INET) {
+        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+        snprintf(text, sizeof(text), "%s:%u", host, ntohs(v4->sin_port));
+    } else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof(host));
+        snprintf(text, sizeof(text), "%s:%u", host, ntohs(v6->sin6_port));
+    } else {
+        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+        snprintf(text, sizeof(text), "[%s]:%u", host, ntohs(v6->sin6_port));
+    }
+    return mem_strdup(text);
+}
+
+static void stream_look_up_peer(struct stream *s)
+{
+    struct sockaddr_storage a = {0};
+    socklen_t size = sizeof(a);
+    int on = 1;
+    if (getpeername(s->fd, (struct sockaddr *)&a, &size) != 0) {
+        s->peer = mem_strdup("unknown"); /* it has gone already: the first read tells */
+    } else if (a.ss_family == AF_INET || a.ss_family == AF_INET6) {
+        s->peer = peer_text(&a);
+        setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+}
+
+struct stream *stream_new_layer(struct loop *l, int fd, struct layer *layer,
+                                const struct stream_ops *ops, void *arg)
+{
+    struct stream *s = mem_zalloc(sizeof(*s));
+    s->hub = l->streams;
+    s->ops = ops;
+    s->arg = arg;
+    s->layer = layer;
+    s->fd = fd;
+    stream_limit(s, &(struct stream_limits){0});
+    stream_look_up_peer(s);
+    s->reading = true;
+    stream_watch(s);
+    if (layer != NULL) {
+        s->write_since = loop_now(l);
+        stream_retime(s);
+    }
+    stream_queue(s);
+    return s;
+}
+
+struct stream *stream_new(struct loop *l, int fd, const struct stream_ops *ops, void *arg)
+{
+    return stream_new_layer(l, fd, NULL, ops, arg);
+}
+
+void stream_limit(struct stream *s, const struct stream_limits *limits)
+{
+    s->limits = *limits;
+    if (s->limits.input == 0)
+        s->limits.input = STREAM_READ_MAX;
+    if (s->limits.high == 0)
+        s->limits.high = OUTPUT_HIGH;
+    stream_retime(s);
+}
+
+void stream_quickack(struct stream *s)
+{
+    s->quickack = s->peer != NULL;
+}
+
+struct buf *stream_out(struct stream *s)
+{
+    if (!list_linked(&s->dirty) && s->state != STREAM_CLOSED)
+        list_push(&s->hub->dirty, &s->dirty);
+    if (s->out.base == NULL)
+        spare_take(s->hub, &s->out);
+    return &s->out;
+}
+
+size_t stream_pending(const struct stream *s)
+{
+    return s->out.len;
+}
+
+void stream_pause(struct stream *s)
+{
+    s->paused = true;
+    if (list_linked(&s->timed))
+        stream_retime(s);
+}
+
+void stream_resume(struct stream *s)
+{
+    if (!s->paused)
+        return;
+    s->paused = false;
+    if (s->state != STREAM_OPEN)
+        return;
+    s->reading = true;
+    stream_watch(s);
+    if (s->layer != NULL || s->in.len > 0)
+        stream_queue(s);
+    if (s->in.len > 0) {
+        s->resumed = true;
+        s->partial_since = loop_now(s->hub->loop);
+        stream_retime(s);
+    }
+}
+
+bool stream_paused(const struct stream *s)
+{
+    return s->paused;
+}
+
+void stream_close(struct stream *s)
+{
+    if (s == NULL || s->state == STREAM_CLOSED)
+        return;
+    stream_unlink(s);
+    stream_bury(s);
+}
+
+void stream_finish(struct stream *s)
+{
+    if (s->state == STREAM_OPENING && s->layer != NULL) {
+        stream_close(s);
+        return;
+    }
+    if (s->state == STREAM_CLOSED || s->state == STREAM_FINISHING)
+        return;
+    s->state = STREAM_FINISHING;
+    s->reading = s->want_write = false;
+    s->write_since = loop_now(s->hub->loop);
+    stream_watch(s);
+    stream_retime(s);
+    if (!list_linked(&s->dirty))
+        list_push(&s->hub->dirty, &s->dirty);
+}
+
+int stream_fd(const struct stream *s)
+{
+    return s->fd;
+}
+
+const char *stream_peer(const struct stream *s)
+{
+    return s->peer != NULL ? s->peer : "unix";
+}
+
+const char *stream_identity(const struct stream *s)
+{
+    return s->layer != NULL ? s->layer->ops->identity(s->layer) : NULL;
+}
