@@ -1,0 +1,385 @@
+#include <assert.h>
+
+#include "base/mem.h"
+#include "delivery/internal.h"
+#include "delivery/policy.h"
+
+#define GIVEN_BACK_MS 20 /* a pause, so that a service that gives everything back costs no busy loop */
+#define DETAIL_MAX 1024
+
+static bool is_live(enum delivery_state s)
+{
+    return s >= DELIVERY_READY && s <= DELIVERY_INFLIGHT;
+}
+
+static struct list *list_of(struct dest *d, enum delivery_state s)
+{
+    struct list *lists[DELIVERY_STATES] = {
+        [DELIVERY_READY] = &d->ready, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
+    return lists[s];
+}
+
+/* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
+static const bool moves[DELIVERY_STATES][DELIVERY_STATES] = {
+    [DELIVERY_NEW] = {[DELIVERY_READY] = true},
+    [DELIVERY_READY] = {[DELIVERY_INFLIGHT] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
+                        [DELIVERY_DROPPED] = true},
+    [DELIVERY_WAITING] = {[DELIVERY_READY] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
+                          [DELIVERY_DROPPED] = true},
+    [DELIVERY_INFLIGHT] = {[DELIVERY_WAITING] = true, [DELIVERY_DONE] = true, [DELIVERY_DEAD] = true,
+                           [DELIVERY_EXPIRED] = true, [DELIVERY_DROPPED] = true},
+};
+
+/* The only place that changes a state: checks the move, the list, the counts. */
+static void set_state(struct delivery *v, enum delivery_state to)
+{
+    struct hub_counts *c = &v->dest->hub->counts;
+    enum delivery_state from = v->state;
+    assert(moves[from][to]);
+    if (is_live(from)) {
+        list_remove(list_of(v->dest, from), &v->link);
+        c->state[from]--;
+    }
+    v->state = to;
+    c->state[to]++;
+    if (is_live(to))
+        list_push(list_of(v->dest, to), &v->link);
+}
+
+static void set_subject(struct delivery *v, const struct plan *p, const struct captures *c)
+{
+    struct buf text = BUF_EMPTY;
+    v->h.subject = v->h.msg->subject;
+    if (p->template == NULL)
+        return;
+    template_expand(str_of(p->template), c, &text);
+    if (text.len <= MSG_SUBJECT_MAX && text.len > 0) {
+        size_t n = text.len;
+        v->subject = buf_steal(&text);
+        v->h.subject = str_make(v->subject, n);
+    }
+    buf_fini(&text);
+}
+
+/* How long is there to try? An event lives for the shorter of its own and the policy's ttl; a
+ * request for the asker's time-out, or the policy's where it named none. */
+static void set_deadline(struct delivery *v)
+{
+    const struct policy_conf *p = v->route->policy;
+    const struct msg *m = v->h.msg;
+    int64_t span = p->ttl_ms;
+    if (v->h.kind == MSG_REQUEST) {
+        v->patient = m->timeout_ms < 0;
+        span = v->patient ? p->timeout_ms : m->timeout_ms;
+    }
+    if (m->ttl_ms >= 0 && m->ttl_ms < span)
+        span = m->ttl_ms;
+    if (__builtin_add_overflow(m->accepted_ms, span, &v->deadline_ms))
+        v->deadline_ms = SCHED_NEVER;
+}
+
+struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
+                              const struct captures *c)
+{
+    struct delivery *v = mem_zalloc(sizeof(*v));
+    v->h.msg = msg_ref(m);
+    v->h.kind = kind;
+    v->h.target = p->extra;
+    v->dest = p->dest;
+    v->route = p->route;
+    v->route->set->refs++;
+    v->charge = m->size + sizeof(*v);
+    h->memory += v->charge;
+    h->counts.accepted++;
+    set_subject(v, p, c);
+    set_deadline(v);
+    return v;
+}
+
+static void delivery_free(struct delivery *v)
+{
+    struct hub *h = v->dest->hub;
+    sched_clear(&h->sched, &v->due);
+    hub_release_memory(h, v->charge);
+    msg_unref(v->h.msg);
+    route_set_unref(v->route->set);
+    mem_free(v->subject);
+    mem_free(v->first_error);
+    mem_free(v->last_error);
+    mem_free(v);
+}
+
+static void note_error(struct delivery *v, const struct reply *r)
+{
+    struct buf text = BUF_EMPTY;
+    size_t n = r->body.n < DETAIL_MAX ? r->body.n : DETAIL_MAX;
+    buf_puts(&text, code_name(r->code));
+    if (n > 0)
+        buf_printf(&text, ": %.*s", (int)n, r->body.p);
+    mem_free(v->last_error);
+    v->last_error = buf_steal(&text);
+    if (v->first_error == NULL)
+        v->first_error = mem_strdup(v->last_error);
+}
+
+/* ---------------------------------------------------------------- the asker */
+
+static void receipt_free(struct receipt *r)
+{
+    mem_free(r->detail);
+    mem_free(r);
+}
+
+/* One delivery of the receipt has ended. The asker hears of it when the last one has. */
+static void receipt_end(struct delivery *v, const struct reply *reply)
+{
+    struct receipt *r = v->receipt;
+    if (r == NULL)
+        return;
+    v->receipt = NULL;
+    if (r->code == CODE_OK && reply->code != CODE_OK) {
+        r->code = reply->code;
+        r->detail = mem_strndup(reply->body.p, reply->body.n < DETAIL_MAX ? reply->body.n : DETAIL_MAX);
+    }
+    if (--r->open > 0)
+        return;
+    if (r->asker.ops != NULL && r->request != NULL) {
+        r->asker.ops->done(r->asker.ctx, r->asker.token, reply);
+    } else if (r->asker.ops != NULL) {
+        struct reply all = {.code = r->code, .body = str_of(r->detail)};
+        r->asker.ops->done(r->asker.ctx, r->asker.token, &all);
+    }
+    receipt_free(r);
+}
+
+static void end_with(struct delivery *v, enum delivery_state state, const struct reply *reply)
+{
+    struct dest *d = v->dest;
+    set_state(v, state);
+    receipt_end(v, reply);
+    delivery_free(v);
+    dest_wake(d);
+}
+
+static void answer_error(struct delivery *v, enum code code, const char *why)
+{
+    struct reply r = {.code = code, .body = str_of(why)};
+    v->dest->failed++;
+    end_with(v, DELIVERY_DONE, &r);
+}
+
+void delivery_drop(struct delivery *v)
+{
+    struct reply none = {.code = CODE_UNAVAILABLE};
+    if (v->receipt != NULL)
+        v->receipt->asker.ops = NULL;
+    end_with(v, DELIVERY_DROPPED, &none);
+}
+
+void delivery_refuse(struct delivery *v, enum code code, const char *why)
+{
+    answer_error(v, code, why);
+}
+
+/* ---------------------------------------------------------------- moves */
+
+/* ms from now until v's deadline, SCHED_NEVER without one. */
+static int64_t left_ms(struct delivery *v)
+{
+    if (v->deadline_ms == SCHED_NEVER)
+        return SCHED_NEVER;
+    int64_t left = v->deadline_ms - hub_now(v->dest->hub);
+    return left > 0 ? left : 0;
+}
+
+void delivery_ready(struct delivery *v)
+{
+    struct hub *h = v->dest->hub;
+    bool alone = list_empty(&v->dest->ready);
+    set_state(v, DELIVERY_READY);
+    if (alone)
+        dest_pump(v->dest); /* most often it goes out at once and needs no timer of its own */
+    if (v->state == DELIVERY_READY)
+        hub_schedule(h, &v->due, left_ms(v), true);
+}
+
+void delivery_sent(struct delivery *v)
+{
+    struct hub *h = v->dest->hub;
+    int64_t span = v->h.deadline_ms - hub_now(h);
+    set_state(v, DELIVERY_INFLIGHT);
+    hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
+    hub_trace(h, TAP_DELIVERED, v);
+}
+
+static void wait_for(struct delivery *v, int64_t span_ms)
+{
+    int64_t left = left_ms(v);
+    set_state(v, DELIVERY_WAITING);
+    hub_schedule(v->dest->hub, &v->due, span_ms < left ? span_ms : left, false);
+}
+
+static void expire(struct delivery *v)
+{
+    struct reply r = {.code = CODE_EXPIRED, .body = STR("its time to live was over before it was delivered")};
+    if (v->h.kind == MSG_REQUEST) {
+        answer_error(v, CODE_TIMEOUT, "no answer within the time-out");
+        return;
+    }
+    msg_log(v->dest->hub->env.log, LOG_INFO, "message_expired", v->h.msg,
+            (struct log_pair[4]){{"destination", v->dest->name}, {"route", route_name(v->route)}});
+    hub_trace(v->dest->hub, TAP_EXPIRED, v);
+    end_with(v, DELIVERY_EXPIRED, &r);
+}
+
+/* The end of an event that cannot be delivered: kept as a dead letter, or dropped where the policy
+ * says so. Moves to the list of dead letters before anybody is told. */
+static void die(struct delivery *v, const struct reply *reply)
+{
+    struct hub *h = v->dest->hub;
+    bool keep = v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
+    v->dest->dead++;
+    msg_log(h->env.log, LOG_WARN, keep ? "message_dead" : "message_dropped", v->h.msg,
+            (struct log_pair[4]){{"destination", v->dest->name}, {"route", route_name(v->route)},
+                                 {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
+    hub_trace(h, TAP_DEAD, v);
+    if (keep)
+        dead_add(h, v, reply->code);
+    end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
+}
+
+static bool may_retry(const struct delivery *v, const struct settlement *s)
+{
+    if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
+        return false;
+    return v->h.kind == MSG_EVENT ||
+           (!s->final && !v->streamed && v->route->policy->idempotent && v->dest->sink != NULL &&
+            v->dest->sink->up);
+}
+
+static void retry(struct delivery *v, const struct settlement *s)
+{
+    struct hub *h = v->dest->hub;
+    int64_t pause = retry_delay_ms(&v->route->policy->retry, v->h.attempt, rand_u64(&h->factory.rand));
+    if (s->retry_after_ms >= 0)
+        pause = s->retry_after_ms;
+    if (v->h.kind == MSG_REQUEST && pause >= left_ms(v)) {
+        v->dest->failed++;
+        end_with(v, DELIVERY_DONE, &s->reply);
+        return;
+    }
+    v->dest->retries++;
+    h->counts.retries++;
+    msg_log(h->env.log, LOG_DEBUG, "message_retry", v->h.msg,
+            (struct log_pair[4]){{"destination", v->dest->name}, {"error", v->last_error},
+                                 {"attempt", LOG_NUM(v->h.attempt)}, {"pause_ms", LOG_NUM(pause)}});
+    hub_trace(h, TAP_RETRY, v);
+    wait_for(v, pause);
+}
+
+static void failed(struct delivery *v, const struct settlement *s)
+{
+    note_error(v, &s->reply);
+    if (s->outcome == OUTCOME_RETRY && may_retry(v, s)) {
+        retry(v, s);
+        return;
+    }
+    v->dest->failed++;
+    if (v->h.kind == MSG_REQUEST)
+        end_with(v, DELIVERY_DONE, &s->reply);
+    else
+        die(v, &s->reply);
+}
+
+/* Does this outcome say that the destination, not this message, is in trouble? */
+static bool tells_of_trouble(const struct settlement *s)
+{
+    return s->outcome == OUTCOME_RETRY &&
+           (s->reply.code == CODE_TIMEOUT || s->reply.code == CODE_UNAVAILABLE ||
+            s->reply.code == CODE_OVERLOADED || s->reply.code == CODE_INTERNAL);
+}
+
+static void tell_breaker(struct delivery *v, const struct settlement *s)
+{
+    if (s->outcome == OUTCOME_HOLD)
+        breaker_unsent(&v->dest->breaker);
+    else if (tells_of_trouble(s))
+        dest_failed(v->dest, v, s->reply.code);
+    else
+        breaker_success(&v->dest->breaker);
+}
+
+void delivery_settle(struct delivery *v, const struct settlement *s)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_INFLIGHT);
+    tell_breaker(v, s);
+    sched_clear(&d->hub->sched, &v->due);
+    if (s->outcome == OUTCOME_OK) {
+        d->done++;
+        hub_trace(d->hub, TAP_DONE, v);
+        end_with(v, DELIVERY_DONE, &s->reply);
+    } else if (s->outcome == OUTCOME_HOLD) {
+        v->h.attempt--;
+        wait_for(v, GIVEN_BACK_MS);
+    } else {
+        failed(v, s);
+    }
+    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
+        dest_pump(d);
+}
+
+void delivery_more(struct delivery *v, const struct reply *item)
+{
+    struct receipt *r = v->receipt;
+    v->streamed = true;
+    if (r != NULL && r->asker.ops != NULL && r->request == v)
+        r->asker.ops->more(r->asker.ctx, r->asker.token, item);
+}
+
+/* WAIT: the attempt's time-out starts again, and so does the patience of an asker who named none. */
+void delivery_extend(struct delivery *v)
+{
+    struct hub *h = v->dest->hub;
+    int64_t now = hub_now(h), span = v->route->policy->timeout_ms;
+    if (v->h.kind == MSG_REQUEST && v->patient)
+        v->deadline_ms = now + span;
+    v->h.deadline_ms = now + span < v->deadline_ms ? now + span : v->deadline_ms;
+    hub_schedule(h, &v->due, v->h.deadline_ms - now, v->h.deadline_ms == now + span);
+}
+
+static void attempt_timed_out(struct delivery *v)
+{
+    struct hub *h = v->dest->hub;
+    struct buf why = BUF_EMPTY;
+    char span[32];
+    buf_printf(&why, "%s did not answer within %s", v->dest->name,
+               str_format_duration(v->route->policy->timeout_ms, span));
+    struct settlement late = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
+                              .reply = {.code = CODE_TIMEOUT, .body = buf_str(&why)}};
+    h->counts.timeouts++;
+    msg_log(h->env.log, LOG_WARN, "delivery_timeout", v->h.msg,
+            (struct log_pair[4]){{"destination", v->dest->name}, {"attempt", LOG_NUM(v->h.attempt)}});
+    v->dest->sink->ops->cancel(v->dest->sink, &v->h, v->h.kind == MSG_REQUEST);
+    delivery_settle(v, &late);
+    buf_fini(&why);
+}
+
+void delivery_due(struct delivery *v)
+{
+    bool over = v->deadline_ms <= hub_now(v->dest->hub);
+    switch (v->state) {
+    case DELIVERY_INFLIGHT:
+        attempt_timed_out(v);
+        break;
+    case DELIVERY_WAITING:
+        if (over)
+            expire(v);
+        else
+            delivery_ready(v);
+        break;
+    default:
+        assert(v->state == DELIVERY_READY);
+        expire(v);
+    }
+}

@@ -1,0 +1,168 @@
+#include <assert.h>
+
+#include "base/mem.h"
+#include "delivery/internal.h"
+
+void dest_free(struct dest *d)
+{
+    assert(list_empty(&d->ready) && list_empty(&d->waiting) && list_empty(&d->inflight));
+    sched_clear(&d->hub->sched, &d->probe);
+    hub_wake(&d->waiters);
+    mem_free(d->name);
+    mem_free(d);
+}
+
+const char *dest_name(const struct dest *d)
+{
+    return d->name;
+}
+
+static bool dest_is_up(const struct dest *d)
+{
+    return d->sink != NULL && d->sink->up;
+}
+
+void dest_status(const struct dest *d, struct dest_status *out)
+{
+    *out = (struct dest_status){
+        .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
+        .waiting = d->waiting.count, .inflight = d->inflight.count, .done = d->done, .failed = d->failed,
+        .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
+}
+
+static size_t dest_load(const struct dest *d)
+{
+    return d->ready.count + d->waiting.count;
+}
+
+/*
+ * May one more delivery be accepted? A request wants its answer now: it is refused at once where
+ * nobody is there or the breaker is open. An event waits; its source is held back while the
+ * destination is alive but slow, and refused when nobody is there to make room.
+ */
+enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w)
+{
+    bool up = dest_is_up(d);
+    if (kind == MSG_REQUEST && !up)
+        return d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE;
+    if (kind == MSG_REQUEST && !breaker_allows(&d->breaker, &d->breaker_conf, hub_now(d->hub)))
+        return CODE_UNAVAILABLE;
+    if (dest_load(d) < d->hub->limits.queue)
+        return CODE_OK;
+    if (kind == MSG_REQUEST || w == NULL || !up)
+        return CODE_OVERLOADED;
+    list_push(&d->waiters, &w->link);
+    w->in = &d->waiters;
+    return CODE_BUSY;
+}
+
+void dest_wake(struct dest *d)
+{
+    if (!list_empty(&d->waiters) && (dest_load(d) <= d->hub->limits.queue / 2 || !dest_is_up(d)))
+        hub_wake(&d->waiters);
+}
+
+void dest_pump(struct dest *d)
+{
+    int64_t now = hub_now(d->hub);
+    while (!list_empty(&d->ready) && dest_is_up(d)) { /* bounded by the credit of its peers */
+        struct delivery *v = CONTAINER_OF(list_first(&d->ready), struct delivery, link);
+        if (!breaker_allows(&d->breaker, &d->breaker_conf, now))
+            break;
+        v->h.attempt++;
+        v->h.deadline_ms = now + v->route->policy->timeout_ms;
+        if (v->deadline_ms < v->h.deadline_ms)
+            v->h.deadline_ms = v->deadline_ms;
+        if (!d->sink->ops->send(d->sink, &v->h)) {
+            v->h.attempt--;
+            break;
+        }
+        breaker_sent(&d->breaker);
+        delivery_sent(v);
+    }
+    dest_wake(d);
+}
+
+/* An open breaker's time is over: let the probes through. */
+void dest_due(struct dest *d)
+{
+    dest_pump(d);
+}
+
+void dest_failed(struct dest *d, const struct delivery *v, enum code code)
+{
+    struct hub *h = d->hub;
+    d->breaker_conf = v->route->policy->breaker;
+    if (!breaker_failure(&d->breaker, &d->breaker_conf, hub_now(h)))
+        return;
+    hub_schedule(h, &d->probe, d->breaker_conf.open_for_ms, true);
+    log_write(h->env.log, LOG_WARN, "breaker_open", "destination", d->name, "failures",
+              LOG_NUM(d->breaker.failures), "last", code_name(code), "open_for_ms",
+              LOG_NUM(d->breaker_conf.open_for_ms), NULL);
+}
+
+/* ---------------------------------------------------------------- what a carrier reports */
+
+static void on_settled(struct handover *handover, const struct settlement *s)
+{
+    delivery_settle((struct delivery *)handover, s);
+}
+
+static void on_more(struct handover *handover, const struct reply *item)
+{
+    delivery_more((struct delivery *)handover, item);
+}
+
+static void on_extend(struct handover *handover)
+{
+    delivery_extend((struct delivery *)handover);
+}
+
+static void on_ready(struct sink *s)
+{
+    dest_pump(s->dest);
+}
+
+/* Nobody will take them: requests that wait are refused now, events stay. */
+static void refuse_requests(struct list *l, enum code code)
+{
+    LIST_EACH(l, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->h.kind == MSG_REQUEST)
+            delivery_refuse(v, code, "nobody is there to take the request");
+    }
+}
+
+static void on_state(struct sink *s, bool up, const char *why)
+{
+    struct dest *d = s->dest;
+    log_write(d->hub->env.log, LOG_INFO, up ? "destination_up" : "destination_down", "destination", d->name,
+              "reason", why, NULL);
+    if (up) {
+        d->breaker = (struct breaker){0}; /* new peers have no record of failures */
+        dest_pump(d);
+        return;
+    }
+    refuse_requests(&d->ready, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
+    refuse_requests(&d->waiting, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
+    dest_wake(d);
+}
+
+const struct sink_up dest_up = {
+    .settled = on_settled, .more = on_more, .extend = on_extend, .ready = on_ready, .state = on_state};
+
+void hub_disown(struct hub *h, struct sink *sink)
+{
+    struct dest *d = sink->dest;
+    (void)h;
+    sink_set_up(sink, false, "closed");
+    while (!list_empty(&d->inflight)) {
+        struct delivery *v = CONTAINER_OF(list_first(&d->inflight), struct delivery, link);
+        struct settlement lost = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
+                                  .reply = {.code = CODE_UNAVAILABLE, .body = STR("the endpoint was closed")}};
+        delivery_settle(v, &lost);
+    }
+    d->sink = NULL;
+    sink->core = NULL;
+    sink->dest = NULL;
+}

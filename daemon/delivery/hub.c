@@ -1,0 +1,397 @@
+#include "delivery/hub.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "delivery/internal.h"
+
+#define TICK_MAX 1000 /* what is due beyond this many waits for the next turn */
+
+static const struct intake_ops hub_intake_ops;
+
+struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
+{
+    struct hub *h = mem_zalloc(sizeof(*h));
+    h->env = *env;
+    h->limits = *limits;
+    h->armed_ms = SCHED_NEVER;
+    h->factory.sample = 1.0;
+    if (env->seed != 0)
+        rand_seed(&h->factory.rand, env->seed);
+    else
+        rand_seed_os(&h->factory.rand);
+    h->subscriptions = matcher_new();
+    sched_init(&h->sched);
+    list_init(&h->dead);
+    list_init(&h->memory_waiters);
+    hub_turn(h);
+    return h;
+}
+
+static void drop_all(struct list *l)
+{
+    while (!list_empty(l))
+        delivery_drop(CONTAINER_OF(list_first(l), struct delivery, link));
+}
+
+void hub_free(struct hub *h)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
+        struct dest *d = e->value;
+        drop_all(&d->ready);
+        drop_all(&d->waiting);
+        drop_all(&d->inflight);
+    }
+    dead_clear(h);
+    route_set_unref(h->routes);
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;)
+        dest_free(e->value);
+    for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {
+        mem_free(((struct source *)e->value)->name);
+        mem_free(e->value);
+    }
+    map_fini(&h->dests);
+    map_fini(&h->sources);
+    for (uint32_t i = 0; i < h->subscriber_count; i++)
+        mem_free(h->subscribers[i].filter);
+    mem_free(h->subscribers);
+    matcher_free(h->subscriptions);
+    mem_free(h->plans);
+    sched_fini(&h->sched);
+    mem_free(h);
+}
+
+void hub_set_limits(struct hub *h, const struct hub_limits *limits)
+{
+    h->limits = *limits;
+}
+
+void hub_set_sample(struct hub *h, double sample)
+{
+    h->factory.sample = sample;
+}
+
+int64_t hub_now(struct hub *h)
+{
+    return h->env.now(h->env.arg);
+}
+
+void hub_turn(struct hub *h)
+{
+    h->factory.now_ms = h->env.now(h->env.arg);
+    h->factory.wall_ms = h->env.wall(h->env.arg);
+}
+
+void hub_drain(struct hub *h, bool draining)
+{
+    h->draining = draining;
+}
+
+bool hub_draining(const struct hub *h)
+{
+    return h->draining;
+}
+
+/* ---------------------------------------------------------------- time */
+
+void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular)
+{
+    int64_t now = hub_now(h);
+    sched_set(&h->sched, d, now, span_ms, regular);
+    if (span_ms != SCHED_NEVER && d->when_ms < h->armed_ms) {
+        h->armed_ms = d->when_ms;
+        h->env.arm(h->env.arg, d->when_ms);
+    }
+}
+
+void hub_tick(struct hub *h)
+{
+    int64_t now = hub_now(h);
+    struct due *d;
+    for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
+        if (d->kind == DUE_PROBE)
+            dest_due(CONTAINER_OF(d, struct dest, probe));
+        else
+            delivery_due(CONTAINER_OF(d, struct delivery, due));
+    }
+    h->armed_ms = sched_next(&h->sched);
+    if (h->armed_ms != SCHED_NEVER)
+        h->env.arm(h->env.arg, h->armed_ms);
+}
+
+/* ---------------------------------------------------------------- sources */
+
+struct intake *hub_intake(struct hub *h, const char *name)
+{
+    struct source *s = map_get(&h->sources, str_of(name));
+    if (s == NULL) {
+        s = mem_zalloc(sizeof(*s));
+        s->hub = h;
+        s->name = mem_strdup(name);
+        s->intake = (struct intake){.ops = &hub_intake_ops, .factory = &h->factory, .name = s->name};
+        s->routes = h->routes != NULL ? map_get(&h->routes->sources, str_of(name)) : NULL;
+        map_set(&h->sources, str_of(name), s);
+    }
+    return &s->intake;
+}
+
+static void plan_add(struct hub *h, struct plan p)
+{
+    if (h->plan_count == h->plan_cap) {
+        h->plan_cap = h->plan_cap > 0 ? h->plan_cap * 2 : 8;
+        h->plans = mem_realloc(h->plans, h->plan_cap * sizeof(*h->plans));
+    }
+    h->plans[h->plan_count++] = p;
+}
+
+static void plan_subscriber(void *arg, uint32_t value)
+{
+    struct hub *h = arg;
+    plan_add(h, (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions});
+}
+
+/* Fills hub.plans: the route's targets first, then the subscriptions (events only). */
+static void plan_message(struct source *s, const struct msg *m, struct captures *c)
+{
+    struct hub *h = s->hub;
+    uint32_t index = s->routes != NULL ? matcher_first(s->routes->matcher, m->subject, c) : MATCH_NONE;
+    h->plan_count = 0;
+    if (index != MATCH_NONE) {
+        struct route *r = h->routes->routes[index];
+        r->matched++;
+        for (size_t i = 0; i < r->conf->to_count; i++)
+            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].subject, r->targets[i].extra});
+    }
+    if (m->kind == MSG_EVENT && matcher_count(h->subscriptions) > 0)
+        matcher_all(h->subscriptions, m->subject, plan_subscriber, h);
+}
+
+static enum code memory_room(struct hub *h, const struct msg *m, struct waiter *w)
+{
+    uint64_t need = (m->size + sizeof(struct delivery)) * h->plan_count;
+    if (h->memory + need <= h->limits.memory)
+        return CODE_OK;
+    if (w == NULL || m->kind == MSG_REQUEST || need > h->limits.memory)
+        return CODE_OVERLOADED;
+    list_push(&h->memory_waiters, &w->link);
+    w->in = &h->memory_waiters;
+    return CODE_BUSY;
+}
+
+/* Is there room everywhere? All or nothing: a message is never accepted for half of its targets. */
+static enum code plan_check(struct source *s, const struct msg *m, struct waiter *w)
+{
+    struct hub *h = s->hub;
+    if (h->plan_count == 0)
+        return CODE_NO_ROUTE;
+    for (size_t i = 0; i < h->plan_count; i++) {
+        enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
+        enum code code = dest_room(h->plans[i].dest, kind, w);
+        if (code != CODE_OK)
+            return code;
+    }
+    return memory_room(h, m, w);
+}
+
+static struct receipt *receipt_new(struct hub *h, const struct asker *asker)
+{
+    if (asker == NULL || asker->ops == NULL)
+        return NULL;
+    struct receipt *r = mem_zalloc(sizeof(*r));
+    r->hub = h;
+    r->asker = *asker;
+    return r;
+}
+
+static enum code hub_accept(struct intake *i, struct msg *m, const struct asker *asker, struct waiter *w,
+                            struct receipt **receipt)
+{
+    struct source *s = (struct source *)i;
+    struct hub *h = s->hub;
+    struct captures c = {.count = 0};
+    plan_message(s, m, &c);
+    enum code code = plan_check(s, m, w);
+    if (code != CODE_OK) {
+        if (code != CODE_BUSY)
+            h->counts.refused[code]++;
+        return code;
+    }
+    struct receipt *r = receipt_new(h, asker);
+    h->counts.messages++;
+    size_t count = h->plan_count;
+    for (size_t n = 0; n < count; n++) {
+        enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
+        struct delivery *v = delivery_new(h, m, kind, &h->plans[n], &c);
+        if (r != NULL && (m->kind == MSG_EVENT || n == 0)) {
+            v->receipt = r;
+            r->open++;
+            r->request = m->kind == MSG_REQUEST ? v : NULL;
+        }
+        hub_trace(h, TAP_ACCEPTED, v);
+        delivery_ready(v);
+    }
+    if (receipt != NULL)
+        *receipt = r;
+    return CODE_OK;
+}
+
+static void hub_withdraw(struct receipt *r)
+{
+    r->asker.ops = NULL;
+    if (r->request == NULL)
+        return; /* events go on without their asker; the last delivery frees the receipt */
+    struct delivery *v = r->request;
+    if (v->state == DELIVERY_INFLIGHT) {
+        v->dest->sink->ops->cancel(v->dest->sink, &v->h, true);
+        breaker_unsent(&v->dest->breaker);
+    }
+    delivery_drop(v);
+}
+
+static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw};
+
+/* ---------------------------------------------------------------- memory and waiting sources */
+
+void hub_wake(struct list *waiters)
+{
+    size_t count = waiters->count; /* those who wait again at once wait for the next time */
+    while (count-- > 0 && !list_empty(waiters)) {
+        struct waiter *w = CONTAINER_OF(list_first(waiters), struct waiter, link);
+        waiter_cancel(w);
+        w->resume(w->arg);
+    }
+}
+
+void hub_release_memory(struct hub *h, size_t bytes)
+{
+    assert(h->memory >= bytes);
+    h->memory -= bytes;
+    if (!list_empty(&h->memory_waiters) && h->memory < h->limits.memory / 10 * 9)
+        hub_wake(&h->memory_waiters);
+}
+
+/* ---------------------------------------------------------------- destinations */
+
+struct dest *hub_dest(struct hub *h, const char *name, bool service)
+{
+    struct dest *d = map_get(&h->dests, str_of(name));
+    if (d != NULL)
+        return d;
+    d = mem_zalloc(sizeof(*d));
+    d->hub = h;
+    d->name = mem_strdup(name);
+    d->service = service;
+    d->probe.kind = DUE_PROBE;
+    list_init(&d->ready);
+    list_init(&d->waiting);
+    list_init(&d->inflight);
+    list_init(&d->waiters);
+    map_set(&h->dests, str_of(name), d);
+    return d;
+}
+
+struct dest *hub_adopt(struct hub *h, struct sink *sink)
+{
+    struct dest *d = hub_dest(h, sink->name, sink->service);
+    assert(d->sink == NULL);
+    d->sink = sink;
+    d->service = sink->service;
+    sink->core = &dest_up;
+    sink->dest = d;
+    if (sink->up)
+        dest_pump(d);
+    return d;
+}
+
+void hub_each_dest(struct hub *h, void (*fn)(void *arg, const struct dest_status *s), void *arg)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
+        struct dest_status status;
+        dest_status(e->value, &status);
+        fn(arg, &status);
+    }
+}
+
+/* ---------------------------------------------------------------- subscriptions */
+
+uint32_t hub_subscribe(struct hub *h, struct str filter, struct dest *dest)
+{
+    uint32_t at = 0;
+    while (at < h->subscriber_count && h->subscribers[at].dest != NULL)
+        at++;
+    if (at == h->subscriber_count) {
+        h->subscriber_count = h->subscriber_count > 0 ? h->subscriber_count * 2 : 8;
+        h->subscribers = mem_realloc(h->subscribers, h->subscriber_count * sizeof(*h->subscribers));
+        for (uint32_t i = at; i < h->subscriber_count; i++)
+            h->subscribers[i] = (struct subscription){NULL, NULL};
+    }
+    h->subscribers[at] = (struct subscription){dest, str_dup(filter)};
+    matcher_add(h->subscriptions, filter, at);
+    return at;
+}
+
+void hub_unsubscribe(struct hub *h, uint32_t at)
+{
+    assert(at < h->subscriber_count && h->subscribers[at].dest != NULL);
+    matcher_remove(h->subscriptions, str_of(h->subscribers[at].filter), at);
+    mem_free(h->subscribers[at].filter);
+    h->subscribers[at] = (struct subscription){NULL, NULL};
+}
+
+void hub_retire(struct hub *h, struct dest *d)
+{
+    hub_disown(h, d->sink);
+    drop_all(&d->ready);
+    drop_all(&d->waiting);
+    map_remove(&h->dests, str_of(d->name));
+    dest_free(d);
+}
+
+/* ---------------------------------------------------------------- figures */
+
+void hub_counts(const struct hub *h, struct hub_counts *out)
+{
+    *out = h->counts;
+}
+
+uint64_t hub_memory(const struct hub *h)
+{
+    return h->memory;
+}
+
+size_t hub_live(const struct hub *h)
+{
+    return h->counts.state[DELIVERY_READY] + h->counts.state[DELIVERY_WAITING] +
+           h->counts.state[DELIVERY_INFLIGHT];
+}
+
+int64_t hub_unaccounted(const struct hub *h)
+{
+    uint64_t live[DELIVERY_STATES] = {0}, sum = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
+        const struct dest *d = e->value;
+        live[DELIVERY_READY] += d->ready.count;
+        live[DELIVERY_WAITING] += d->waiting.count;
+        live[DELIVERY_INFLIGHT] += d->inflight.count;
+    }
+    for (int s = DELIVERY_READY; s < DELIVERY_STATES; s++)
+        sum += s <= DELIVERY_INFLIGHT ? live[s] : h->counts.state[s];
+    return (int64_t)(h->counts.accepted - sum);
+}
+
+void hub_tap(struct hub *h, void (*fn)(void *arg, const struct tap *t), void *arg)
+{
+    h->tap = fn;
+    h->tap_arg = arg;
+}
+
+void hub_trace(struct hub *h, enum tap_event event, const struct delivery *v)
+{
+    if (h->tap == NULL)
+        return;
+    struct tap t = {event, v->h.msg, route_name(v->route), v->dest->name, v->h.attempt};
+    h->tap(h->tap_arg, &t);
+}

@@ -1,0 +1,159 @@
+#pragma once
+/*
+ * The core: takes messages from intakes, finds their route, and carries each delivery through its
+ * states until it ends. No socket, clock or file in it: time comes from the environment, so that
+ * the simulator runs the same code. One loop owns it.
+ *
+ *     accepted -> ready -> inflight -> done
+ *                  ^ ^        |
+ *                  | |        | RETRY (attempt + 1, back-off), HOLD (given back)
+ *                  | +--------+------> waiting --(time)--> ready
+ *                  |          +------> dead      REJECT, or attempts used up
+ *                  +-----------------> expired   ttl over      (from ready, waiting, inflight)
+ *                                      dropped   withdrawn request, purge, dead letter not kept
+ *
+ * Conservation: every delivery accepted is in exactly one state; see struct hub_counts.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "config/config.h"
+#include "msg/msg.h"
+#include "route/matcher.h"
+#include "transport/transport.h"
+
+struct hub;
+struct dest;
+struct route;
+struct route_set;
+
+enum delivery_state {
+    DELIVERY_NEW, DELIVERY_READY, DELIVERY_WAITING, DELIVERY_INFLIGHT,
+    DELIVERY_DONE, DELIVERY_DEAD, DELIVERY_EXPIRED, DELIVERY_DROPPED, DELIVERY_STATES
+};
+
+struct hub_env {
+    void *arg;
+    int64_t (*now)(void *arg);                /* monotonic ms */
+    int64_t (*wall)(void *arg);               /* ms since 1970 */
+    void (*arm)(void *arg, int64_t when_ms);  /* call hub_tick() at that time (replaces earlier wishes) */
+    struct log *log;                          /* may be NULL */
+    uint64_t seed;                            /* 0 = from the kernel */
+};
+
+struct hub_limits {
+    uint64_t memory; /* bytes of messages held */
+    uint64_t queue;  /* deliveries waiting per destination */
+    uint64_t dead;   /* dead letters held */
+};
+
+struct hub_counts {
+    uint64_t accepted;                /* deliveries that ever were */
+    uint64_t state[DELIVERY_STATES];  /* live states: now; end states: ever */
+    uint64_t refused[CODE_COUNT];     /* messages not accepted, by reason */
+    uint64_t retries, timeouts, late;
+    uint64_t messages;                /* messages accepted (a fan-out counts once) */
+};
+
+struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits);
+void hub_free(struct hub *h); /* ends every delivery as dropped without telling anybody; carriers are gone */
+void hub_set_limits(struct hub *h, const struct hub_limits *limits);
+void hub_set_sample(struct hub *h, double sample);
+void hub_tick(struct hub *h); /* does what is due; arms for what comes next */
+void hub_turn(struct hub *h); /* once per loop turn: the factory's clocks */
+void hub_drain(struct hub *h, bool draining); /* a note for the sources, who refuse what is new */
+bool hub_draining(const struct hub *h);
+
+void hub_counts(const struct hub *h, struct hub_counts *out);
+uint64_t hub_memory(const struct hub *h);
+size_t hub_live(const struct hub *h); /* deliveries not yet ended */
+
+/* accepted minus all states, after recounting every list: 0 unless there is a bug. */
+int64_t hub_unaccounted(const struct hub *h);
+
+/* ---- sources and destinations; both keep their address for the hub's life ---- */
+
+struct intake *hub_intake(struct hub *h, const char *name); /* made at first use */
+
+/* Adopts a sink under its name (sink->name; borrowed). One destination per sink and name: a name
+ * that is known without a sink (a route came first) is joined. */
+struct dest *hub_adopt(struct hub *h, struct sink *sink);
+/* The sink goes away: handovers it still holds count as lost (RETRY, unavailable). */
+void hub_disown(struct hub *h, struct sink *sink);
+struct dest *hub_dest(struct hub *h, const char *name, bool service); /* made at first use */
+
+struct dest_status {
+    const char *name;
+    bool service, up;
+    size_t ready, waiting, inflight;
+    uint64_t done, failed, dead, retries;
+    const char *breaker;
+};
+void dest_status(const struct dest *d, struct dest_status *out);
+void hub_each_dest(struct hub *h, void (*fn)(void *arg, const struct dest_status *s), void *arg);
+
+/* ---- routes ---- */
+
+/* A set of routes that is used as a whole. owner (the configuration that the routes point into) is
+ * freed when the last delivery of its routes has ended. */
+struct route_set *route_set_new(struct hub *h, void *owner, void (*owner_free)(void *owner));
+void route_set_add(struct route_set *s, const struct route_conf *r, const struct policy_conf *policy);
+void route_set_default(struct route_set *s, const struct policy_conf *policy); /* for subscriptions */
+void hub_use(struct hub *h, struct route_set *set_take);
+
+struct route_view {
+    const char *name, *from, *match;
+    const struct policy_conf *policy;
+    const struct target_conf *to;
+    size_t to_count;
+    bool durable;
+    uint64_t matched;
+};
+void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct route_view *r), void *arg);
+/* Which route takes this subject from this source? false = none. Slices of subject in c. */
+bool hub_explain(struct hub *h, const char *from, struct str subject, struct route_view *out,
+                 struct captures *c);
+
+/* ---- subscriptions at run time ---- */
+uint32_t hub_subscribe(struct hub *h, struct str filter, struct dest *dest); /* events only */
+void hub_unsubscribe(struct hub *h, uint32_t subscription);
+/* A destination of one subscription only; its waiting deliveries are dropped with it. */
+void hub_retire(struct hub *h, struct dest *d);
+
+/* ---- dead letters: a bounded list in memory, oldest first; a full one drops its oldest ---- */
+struct dead_letter {
+    struct list_node link;
+    struct msg *msg;
+    struct route *route; /* referenced */
+    struct dest *dest;
+    char *subject;       /* as the destination saw it */
+    const void *target;  /* of the handover */
+    enum code reason;
+    unsigned attempts;
+    char *first_error, *last_error;
+    int64_t time_wall_ms;
+};
+struct dead_query {
+    struct str id, route, match; /* {NULL, 0} = any; match is a filter */
+    size_t limit;                /* 0 = no limit */
+};
+void hub_each_dead(struct hub *h, const struct dead_query *q,
+                   void (*fn)(void *arg, const struct dead_letter *d), void *arg);
+size_t hub_dead_count(const struct hub *h);
+size_t hub_redrive(struct hub *h, const struct dead_query *q, bool dry_run); /* dead -> ready, attempts anew */
+size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* dead -> dropped */
+const char *route_name(const struct route *r);
+const char *dest_name(const struct dest *d);
+
+/* ---- tap ---- */
+enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED };
+struct tap {
+    enum tap_event event;
+    const struct msg *msg;
+    const char *route, *to;
+    unsigned attempt;
+};
+void hub_tap(struct hub *h, void (*fn)(void *arg, const struct tap *t), void *arg); /* NULL = off */

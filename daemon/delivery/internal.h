@@ -1,0 +1,154 @@
+#pragma once
+/* What the files of this folder share; nobody else includes it. */
+#include "base/list.h"
+#include "base/map.h"
+#include "delivery/breaker.h"
+#include "delivery/hub.h"
+#include "delivery/sched.h"
+
+enum { DUE_DELIVERY, DUE_PROBE }; /* what a struct due is embedded in */
+
+struct source { /* one intake and the routes of its name */
+    struct intake intake; /* first */
+    struct hub *hub;
+    char *name;
+    const struct source_routes *routes; /* of the set in use, or NULL */
+};
+
+struct source_routes {
+    struct matcher *matcher; /* value = index into set->routes */
+};
+
+struct route_target {
+    struct dest *dest;
+    char *subject; /* template or NULL */
+    const void *extra;
+};
+
+struct route {
+    struct route_set *set; /* a reference is counted per live delivery */
+    const struct route_conf *conf;
+    const struct policy_conf *policy;
+    struct route_target *targets;
+    uint64_t matched;
+};
+
+struct route_set {
+    struct hub *hub;
+    size_t refs; /* the hub's one, and one per live delivery or dead letter */
+    void *owner;
+    void (*owner_free)(void *owner);
+    struct route **routes;
+    size_t count, cap;
+    struct map sources; /* name -> struct source_routes */
+    struct route subscriptions; /* the route of deliveries to subscriptions */
+};
+
+struct dest {
+    struct hub *hub;
+    char *name;
+    bool service, retired;
+    struct sink *sink; /* NULL = nobody has come yet */
+    struct breaker breaker;
+    struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */
+    struct list ready, waiting, inflight; /* struct delivery by link */
+    struct list waiters;                  /* sources that wait for room */
+    struct due probe;                     /* open breaker: when to try again */
+    uint64_t done, failed, dead, retries;
+};
+
+struct receipt {
+    struct hub *hub;
+    struct asker asker; /* ops NULL = withdrawn */
+    struct delivery *request; /* the delivery whose reply is awaited, or NULL for events */
+    size_t open;        /* deliveries not yet ended that count for it */
+    enum code code;     /* events: the first thing that went wrong */
+    char *detail;
+};
+
+struct delivery {
+    struct handover h; /* first */
+    struct list_node link;
+    struct due due;
+    enum delivery_state state;
+    struct dest *dest;
+    struct route *route;
+    struct receipt *receipt; /* NULL = nobody asks */
+    int64_t deadline_ms;     /* ttl of an event, patience of a request's asker; SCHED_NEVER */
+    bool patient;            /* WAIT may move the deadline: the asker named none of its own */
+    bool streamed;
+    size_t charge;           /* bytes counted against the memory limit */
+    char *subject;           /* owned when it differs from the message's */
+    char *first_error, *last_error;
+};
+
+struct subscription {
+    struct dest *dest; /* NULL = free slot */
+    char *filter;
+};
+
+/* One destination of one message, as planned before anything is accepted. */
+struct plan {
+    struct dest *dest;
+    struct route *route;
+    const char *template;
+    const void *extra;
+};
+
+struct hub {
+    struct hub_env env;
+    struct hub_limits limits;
+    struct msg_factory factory;
+    struct sched sched;
+    int64_t armed_ms;
+    struct map sources, dests;
+    struct route_set *routes;
+    struct matcher *subscriptions;      /* value = index into subscribers */
+    struct subscription *subscribers;
+    uint32_t subscriber_count;
+    struct plan *plans;                 /* scratch of hub_accept() */
+    size_t plan_count, plan_cap;
+    struct list dead;
+    size_t dead_bytes;
+    struct list memory_waiters;
+    uint64_t memory;
+    struct hub_counts counts;
+    bool draining;
+    void (*tap)(void *arg, const struct tap *t);
+    void *tap_arg;
+};
+
+int64_t hub_now(struct hub *h);
+void hub_arm(struct hub *h); /* after something was scheduled */
+void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
+void hub_wake(struct list *waiters);
+void hub_release_memory(struct hub *h, size_t bytes);
+void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
+
+/* routes.c */
+void route_set_unref(struct route_set *s);
+
+/* dest.c */
+extern const struct sink_up dest_up;
+void dest_free(struct dest *d);
+void dest_pump(struct dest *d);
+enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
+void dest_wake(struct dest *d);
+void dest_failed(struct dest *d, const struct delivery *v, enum code code);
+void dest_due(struct dest *d);
+
+/* delivery.c */
+struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
+                              const struct captures *c);
+void delivery_ready(struct delivery *v);
+void delivery_sent(struct delivery *v);
+void delivery_settle(struct delivery *v, const struct settlement *s);
+void delivery_more(struct delivery *v, const struct reply *item);
+void delivery_extend(struct delivery *v);
+void delivery_due(struct delivery *v);
+void delivery_drop(struct delivery *v);    /* ends it as dropped, tells nobody */
+void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
+
+/* dead.c */
+void dead_add(struct hub *h, struct delivery *v, enum code reason);
+void dead_clear(struct hub *h);

@@ -1,0 +1,118 @@
+#include "base/mem.h"
+#include "delivery/internal.h"
+#include "delivery/policy.h"
+
+struct route_set *route_set_new(struct hub *h, void *owner, void (*owner_free)(void *owner))
+{
+    struct route_set *s = mem_zalloc(sizeof(*s));
+    s->hub = h;
+    s->refs = 1;
+    s->owner = owner;
+    s->owner_free = owner_free;
+    s->subscriptions.set = s;
+    return s;
+}
+
+static struct source_routes *source_routes_for(struct route_set *s, const char *from)
+{
+    struct source_routes *r = map_get(&s->sources, str_of(from));
+    if (r == NULL) {
+        r = mem_zalloc(sizeof(*r));
+        r->matcher = matcher_new();
+        map_set(&s->sources, str_of(from), r);
+    }
+    return r;
+}
+
+void route_set_add(struct route_set *s, const struct route_conf *conf, const struct policy_conf *policy)
+{
+    struct route *r = mem_zalloc(sizeof(*r));
+    r->set = s;
+    r->conf = conf;
+    r->policy = policy;
+    r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
+    for (size_t i = 0; i < conf->to_count; i++) {
+        const struct target_conf *to = &conf->to[i];
+        r->targets[i] = (struct route_target){hub_dest(s->hub, to->name, to->service), to->subject, to->extra};
+    }
+    if (s->count == s->cap) {
+        s->cap = s->cap > 0 ? s->cap * 2 : 16;
+        s->routes = mem_realloc(s->routes, s->cap * sizeof(struct route *));
+    }
+    s->routes[s->count] = r;
+    matcher_add(source_routes_for(s, conf->from)->matcher, str_of(conf->match != NULL ? conf->match : ">"),
+                (uint32_t)s->count++);
+}
+
+void route_set_default(struct route_set *s, const struct policy_conf *policy)
+{
+    s->subscriptions.policy = policy;
+}
+
+static void route_set_free(struct route_set *s)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->sources, &i)) != NULL;) {
+        struct source_routes *r = e->value;
+        matcher_free(r->matcher);
+        mem_free(r);
+    }
+    map_fini(&s->sources);
+    for (size_t i = 0; i < s->count; i++) {
+        mem_free(s->routes[i]->targets);
+        mem_free(s->routes[i]);
+    }
+    mem_free(s->routes);
+    if (s->owner_free != NULL)
+        s->owner_free(s->owner);
+    mem_free(s);
+}
+
+void route_set_unref(struct route_set *s)
+{
+    if (s != NULL && --s->refs == 0)
+        route_set_free(s);
+}
+
+void hub_use(struct hub *h, struct route_set *set)
+{
+    struct route_set *before = h->routes;
+    struct map_entry *e;
+    h->routes = set;
+    for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {
+        struct source *source = e->value;
+        source->routes = map_get(&set->sources, str_of(source->name));
+    }
+    route_set_unref(before);
+}
+
+const char *route_name(const struct route *r)
+{
+    return r->conf != NULL ? r->conf->name : "(subscription)";
+}
+
+static struct route_view view_of(const struct route *r)
+{
+    return (struct route_view){
+        .name = r->conf->name, .from = r->conf->from, .match = r->conf->match, .policy = r->policy,
+        .to = r->conf->to, .to_count = r->conf->to_count, .durable = r->conf->durable, .matched = r->matched};
+}
+
+void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct route_view *r), void *arg)
+{
+    for (size_t i = 0; h->routes != NULL && i < h->routes->count; i++) {
+        struct route_view view = view_of(h->routes->routes[i]);
+        fn(arg, &view);
+    }
+}
+
+bool hub_explain(struct hub *h, const char *from, struct str subject, struct route_view *out,
+                 struct captures *c)
+{
+    const struct source_routes *s = h->routes != NULL ? map_get(&h->routes->sources, str_of(from)) : NULL;
+    uint32_t index = s != NULL ? matcher_first(s->matcher, subject, c) : MATCH_NONE;
+    if (index == MATCH_NONE)
+        return false;
+    *out = view_of(h->routes->routes[index]);
+    return true;
+}

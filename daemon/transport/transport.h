@@ -1,0 +1,197 @@
+#pragma once
+/*
+ * The contract between the carriers (transports, and local/ for services) and the core (delivery/).
+ *
+ * A carrier has two halves. As a *source* it turns what it receives into messages and gives them
+ * to its intake; as a *sink* it takes handovers and reports, for each, exactly one settlement. It
+ * never decides what happens next: retries, breakers, time-outs and dead letters are the core's.
+ *
+ *     peer -> carrier -> intake_accept()  ...core...  sink.send() -> carrier -> peer
+ *     peer <- carrier <- asker.done()     ...core...  sink_up.settled() <- carrier <- peer
+ *
+ * Nobody calls back from inside a call: accept() never calls the asker, send() never reports.
+ * Everything runs on one loop.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "loop/loop.h"
+#include "loop/tls.h"
+#include "msg/msg.h"
+
+/* ---------------------------------------------------------------- sinks: where deliveries go */
+
+enum outcome {
+    OUTCOME_OK,     /* the peer has taken it: settled */
+    OUTCOME_RETRY,  /* it may work later: counts an attempt */
+    OUTCOME_REJECT, /* it will never work */
+    OUTCOME_HOLD,   /* not tried, or given back: counts no attempt */
+};
+
+/* What came back. Slices are valid during the call only. */
+struct reply {
+    enum code code;      /* CODE_OK, or why not */
+    struct str headers;  /* a checked block, may be empty */
+    struct str body;     /* reply, streamed item, or the detail of an error (JSON or text) */
+};
+
+struct settlement {
+    enum outcome outcome;
+    struct reply reply;
+    int64_t retry_after_ms; /* the peer's wish with RETRY; -1 = none */
+    bool final;             /* with RETRY for a request: the peer itself answered with an error,
+                               which goes to the asker instead of being tried again */
+};
+
+/* One delivery in the hands of a carrier. The core owns it; the carrier may use the last three
+ * members from send() until it has settled it or is told to cancel. */
+struct handover {
+    struct msg *msg;       /* borrowed; take a reference to keep it longer */
+    enum msg_kind kind;    /* MSG_REQUEST wants a reply; may be EVENT for a copy of a request */
+    struct str subject;    /* what this destination is to see */
+    unsigned attempt;      /* 1, 2, … */
+    int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
+    const void *target;    /* the transport's target_keys struct of the route, or NULL */
+    struct list_node link;
+    void *carrier;
+    uint64_t carrier_id;
+};
+
+struct sink;
+
+struct sink_ops {
+    /* Takes one handover. false: not now (no credit, output full); the core keeps it and tries
+     * again after sink_up.ready(). Called only while the sink is up. Never reports from inside. */
+    bool (*send)(struct sink *s, struct handover *h);
+    /* The core gives up on a handover that was sent: forget it, report nothing. abandoned: the asker
+     * has gone or the time is over; tell the peer where the protocol can. */
+    void (*cancel)(struct sink *s, struct handover *h, bool abandoned);
+};
+
+/* Embedded in the carrier's own struct, which outlives it. */
+struct sink {
+    const struct sink_ops *ops;
+    const char *name;             /* for people: the service or endpoint */
+    bool service;                 /* a local service: absent means no-service, not unavailable */
+    bool up;                      /* somebody is there to take handovers; set by sink_set_up() */
+    const struct sink_up *core;   /* set by the core when it adopts the sink */
+    void *dest;                   /* the core's */
+};
+
+/* How a carrier reports; called from the loop, never from inside send() or cancel(). */
+struct sink_up {
+    void (*settled)(struct handover *h, const struct settlement *s); /* once; h is gone after it */
+    void (*more)(struct handover *h, const struct reply *item);      /* an item of a streamed reply */
+    void (*extend)(struct handover *h);                              /* WAIT: the time-out starts again */
+    void (*ready)(struct sink *s);                                   /* send() may succeed again */
+    void (*state)(struct sink *s, bool up, const char *why);         /* peers came or all are gone */
+};
+
+static inline void sink_set_up(struct sink *s, bool up, const char *why)
+{
+    if (s->up == up)
+        return;
+    s->up = up;
+    if (s->core != NULL)
+        s->core->state(s, up, why);
+}
+
+/* ---------------------------------------------------------------- intakes: where messages come in */
+
+/* Who brought a message and waits for its end. ops NULL = nobody (no acknowledgement exists). */
+struct asker_ops {
+    void (*more)(void *ctx, uint64_t token, const struct reply *item);
+    /* Exactly once, unless withdrawn: for an event when every delivery has ended (CODE_OK only when
+     * all went well), for a request its reply. */
+    void (*done)(void *ctx, uint64_t token, const struct reply *reply);
+};
+
+struct asker {
+    const struct asker_ops *ops;
+    void *ctx;
+    uint64_t token;
+};
+
+/* A source that has to wait. Zeroed is idle; resume is called once, possibly from inside another
+ * call of the core: it only marks that reading goes on (stream_resume), it never offers a message. */
+struct waiter {
+    struct list_node link;
+    struct list *in;
+    void (*resume)(void *arg);
+    void *arg;
+};
+
+static inline void waiter_cancel(struct waiter *w)
+{
+    if (w->in != NULL)
+        list_remove(w->in, &w->link);
+    w->in = NULL;
+}
+
+struct receipt; /* an accepted message whose asker is waiting */
+struct intake;
+
+struct intake_ops {
+    /*
+     * Offers a message. CODE_OK: accepted; `*receipt` (where asker.ops is set) stays valid until
+     * done() or withdraw(). CODE_BUSY (only where w is not NULL): not taken, w is enrolled; stop
+     * reading and offer it again after w->resume. Anything else: refused, say so to the peer.
+     * m is referenced, not consumed. No callback before this returns.
+     */
+    enum code (*accept)(struct intake *i, struct msg *m, const struct asker *asker, struct waiter *w,
+                        struct receipt **receipt);
+    /* The asker is gone or no longer interested: no callback afterwards. */
+    void (*withdraw)(struct receipt *r);
+};
+
+struct intake {
+    const struct intake_ops *ops;
+    struct msg_factory *factory; /* for msg_new(); times are those of this turn */
+    const char *name;            /* the endpoint's */
+};
+
+static inline enum code intake_accept(struct intake *i, struct msg *m, const struct asker *asker,
+                                      struct waiter *w, struct receipt **receipt)
+{
+    return i->ops->accept(i, m, asker, w, receipt);
+}
+
+/* ---------------------------------------------------------------- endpoints of a transport */
+
+struct endpoint; /* the transport's own; its first member is a struct sink where it can be a target */
+
+struct endpoint_env {
+    struct loop *loop;
+    struct log *log;
+    uint64_t body_max;        /* limits.body */
+    struct tls_context *tls;  /* referenced by whoever keeps it; NULL = plain */
+    int listen_fd;            /* handed over by systemd, or -1 */
+    struct intake *intake;    /* for what comes in; NULL where no route has this endpoint as its source */
+};
+
+struct endpoint_status {
+    const char *state;   /* "listening" | "up" | "connecting" | "down" */
+    const char *error;   /* last one, or NULL; borrowed until the next call */
+    size_t connections;
+    uint64_t received, sent; /* messages */
+    uint64_t bad;            /* protocol errors of peers */
+};
+
+struct transport {
+    struct config_transport conf; /* name, schemes, key tables */
+    /* Opens an endpoint: a listener is bound when this returns; a connecting one starts dialling and
+     * reports through its sink. conf is borrowed and outlives the endpoint. NULL with err set. */
+    struct endpoint *(*open)(const struct endpoint_conf *conf, const struct endpoint_env *env,
+                             struct err *err);
+    struct sink *(*sink)(struct endpoint *e); /* NULL = cannot be a target */
+    void (*set_tls)(struct endpoint *e, struct tls_context *tls); /* for new connections */
+    void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
+    size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */
+    void (*status)(const struct endpoint *e, struct endpoint_status *out);
+    void (*close)(struct endpoint *e); /* at once; withdraws its receipts, settles nothing */
+};
