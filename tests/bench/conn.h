@@ -3,8 +3,8 @@
 #include "util.h"
 
 /* A non-blocking connection in an epoll set: one read per wake-up into a shared scratch area, whole
- * frames handed out in place, one write per turn. Addresses are `tcp:PORT` (loopback) and `unix:PATH`.
- * What the peer does not take stays in `out` without a bound: the load generator's window is the bound. */
+ * frames handed out in place, one write per turn. Addresses are `tcp:PORT` (loopback) and
+ * `unix:PATH`. What the peer does not take stays in `out`: the load generator's window bounds it. */
 
 enum { CONN_SCRATCH = 256 * 1024 };
 

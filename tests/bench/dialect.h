@@ -7,12 +7,12 @@
 struct settings {
     const char *address;
     size_t subjects;    /* bench.0 … bench.N-1 */
-    bool by_sub;        /* local protocol: subscribe with SUB instead of attaching as service `sink` */
+    bool by_sub;        /* local protocol: subscribe with SUB, else as service `sink` */
 };
 
 struct dialect {
     const char *name;
-    /* Connects, logs in, subscribes; returns when the server has said so (or at once where it does not). */
+    /* Connects, logs in, subscribes; returns when the server has said so, if it does. */
     void (*subscriber)(struct conn *c, int epfd, const struct settings *s);
     void (*publisher)(struct conn *c, int epfd, const struct settings *s);
     /* One message on bench.<subject>. */

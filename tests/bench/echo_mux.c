@@ -1,4 +1,4 @@
-/* echo-mux ADDRESS: the service behind relay-mux: frames as mux.h says, answered with their own data. */
+/* echo-mux ADDRESS: the service behind relay-mux: frames as mux.h says, answered with their data. */
 #include "mux.h"
 #include "nest.h"
 

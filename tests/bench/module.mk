@@ -31,4 +31,5 @@ BENCH_ROWS ?=
 .PHONY: bench bench-tools
 bench-tools: $(BENCH_PROGS)
 bench: $(BENCH_PROGS) $(B)/bellhopd
+	@scripts/deps bench || echo "make bench: goes on without the yardsticks that are missing"
 	$(BENCH)/run.py --build $(B) --rounds $(BENCH_ROUNDS) $(if $(BENCH_ROWS),--rows $(BENCH_ROWS))

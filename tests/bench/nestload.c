@@ -194,14 +194,16 @@ static int timer_start(struct load *l)
     if (!l->rate)
         return -1;
     fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (fd < 0 || timerfd_settime(fd, 0, &t, NULL) < 0 || epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
+    if (fd < 0 || timerfd_settime(fd, 0, &t, NULL) < 0 ||
+        epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
         die("timerfd");
     return fd;
 }
 
 static void prepare(struct load *l)
 {
-    static const char pattern[] = "{\"pattern\":{\"cmd\":\"echo\"},\"data\":\"", id[] = "\",\"id\":\"";
+    static const char pattern[] = "{\"pattern\":{\"cmd\":\"echo\"},\"data\":\"";
+    static const char id[] = "\",\"id\":\"";
     struct buf data = { 0 };
 
     l->per_conn = (size_t)((l->in_flight + l->conns - 1) / l->conns);
@@ -209,7 +211,8 @@ static void prepare(struct load *l)
         l->per_conn = 4096;
     for (long i = 0; i < l->size; i++)
         buf_add(&data, &"abcdefghijklmnopqrstuvwxyz"[i % 26], 1);
-    buf_printf(&l->request, "%zu#%s", strlen(pattern) + data.len + strlen(id) + NEST_ID + 2, pattern);
+    buf_printf(&l->request, "%zu#%s", strlen(pattern) + data.len + strlen(id) + NEST_ID + 2,
+               pattern);
     buf_add(&l->request, data.data, data.len);
     buf_text(&l->request, id);
     buf_text(&l->reply, "{\"response\":\"");
@@ -254,8 +257,9 @@ static void measure(struct load *l, int timer)
     if (l->done == 0)
         die("no reply in the measured time");
     n = (double)l->done;
-    printf("{\"done\":%.0f,\"rate\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,\"seconds\":%.4f,\"client_cpu_us\":%.3f,\"cpu_us\":[",
-           n, n * 1e9 / (double)ns, hist_us(&l->hist, .5), hist_us(&l->hist, .99), (double)ns / 1e9,
+    printf("{\"done\":%.0f,\"rate\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,", n,
+           n * 1e9 / (double)ns, hist_us(&l->hist, .5), hist_us(&l->hist, .99));
+    printf("\"seconds\":%.4f,\"client_cpu_us\":%.3f,\"cpu_us\":[", (double)ns / 1e9,
            (double)cpu[l->pid_count] / 1e3 / n);
     for (int i = 0; i < l->pid_count; i++)
         printf("%s%.3f", i ? "," : "", (double)cpu[i] / 1e3 / n);
@@ -289,7 +293,8 @@ static void options(struct load *l, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct load l = { .conns = 1, .in_flight = 1, .size = 100, .warm_ms = 200, .run_ms = 1000 };
+    static struct load l = { .conns = 1, .in_flight = 1, .size = 100,
+                             .warm_ms = 200, .run_ms = 1000 };
     int timer;
 
     options(&l, argc, argv);

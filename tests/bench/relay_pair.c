@@ -1,4 +1,4 @@
-/* relay-pair LISTEN BACKEND: one backend connection per client, bytes copied, nothing read in them. */
+/* relay-pair LISTEN BACKEND: one backend connection per client, bytes copied and not looked at. */
 #include "conn.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* service ADDRESS NAME CREDIT [COUNT]: COUNT services on the local protocol in one process, the first
- * called NAME, the others NAME-2, NAME-3, …: they answer a request with its body, an event with OK. */
+/* service ADDRESS NAME CREDIT [COUNT]: COUNT services on the local protocol in one process, called
+ * NAME, NAME-2, NAME-3 and so on: they answer a request with its body, an event with OK. */
 #include "local.h"
 
 #include <errno.h>
@@ -19,7 +19,8 @@ static void answer(struct conn *c, const struct frame *f)
     } else if (local_is(f, "BYE")) {
         exit(0);
     } else if (local_is(f, "ERR")) {
-        die("the daemon says: %.*s %.*s", (int)f->subject_len, f->subject, (int)f->body_len, f->body);
+        die("the daemon says: %.*s %.*s", (int)f->subject_len, f->subject, (int)f->body_len,
+            f->body);
     }
 }
 

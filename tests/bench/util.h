@@ -17,7 +17,7 @@ _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A decimal between min and max; dies with `what` in the message otherwise. */
 long number(const char *text, const char *what, long min, long max);
 
-/* CPU time (user and system, all threads) of a process so far, in nanoseconds; pid 0 is this one. */
+/* CPU time (user and system, all threads) of a process so far in nanoseconds; pid 0 is this one. */
 int64_t cpu_ns(int pid);
 
 /* A growing byte buffer; bytes [off, len) are its content. Zeroed memory is an empty one. */
