@@ -50,6 +50,8 @@ void loop_free(struct loop *l)
     if (l == NULL)
         return;
     loop_run_later(l);
+    for (int i = 0; i < 3 && l->resolver != NULL; i++) /* evdns answers a cancelled look-up later */
+        loop_turn(l, false);
     stream_hub_free(l->streams);
     loop_run_later(l);
     for (struct loop_handler *h = l->handlers, *next; h != NULL; h = next) {
