@@ -1,5 +1,6 @@
 /* Bodies and metadata; see nest.h. */
 #include "codec/nest.h"
+#include "msg/headers.h"
 #include "wire/json.h"
 #include "wire/utf8.h"
 
@@ -32,77 +33,53 @@ bool nest_body_json(struct str body, struct str content_type, struct buf *scratc
     return true;
 }
 
-/* RFC 9110, section 5.6.2: what a header name may hold. */
-static bool name_byte(uint32_t c)
-{
-    return c < 0x80 && ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                        (c != 0 && strchr("!#$%&'*+-.^_`|~", (int)c) != NULL));
-}
-
 static bool put_header_name(struct str name, struct buf *out)
 {
     size_t before = out->len;
     while (name.n > 0) {
+        char utf8[4];
         uint32_t c = json_char(&name);
-        if (!name_byte(c))
-            return false;
-        buf_putc(out, (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c));
+        buf_put(out, utf8, utf8_encode(c >= 'A' && c <= 'Z' ? c | 0x20 : c, utf8));
     }
-    return out->len > before;
+    return header_name_valid(str_make(buf_data(out) + before, out->len - before));
 }
 
 static bool put_header_value(struct str value, struct buf *out)
 {
     size_t before = out->len;
     json_unquote(value, out);
-    return str_printable(str_make(buf_data(out) + before, out->len - before));
+    return header_value_valid(str_make(buf_data(out) + before, out->len - before));
+}
+
+static bool put_header(const struct json_member *m, struct buf *out)
+{
+    if (m->type != JSON_STRING || !put_header_name(m->name, out))
+        return false;
+    buf_puts(out, ": ");
+    if (!put_header_value(m->value, out))
+        return false;
+    buf_putc(out, '\n');
+    return true;
 }
 
 void nest_metadata_headers(struct str metadata, struct buf *headers)
 {
     struct json_member m;
-    size_t at = 0;
-    while (json_next_member(metadata, &at, &m)) {
+    size_t at = 0, lines = 0, from = headers->len;
+    while (lines < HEADERS_MAX_LINES && json_next_member(metadata, &at, &m)) {
         size_t before = headers->len;
-        bool ok = m.type == JSON_STRING && put_header_name(m.name, headers);
-        if (ok) {
-            buf_puts(headers, ": ");
-            ok = put_header_value(m.value, headers);
-        }
-        if (ok)
-            buf_putc(headers, '\n');
+        if (put_header(&m, headers) && headers->len - from <= HEADERS_MAX_BYTES)
+            lines++;
         else
             headers->len = before;
     }
 }
 
-static bool legal_name(struct str name)
+static bool stands_again(struct str headers, struct str name)
 {
-    for (size_t i = 0; i < name.n; i++) {
-        if (!name_byte((uint8_t)name.p[i]))
-            return false;
-    }
-    return name.n > 0;
-}
-
-/* Takes the next legal header off the front of *lines. */
-static bool next_header(struct str *lines, struct str *name, struct str *value)
-{
-    while (lines->n > 0) {
-        *value = str_cut(lines, '\n');
-        *name = str_cut(value, ':');
-        *value = str_trim(*value);
-        if (value->p != NULL && legal_name(*name) && str_printable(*value))
-            return true;
-    }
-    return false;
-}
-
-static bool stands_again(struct str lines, struct str name)
-{
-    struct str other, value;
-    while (next_header(&lines, &other, &value)) {
-        if (str_eq(other, name))
+    struct header h;
+    while (headers_next(&headers, &h)) {
+        if (str_eq(h.name, name))
             return true;
     }
     return false;
@@ -110,15 +87,15 @@ static bool stands_again(struct str lines, struct str name)
 
 void nest_headers_metadata(struct str headers, struct buf *metadata)
 {
-    struct str name, value;
+    struct header h;
     const char *before = "{";
-    while (next_header(&headers, &name, &value)) {
-        if (stands_again(headers, name))
+    while (headers_next(&headers, &h)) {
+        if (stands_again(headers, h.name))
             continue;
         buf_puts(metadata, before);
-        json_quote(name, metadata);
+        json_quote(h.name, metadata);
         buf_putc(metadata, ':');
-        json_quote(value, metadata);
+        json_quote(h.value, metadata);
         before = ",";
     }
     if (*before == ',')

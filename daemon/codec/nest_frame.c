@@ -54,16 +54,18 @@ static size_t ascii_run(const uint8_t *p, size_t n)
     return i;
 }
 
-/* Counts one character that is not ASCII, as Node decodes it: a sequence of four bytes is a
- * surrogate pair, ill-formed bytes are one U+FFFD. False where the text ends inside it. */
+/* Counts a run of characters that are not ASCII, as Node decodes them: a sequence of four bytes is a
+ * surrogate pair, ill-formed bytes are one U+FFFD. False where the bytes end inside one. */
 static bool count_wide(struct nest_framer *f, const uint8_t *p, size_t n)
 {
-    size_t length;
-    enum utf8 form = utf8_step(p, n, &length);
-    if (form == UTF8_SHORT)
-        return false;
-    f->counted_bytes += length;
-    f->counted_units += form == UTF8_GOOD && length == 4 ? 2 : 1;
+    while (f->counted_units < f->units && f->counted_bytes < n && p[f->counted_bytes] >= 0x80) {
+        size_t length;
+        enum utf8 form = utf8_step(p + f->counted_bytes, n - f->counted_bytes, &length);
+        if (form == UTF8_SHORT)
+            return false;
+        f->counted_bytes += length;
+        f->counted_units += form == UTF8_GOOD && length == 4 ? 2 : 1;
+    }
     return true;
 }
 
@@ -78,7 +80,7 @@ static bool count_units(struct nest_framer *f, const uint8_t *p, size_t n)
         f->counted_units += run;
         if (run == want)
             break;
-        if (run == left || !count_wide(f, p + f->counted_bytes, left - run))
+        if (run == left || !count_wide(f, p, n))
             return false;
     }
     return true;

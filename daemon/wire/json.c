@@ -45,7 +45,7 @@ static inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end)
 static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *end)
 {
     while (end - p >= 8) {
-        uint64_t word = swar_load(p), stop = swar_escapes(word) | (word & SWAR_HIGH);
+        uint64_t stop = swar_not_plain(swar_load(p));
         if (stop != 0)
             return p + swar_first(stop);
         p += 8;
@@ -90,8 +90,7 @@ static const uint8_t *skip_odd(struct scan *s, const uint8_t *p)
     return *p >= 0x80 ? skip_wide(s, p) : fail(s, p, "control character in a string");
 }
 
-/* p is behind the opening quote. */
-static inline const uint8_t *skip_string(struct scan *s, const uint8_t *p)
+__attribute__((noinline)) static const uint8_t *skip_long_string(struct scan *s, const uint8_t *p)
 {
     for (;;) {
         p = skip_plain(p, s->end);
@@ -103,15 +102,32 @@ static inline const uint8_t *skip_string(struct scan *s, const uint8_t *p)
     }
 }
 
-static inline const uint8_t *skip_digits(struct scan *s, const uint8_t *p)
+/* p is behind the opening quote. Most strings are short: the first eight bytes are looked at here. */
+static inline const uint8_t *skip_string(struct scan *s, const uint8_t *p)
+{
+    if (s->end - p >= 8) {
+        uint64_t stop = swar_not_plain(swar_load(p));
+        p += stop != 0 ? swar_first(stop) : 8;
+        if (stop != 0 && *p == '"')
+            return p + 1;
+    }
+    return skip_long_string(s, p);
+}
+
+static inline bool is_digit(uint8_t c)
+{
+    return (uint8_t)(c - '0') <= 9;
+}
+
+static const uint8_t *skip_digits(struct scan *s, const uint8_t *p)
 {
     const uint8_t *from = p;
-    while (p < s->end && (uint8_t)(*p - '0') <= 9)
+    while (p < s->end && is_digit(*p))
         p++;
     return p > from ? p : fail(s, p, "expected a digit");
 }
 
-static inline const uint8_t *skip_number(struct scan *s, const uint8_t *p)
+__attribute__((noinline)) static const uint8_t *skip_odd_number(struct scan *s, const uint8_t *p)
 {
     if (*p == '-')
         p++;
@@ -127,6 +143,18 @@ static inline const uint8_t *skip_number(struct scan *s, const uint8_t *p)
     if (p < s->end && (*p == '+' || *p == '-'))
         p++;
     return skip_digits(s, p);
+}
+
+static inline const uint8_t *skip_number(struct scan *s, const uint8_t *p)
+{
+    const uint8_t *from = p;
+    if (*p == '0' || *p == '-')
+        return skip_odd_number(s, from);
+    while (p < s->end && is_digit(*p))
+        p++;
+    if (p < s->end && (*p == '.' || (*p | 0x20) == 'e'))
+        return skip_odd_number(s, from);
+    return p;
 }
 
 static const uint8_t *skip_word(struct scan *s, const uint8_t *p)
@@ -147,57 +175,81 @@ static inline const uint8_t *skip_scalar(struct scan *s, const uint8_t *p)
     return kind != 0 ? skip_word(s, p) : fail(s, p, "expected a value");
 }
 
-/* From the quote of a member's name to the first byte of its value. */
-static inline const uint8_t *skip_name(struct scan *s, const uint8_t *p, struct str *name)
+/* The byte at p is c, or is c behind white space: p behind it; otherwise NULL without fail(). */
+static inline const uint8_t *skip_byte(const uint8_t *p, const uint8_t *end, uint8_t c)
 {
-    if (p == s->end || *p != '"')
-        return fail(s, p, "expected a member name in quotes");
-    const uint8_t *from = p + 1;
-    p = skip_string(s, from);
-    if (p == NULL)
-        return NULL;
-    *name = str_make(from, (size_t)(p - 1 - from));
-    p = skip_space(p, s->end);
-    if (p == s->end || *p != ':')
-        return fail(s, p, "expected ':' behind a member name");
-    return skip_space(p + 1, s->end);
+    if (p < end && *p == c)
+        return p + 1;
+    p = skip_space(p, end);
+    return p < end && *p == c ? p + 1 : NULL;
 }
 
-/* One value of any depth. `objects` is a stack of bits, 1 for an object, 0 for an array: that is why
- * the depth ends at 64. */
+/* From before a member's name to the first byte of its value; *name between its quotes. */
+static inline const uint8_t *skip_name(struct scan *s, const uint8_t *p, struct str *name)
+{
+    const uint8_t *from = skip_byte(p, s->end, '"'), *end;
+    if (from == NULL)
+        return fail(s, skip_space(p, s->end), "expected a member name in quotes");
+    end = skip_string(s, from);
+    if (end == NULL)
+        return NULL;
+    *name = str_make(from, (size_t)(end - 1 - from));
+    p = skip_byte(end, s->end, ':');
+    return p != NULL ? skip_space(p, s->end) : fail(s, end, "expected ':' behind a member name");
+}
+
+/* The containers that are open: a stack of bits, 1 for an object, 0 for an array. That is why the
+ * depth ends at 64. */
+struct open {
+    uint64_t objects;
+    unsigned depth;
+};
+
+static inline uint8_t closer(const struct open *o)
+{
+    return (uint8_t)(']' + ((o->objects & 1) << 5)); /* `}` is 32 above `]` */
+}
+
+/* Closes what ends at p. */
+static inline const uint8_t *skip_ends(const uint8_t *p, const uint8_t *end, struct open *o)
+{
+    const uint8_t *next;
+    while (o->depth > 0 && (next = skip_byte(p, end, closer(o))) != NULL) {
+        o->objects >>= 1;
+        o->depth--;
+        p = next;
+    }
+    return p;
+}
+
+/* One value of any depth; no white space before it. */
 static const uint8_t *skip_value(struct scan *s, const uint8_t *p, unsigned depth_max)
 {
-    uint64_t objects = 0;
-    unsigned depth = 0;
+    struct open o = {0, 0};
     struct str name;
     for (;;) {
+        const uint8_t *inner = NULL;
         if (p == s->end)
             return fail(s, p, "expected a value");
-        bool opens = *p == '{' || *p == '[';
-        if (opens && depth == depth_max)
-            return fail(s, p, "nested deeper than 64");
-        if (opens) {
-            objects = objects << 1 | (*p == '{');
-            depth++;
-            p = skip_space(p + 1, s->end);
+        if (*p == '{' || *p == '[') {
+            if (o.depth++ == depth_max)
+                return fail(s, p, "nested deeper than 64");
+            o.objects = o.objects << 1 | (*p == '{');
+            inner = ++p;
         } else if ((p = skip_scalar(s, p)) == NULL) {
             return NULL;
         }
-        bool first = opens;
-        for (;; first = false, objects >>= 1, depth--, p++) {
-            if (depth == 0)
-                return p;
-            p = skip_space(p, s->end);
-            bool closes = p < s->end && *p == (objects & 1 ? '}' : ']');
-            if (!closes)
-                break;
+        p = skip_ends(p, s->end, &o);
+        if (o.depth == 0)
+            return p;
+        if (p != inner) {
+            const uint8_t *next = skip_byte(p, s->end, ',');
+            if (next == NULL)
+                return fail(s, skip_space(p, s->end), "expected ',' or the end of an array or object");
+            p = next;
         }
-        if (!first) {
-            if (p == s->end || *p != ',')
-                return fail(s, p, "expected ',' or the end of an array or object");
-            p = skip_space(p + 1, s->end);
-        }
-        if ((objects & 1) != 0 && (p = skip_name(s, p, &name)) == NULL)
+        p = (o.objects & 1) != 0 ? skip_name(s, p, &name) : skip_space(p, s->end);
+        if (p == NULL)
             return NULL;
     }
 }
@@ -235,13 +287,9 @@ bool json_valid(struct str text, enum json_type *type, struct json_error *e)
     return true;
 }
 
-/* Does a name as written stand for this plain text? */
-static bool name_is(struct str written, struct str plain)
+/* Does a name that is written with escapes stand for this plain text? */
+static bool decodes_to(struct str written, struct str plain)
 {
-    if (written.n == plain.n)
-        return str_eq(written, plain);
-    if (written.n < plain.n || memchr(written.p, '\\', written.n) == NULL)
-        return false;
     for (size_t i = 0; i < plain.n; i++) {
         if (written.n == 0 || json_char(&written) != (uint8_t)plain.p[i])
             return false;
@@ -249,23 +297,28 @@ static bool name_is(struct str written, struct str plain)
     return written.n == 0;
 }
 
-static size_t keep_member(struct json_member *members, size_t count, const struct json_member *found)
+static size_t find_member(const struct json_member *members, size_t count, struct str name)
 {
     for (size_t i = 0; i < count; i++) {
-        if (name_is(found->name, members[i].name)) {
-            members[i].value = found->value;
-            members[i].type = found->type;
-            return 0;
-        }
+        if (str_eq(members[i].name, name))
+            return i;
     }
-    return 1;
+    if (name.n == 0 || memchr(name.p, '\\', name.n) == NULL)
+        return count;
+    size_t i = 0;
+    while (i < count && !decodes_to(name, members[i].name))
+        i++;
+    return i;
 }
 
 /* One `"name": value`. */
-static const uint8_t *skip_member(struct scan *s, const uint8_t *p, struct json_member *out)
+static inline const uint8_t *skip_member(struct scan *s, const uint8_t *p, struct json_member *out)
 {
     const uint8_t *from = skip_name(s, p, &out->name);
-    p = from != NULL ? skip_value(s, from, JSON_DEPTH_MAX - 1) : NULL;
+    if (from != NULL && from < s->end && *from == '"')
+        p = skip_string(s, from + 1);
+    else
+        p = from != NULL ? skip_value(s, from, JSON_DEPTH_MAX - 1) : NULL;
     if (p == NULL)
         return NULL;
     out->value = str_make(from, (size_t)(p - from));
@@ -276,23 +329,30 @@ static const uint8_t *skip_member(struct scan *s, const uint8_t *p, struct json_
 static const uint8_t *skip_object(struct scan *s, const uint8_t *p, struct json_member *members,
                                   size_t count, size_t *others)
 {
-    if (p == s->end || *p != '{')
-        return fail(s, p, "expected an object");
-    p = skip_space(p + 1, s->end);
-    if (p < s->end && *p == '}')
-        return p + 1;
+    const uint8_t *next = skip_byte(p, s->end, '{');
+    if (next == NULL)
+        return fail(s, skip_space(p, s->end), "expected an object");
+    p = skip_byte(next, s->end, '}');
+    if (p != NULL)
+        return p;
     for (;;) {
         struct json_member found;
-        p = skip_member(s, p, &found);
+        p = skip_member(s, next, &found);
         if (p == NULL)
             return NULL;
-        *others += keep_member(members, count, &found);
-        p = skip_space(p, s->end);
-        if (p < s->end && *p == '}')
-            return p + 1;
-        if (p == s->end || *p != ',')
-            return fail(s, p, "expected ',' or the end of an object");
-        p = skip_space(p + 1, s->end);
+        size_t i = find_member(members, count, found.name);
+        if (i < count) {
+            members[i].value = found.value;
+            members[i].type = found.type;
+        } else {
+            ++*others;
+        }
+        next = skip_byte(p, s->end, ',');
+        if (next != NULL)
+            continue;
+        next = skip_byte(p, s->end, '}');
+        return next != NULL ? next
+                            : fail(s, skip_space(p, s->end), "expected ',' or the end of an object");
     }
 }
 
@@ -305,7 +365,7 @@ bool json_members(struct str text, struct json_member *members, size_t count, si
     size_t extra = 0;
     for (size_t i = 0; i < count; i++)
         members[i].value = STR_NONE;
-    if (!whole(&s, skip_object(&s, skip_space(from, s.end), members, count, &extra)))
+    if (!whole(&s, skip_object(&s, from, members, count, &extra)))
         return report(&s, text, e);
     if (others != NULL)
         *others = extra;

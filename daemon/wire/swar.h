@@ -34,8 +34,15 @@ static inline uint64_t swar_zeros(uint64_t word)
     return ~(((word & ~SWAR_HIGH) + ~SWAR_HIGH) | word | ~SWAR_HIGH);
 }
 
-/* ASCII bytes that a JSON string must escape: quote, backslash, control characters. Only the first
- * flag is exact: a borrow may raise flags above it. */
+/* Bytes that are not plain text in a JSON string: quote, backslash, control characters and all that
+ * is not ASCII. Only the first flag is exact: a borrow may raise flags above it. */
+static inline uint64_t swar_not_plain(uint64_t word)
+{
+    uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');
+    return ((word - swar_repeat(0x20)) | (quote - SWAR_ONES) | (backslash - SWAR_ONES) | word) & SWAR_HIGH;
+}
+
+/* The same without what is not ASCII: what a JSON string must escape. First flag exact. */
 static inline uint64_t swar_escapes(uint64_t word)
 {
     uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');

@@ -1,32 +1,27 @@
 #include "wire/utf8.h"
 
-/* RFC 3629, section 4: what the second byte may be depends on the first. */
+/* RFC 3629, section 4: the first byte says how long the sequence is and what the second may be. */
 struct lead {
-    uint8_t from, to, length, second_low, second_high;
+    uint8_t length, second_low, second_high;
 };
 
 static const struct lead leads[] = {
-    {0xC2, 0xDF, 2, 0x80, 0xBF}, {0xE1, 0xEC, 3, 0x80, 0xBF}, {0xE0, 0xE0, 3, 0xA0, 0xBF},
-    {0xED, 0xED, 3, 0x80, 0x9F}, {0xEE, 0xEF, 3, 0x80, 0xBF}, {0xF0, 0xF0, 4, 0x90, 0xBF},
-    {0xF1, 0xF3, 4, 0x80, 0xBF}, {0xF4, 0xF4, 4, 0x80, 0x8F},
+    {1, 0, 0},          {2, 0x80, 0xBF}, {3, 0xA0, 0xBF}, {3, 0x80, 0xBF},
+    {3, 0x80, 0x9F},    {4, 0x90, 0xBF}, {4, 0x80, 0xBF}, {4, 0x80, 0x8F},
 };
 
-static const struct lead *lead_of(uint8_t byte)
-{
-    for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
-        if (byte >= leads[i].from && byte <= leads[i].to)
-            return &leads[i];
-    }
-    return NULL;
-}
+static const uint8_t lead_kind[256] = { /* index into leads; 0 = begins no sequence */
+    [0xC2 ... 0xDF] = 1, [0xE0] = 2,          [0xE1 ... 0xEC] = 3, [0xED] = 4,
+    [0xEE ... 0xEF] = 3, [0xF0] = 5,          [0xF1 ... 0xF3] = 6, [0xF4] = 7,
+};
 
 enum utf8 utf8_step(const uint8_t *p, size_t n, size_t *length)
 {
     *length = 1;
     if (p[0] < 0x80)
         return UTF8_GOOD;
-    const struct lead *lead = lead_of(p[0]);
-    if (lead == NULL)
+    const struct lead *lead = &leads[lead_kind[p[0]]];
+    if (lead->length == 1)
         return UTF8_BAD;
     uint8_t low = lead->second_low, high = lead->second_high;
     for (; *length < lead->length; ++*length) {
