@@ -25,6 +25,13 @@ BYTES = [("sum", {"cmd": "sum"}, [1, 2, 3]), ("echo", "echo", "zaż🐢"), ("und
 class Answers:
     """What a NestJS client sees. self.client is one, self.port what it talks to."""
 
+    def raw(self):
+        return NestRaw(self.port)
+
+    @classmethod
+    def another(cls):
+        return NestClient(cls.version, cls.port)
+
     def sees(self, pattern, data, values, error=None):
         got = self.client.send(pattern, data)
         self.assertEqual((got.values, got.error), (values, error), pattern)
@@ -74,25 +81,25 @@ class Answers:
         self.sees("echo", "still there", ["still there"])
 
     def test_ids_of_any_type_are_echoed(self):
-        with NestRaw(self.port) as raw:
+        with self.raw() as raw:
             for id in ("x", "", 7, 1.5, None, {"a": [1]}, "zażółć 🐢", [], False):
                 self.assertEqual(raw.ask("echo", 1, id=id), [{"response": 1, "isDisposed": True, "id": id}])
 
     def test_foreign_members_are_ignored(self):
-        with NestRaw(self.port) as raw:
+        with self.raw() as raw:
             self.assertEqual(raw.ask("echo", 1, extra={"pattern": "x"})[0]["response"], 1)
             raw.send('{"pattern":"no","data":0,"pattern":"echo","data":5,"id":"d"}')
             self.assertEqual(raw.recv()["response"], 5)
 
     def test_pipelined(self):
-        with NestRaw(self.port) as raw:
+        with self.raw() as raw:
             raw.send(b"".join(nest_frame({"pattern": "echo", "data": f"ż{i}", "id": str(i)}) for i in range(200)))
             got = [raw.recv() for _ in range(200)]
             self.assertEqual({g["id"]: g["response"] for g in got}, {str(i): f"ż{i}" for i in range(200)})
 
     def test_split_at_every_byte(self):
         whole = nest_frame({"pattern": {"cmd": "sum"}, "data": [1, 2], "x": "ż🐢", "id": "s"})
-        with NestRaw(self.port) as raw:
+        with self.raw() as raw:
             for at in range(1, len(whole)):
                 raw.send(whole[:at])
                 time.sleep(0.001)
@@ -105,7 +112,7 @@ class Answers:
             self.assertEqual(raw.recv()["response"], 3)
 
     def test_connection_lost_while_waiting(self):
-        client = self.keep(NestClient(self.version, self.port))
+        client = self.keep(self.another())
         client.send("echo", 1)
         call = client.start("send", "slow", 300)
         time.sleep(0.05)
@@ -119,7 +126,7 @@ class Direct(Answers):
     def setUpClass(cls):
         cls.server = cls.class_keep(NestServer(cls.version))
         cls.port = cls.server.port
-        cls.client = cls.class_keep(NestClient(cls.version, cls.port))
+        cls.client = cls.class_keep(cls.another())
 
 
 class Direct12Case(Direct, Case):
@@ -136,7 +143,7 @@ class Through(Answers):
         cls.port = free_port()
         cls.bellhop = cls.class_daemon(rooms.configuration(cls.port))
         cls.rooms = cls.bellhop.serve("rooms", rooms.handle)
-        cls.client = cls.class_keep(NestClient(cls.version, cls.port))
+        cls.client = cls.class_keep(cls.another())
 
     def test_texts_of_errors(self):
         self.sees("bare.string", 1, [], "just text")
@@ -189,7 +196,7 @@ class Through(Answers):
         self.assertLess(min(times), 0.035, times)
 
     def test_half_close_still_gets_the_reply(self):
-        with NestRaw(self.port) as raw:
+        with self.raw() as raw:
             raw.send({"pattern": "slow", "data": 50, "id": "h"})
             time.sleep(0.02)
             raw.sock.shutdown(socket.SHUT_WR)
@@ -197,7 +204,7 @@ class Through(Answers):
             self.assertIn(got, (None, {"response": "slow", "isDisposed": True, "id": "h"}))
 
     def test_same_bytes_as_nestjs(self):
-        with NestServer(self.version) as real, NestRaw(real.port) as there, NestRaw(self.port) as here:
+        with NestServer(self.version) as real, NestRaw(real.port) as there, self.raw() as here:
             for name, pattern, data in BYTES:
                 for peer in (there, here):
                     peer.send({"pattern": pattern, "data": data, "id": "c53124"})
