@@ -85,6 +85,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->h.msg = msg_ref(m);
     v->h.kind = kind;
     v->h.target = p->extra;
+    v->h.core = &dest_up;
     v->dest = p->dest;
     v->route = p->route;
     v->route->set->refs++;
@@ -199,8 +200,10 @@ void delivery_ready(struct delivery *v)
     set_state(v, DELIVERY_READY);
     if (alone)
         dest_pump(v->dest); /* most often it goes out at once and needs no timer of its own */
-    if (v->state == DELIVERY_READY)
-        hub_schedule(h, &v->due, left_ms(v), true);
+    if (v->state == DELIVERY_READY) {
+        int64_t left = left_ms(v);
+        hub_schedule(h, &v->due, left, left == v->route->policy->timeout_ms);
+    }
 }
 
 void delivery_sent(struct delivery *v)
@@ -329,12 +332,13 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
         dest_pump(d);
 }
 
-void delivery_more(struct delivery *v, const struct reply *item)
+bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)
 {
     struct receipt *r = v->receipt;
     v->streamed = true;
-    if (r != NULL && r->asker.ops != NULL && r->request == v)
-        r->asker.ops->more(r->asker.ctx, r->asker.token, item);
+    if (r == NULL || r->asker.ops == NULL || r->request != v)
+        return true;
+    return r->asker.ops->more(r->asker.ctx, r->asker.token, item, w);
 }
 
 /* WAIT: the attempt's time-out starts again, and so does the patience of an asker who named none. */

@@ -7,7 +7,7 @@ void dest_free(struct dest *d)
 {
     assert(list_empty(&d->ready) && list_empty(&d->waiting) && list_empty(&d->inflight));
     sched_clear(&d->hub->sched, &d->probe);
-    hub_wake(&d->waiters);
+    waiters_wake(&d->waiters);
     mem_free(d->name);
     mem_free(d);
 }
@@ -51,15 +51,14 @@ enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w)
         return CODE_OK;
     if (kind == MSG_REQUEST || w == NULL || !up)
         return CODE_OVERLOADED;
-    list_push(&d->waiters, &w->link);
-    w->in = &d->waiters;
+    waiter_enrol(w, &d->waiters);
     return CODE_BUSY;
 }
 
 void dest_wake(struct dest *d)
 {
     if (!list_empty(&d->waiters) && (dest_load(d) <= d->hub->limits.queue / 2 || !dest_is_up(d)))
-        hub_wake(&d->waiters);
+        waiters_wake(&d->waiters);
 }
 
 void dest_pump(struct dest *d)
@@ -108,9 +107,9 @@ static void on_settled(struct handover *handover, const struct settlement *s)
     delivery_settle((struct delivery *)handover, s);
 }
 
-static void on_more(struct handover *handover, const struct reply *item)
+static bool on_more(struct handover *handover, const struct reply *item, struct waiter *w)
 {
-    delivery_more((struct delivery *)handover, item);
+    return delivery_more((struct delivery *)handover, item, w);
 }
 
 static void on_extend(struct handover *handover)
@@ -160,6 +159,7 @@ void hub_disown(struct hub *h, struct sink *sink)
         struct delivery *v = CONTAINER_OF(list_first(&d->inflight), struct delivery, link);
         struct settlement lost = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                                   .reply = {.code = CODE_UNAVAILABLE, .body = STR("the endpoint was closed")}};
+        sink->ops->cancel(sink, &v->h, false);
         delivery_settle(v, &lost);
     }
     d->sink = NULL;

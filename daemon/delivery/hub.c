@@ -174,8 +174,7 @@ static enum code memory_room(struct hub *h, const struct msg *m, struct waiter *
         return CODE_OK;
     if (w == NULL || m->kind == MSG_REQUEST || need > h->limits.memory)
         return CODE_OVERLOADED;
-    list_push(&h->memory_waiters, &w->link);
-    w->in = &h->memory_waiters;
+    waiter_enrol(w, &h->memory_waiters);
     return CODE_BUSY;
 }
 
@@ -253,22 +252,12 @@ static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw
 
 /* ---------------------------------------------------------------- memory and waiting sources */
 
-void hub_wake(struct list *waiters)
-{
-    size_t count = waiters->count; /* those who wait again at once wait for the next time */
-    while (count-- > 0 && !list_empty(waiters)) {
-        struct waiter *w = CONTAINER_OF(list_first(waiters), struct waiter, link);
-        waiter_cancel(w);
-        w->resume(w->arg);
-    }
-}
-
 void hub_release_memory(struct hub *h, size_t bytes)
 {
     assert(h->memory >= bytes);
     h->memory -= bytes;
     if (!list_empty(&h->memory_waiters) && h->memory < h->limits.memory / 10 * 9)
-        hub_wake(&h->memory_waiters);
+        waiters_wake(&h->memory_waiters);
 }
 
 /* ---------------------------------------------------------------- destinations */

@@ -121,7 +121,6 @@ struct hub {
 int64_t hub_now(struct hub *h);
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
-void hub_wake(struct list *waiters);
 void hub_release_memory(struct hub *h, size_t bytes);
 void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
 
@@ -143,7 +142,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
 void delivery_ready(struct delivery *v);
 void delivery_sent(struct delivery *v);
 void delivery_settle(struct delivery *v, const struct settlement *s);
-void delivery_more(struct delivery *v, const struct reply *item);
+bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);
 void delivery_drop(struct delivery *v);    /* ends it as dropped, tells nobody */

@@ -24,6 +24,40 @@
 #include "loop/tls.h"
 #include "msg/msg.h"
 
+/* ---------------------------------------------------------------- waiting */
+
+/* A source that has to wait. Zeroed is idle; resume is called once, possibly from inside another
+ * call of the core: it only marks that reading goes on (stream_resume), it never offers a message. */
+struct waiter {
+    struct list_node link;
+    struct list *in;
+    void (*resume)(void *arg);
+    void *arg;
+};
+
+static inline void waiter_cancel(struct waiter *w)
+{
+    if (w->in != NULL)
+        list_remove(w->in, &w->link);
+    w->in = NULL;
+}
+
+/* Resumes all who wait; those who wait again at once are not resumed twice. */
+static inline void waiters_wake(struct list *waiters)
+{
+    for (size_t count = waiters->count; count > 0 && !list_empty(waiters); count--) {
+        struct waiter *w = CONTAINER_OF(list_first(waiters), struct waiter, link);
+        waiter_cancel(w);
+        w->resume(w->arg);
+    }
+}
+
+static inline void waiter_enrol(struct waiter *w, struct list *waiters)
+{
+    list_push(waiters, &w->link);
+    w->in = waiters;
+}
+
 /* ---------------------------------------------------------------- sinks: where deliveries go */
 
 enum outcome {
@@ -57,6 +91,7 @@ struct handover {
     unsigned attempt;      /* 1, 2, … */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
     const void *target;    /* the transport's target_keys struct of the route, or NULL */
+    const struct sink_up *core; /* whom to report to */
     struct list_node link;
     void *carrier;
     uint64_t carrier_id;
@@ -86,7 +121,9 @@ struct sink {
 /* How a carrier reports; called from the loop, never from inside send() or cancel(). */
 struct sink_up {
     void (*settled)(struct handover *h, const struct settlement *s); /* once; h is gone after it */
-    void (*more)(struct handover *h, const struct reply *item);      /* an item of a streamed reply */
+    /* An item of a streamed reply. false: the asker cannot take more at the moment and w is enrolled;
+     * this item is taken, read no further until w->resume. */
+    bool (*more)(struct handover *h, const struct reply *item, struct waiter *w);
     void (*extend)(struct handover *h);                              /* WAIT: the time-out starts again */
     void (*ready)(struct sink *s);                                   /* send() may succeed again */
     void (*state)(struct sink *s, bool up, const char *why);         /* peers came or all are gone */
@@ -105,7 +142,9 @@ static inline void sink_set_up(struct sink *s, bool up, const char *why)
 
 /* Who brought a message and waits for its end. ops NULL = nobody (no acknowledgement exists). */
 struct asker_ops {
-    void (*more)(void *ctx, uint64_t token, const struct reply *item);
+    /* An item of a streamed reply. false: taken, but the output is full and w is enrolled (when it is
+     * not NULL) until it has drained. */
+    bool (*more)(void *ctx, uint64_t token, const struct reply *item, struct waiter *w);
     /* Exactly once, unless withdrawn: for an event when every delivery has ended (CODE_OK only when
      * all went well), for a request its reply. */
     void (*done)(void *ctx, uint64_t token, const struct reply *reply);
@@ -116,22 +155,6 @@ struct asker {
     void *ctx;
     uint64_t token;
 };
-
-/* A source that has to wait. Zeroed is idle; resume is called once, possibly from inside another
- * call of the core: it only marks that reading goes on (stream_resume), it never offers a message. */
-struct waiter {
-    struct list_node link;
-    struct list *in;
-    void (*resume)(void *arg);
-    void *arg;
-};
-
-static inline void waiter_cancel(struct waiter *w)
-{
-    if (w->in != NULL)
-        list_remove(w->in, &w->link);
-    w->in = NULL;
-}
 
 struct receipt; /* an accepted message whose asker is waiting */
 struct intake;

@@ -1,0 +1,115 @@
+#include "local/internal.h"
+#include "msg/headers.h"
+
+/* Removes a delivery from the session's books; NULL (and counted) when it is not, or no longer, there. */
+static struct handover *take(struct session *s, uint64_t id)
+{
+    struct handover *h = idmap_remove(&s->deliveries, id);
+    if (h == NULL)
+        s->server->counts.late_answers++;
+    else
+        s->inflight--;
+    return h;
+}
+
+static void report(struct handover *h, const struct settlement *st)
+{
+    h->core->settled(h, st);
+}
+
+/* Refusals that no repetition can mend, unless the service says otherwise with `retry:`. */
+static bool hopeless(enum code c)
+{
+    return c == CODE_INVALID || c == CODE_TOO_LARGE || c == CODE_EXPIRED || c == CODE_DUPLICATE ||
+           c == CODE_DENIED;
+}
+
+/* `retry: no`, `retry: yes`, `retry: after 5s`; anything else counts as absent. */
+static void read_retry(struct settlement *st, const struct handover *h, struct str wish)
+{
+    st->outcome = hopeless(st->reply.code) ? OUTCOME_REJECT : OUTCOME_RETRY;
+    st->final = h->kind == MSG_REQUEST;
+    if (str_is(wish, "no")) {
+        st->outcome = OUTCOME_REJECT;
+    } else if (str_is(wish, "yes")) {
+        st->outcome = OUTCOME_RETRY;
+        st->final = false;
+    } else if (str_starts(wish, STR("after ")) &&
+               str_parse_duration(str_make(wish.p + 6, wish.n - 6), &st->retry_after_ms)) {
+        st->outcome = OUTCOME_RETRY;
+        st->final = false;
+    }
+}
+
+static struct settlement read_answer(const struct frame *f, const struct handover *h)
+{
+    struct settlement st = {.outcome = OUTCOME_OK, .retry_after_ms = -1,
+                            .reply = {.headers = f->headers, .body = f->body}};
+    if (f->verb != VERB_ERR)
+        return st;
+    if (str_is(f->subject, "release")) {
+        st.outcome = OUTCOME_HOLD;
+        return st;
+    }
+    st.reply.code = code_parse(f->subject);
+    read_retry(&st, h, headers_get(f->headers, "retry"));
+    return st;
+}
+
+void answer_final(struct session *s, const struct frame *f)
+{
+    struct handover *h = take(s, f->id);
+    if (h == NULL)
+        return;
+    struct settlement st = read_answer(f, h);
+    if (!list_empty(&s->staged))
+        ask_staged_end(s, f->id, st.outcome == OUTCOME_OK);
+    report(h, &st);
+    service_room(s);
+}
+
+void answer_more(struct session *s, const struct frame *f)
+{
+    struct handover *h = idmap_get(&s->deliveries, f->id);
+    if (h == NULL) {
+        s->server->counts.late_answers++;
+        return;
+    }
+    struct reply item = {.headers = f->headers, .body = f->body};
+    if (!h->core->more(h, &item, &s->waiter))
+        stream_pause(s->stream);
+}
+
+void answer_wait(struct session *s, const struct frame *f)
+{
+    struct handover *h = idmap_get(&s->deliveries, f->id);
+    if (h != NULL)
+        h->core->extend(h);
+}
+
+void answer_too_large(struct session *s, uint64_t id)
+{
+    struct handover *h = take(s, id);
+    if (h == NULL)
+        return;
+    struct settlement st = {.outcome = OUTCOME_REJECT, .retry_after_ms = -1,
+                            .reply = {.code = CODE_TOO_LARGE, .body = STR("the reply is above limits.body")}};
+    ask_staged_end(s, id, false);
+    report(h, &st);
+    service_room(s);
+}
+
+void answer_lost_all(struct session *s, const char *why)
+{
+    struct idmap lost = s->deliveries;
+    struct idmap_entry *e;
+    struct settlement st = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
+                            .reply = {.code = CODE_UNAVAILABLE, .body = str_of(why)}};
+    s->deliveries = (struct idmap){0};
+    s->inflight = 0;
+    for (size_t i = 0; (e = idmap_next(&lost, &i)) != NULL;) {
+        ask_staged_end(s, e->id, false);
+        report(e->value, &st);
+    }
+    idmap_fini(&lost);
+}
