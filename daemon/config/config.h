@@ -24,11 +24,11 @@ struct config_transport {
     size_t target_size;
 };
 
-struct place { /* where in the file something stands; line 0 = nowhere */
-    unsigned line, column;
-};
+struct arena;
+struct secret;       /* texts that came from `${file:…}`; never printed */
+struct config_index; /* the look-ups below */
 
-struct local_conf { char *socket; unsigned mode; char *group; bool open; };
+struct local_conf { char *socket; unsigned mode; char *group; };
 enum when_full { FULL_REJECT, FULL_BLOCK, FULL_DROP_OLDEST };
 struct store_conf { char *path; uint64_t max_size; unsigned when_full; };
 struct admin_conf { char *socket; unsigned mode; char *group; char *http; };
@@ -40,7 +40,7 @@ struct limits_conf {
     uint64_t memory;    /* bytes of messages held */
     uint64_t queue;     /* deliveries waiting per destination */
     uint64_t dead;      /* dead letters held in memory */
-    int64_t drain_timeout_ms;
+    int64_t drain_timeout_ms; /* the top-level key `drain_timeout` */
 };
 
 struct tls_conf {
@@ -62,6 +62,7 @@ struct target_conf {
     bool service;      /* name is a service (services, or open) */
     char *subject;     /* template with {1}…, or NULL = the message's own */
     unsigned codec;    /* enum codec_choice; CODEC_UNSET = the endpoint's */
+    const struct config_transport *transport; /* of the endpoint; NULL for a service */
     void *extra;       /* the transport's target_keys struct, or NULL */
 };
 
@@ -113,6 +114,7 @@ struct route_conf {
     char *name;    /* given, or made: "edge#3" */
     struct place place;
     char *from;    /* endpoint name, or "local" */
+    const struct config_transport *from_transport; /* NULL for "local" */
     void *from_extra; /* source_keys struct, or NULL */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
@@ -143,6 +145,9 @@ struct config {
     size_t endpoint_count;
     struct route_conf *routes;
     size_t route_count;
+    struct arena *arena; /* holds everything above and below but the warnings */
+    const struct secret *secrets;
+    struct config_index *index;
     struct texts warnings; /* "file:line:column: …": routes that never match, unused names, shared addresses */
 };
 

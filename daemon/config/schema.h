@@ -18,10 +18,11 @@ enum key_type {
     KEY_DURATION, /* int64_t, ms; "unlimited" = INT64_MAX where KEY_UNLIMITED is set */
     KEY_SIZE,     /* uint64_t, bytes; "unlimited" = UINT64_MAX where KEY_UNLIMITED is set */
     KEY_NUMBER,   /* double */
-    KEY_CHOICE,   /* unsigned: the index in choices */
+    KEY_CHOICE,   /* unsigned: the index in choices; a choice "" stands for "not set" */
     KEY_TEXTS,    /* struct texts (owned): a list of texts; one text is a list of one */
     KEY_MODE,     /* unsigned: octal file mode, quoted in YAML ("0660") */
     KEY_TABLE,    /* nested mapping described by `table`, in place at offset */
+    KEY_CUSTOM,   /* read, printed and compared by the functions of `custom` */
 };
 
 enum key_flag {
@@ -31,8 +32,25 @@ enum key_flag {
 };
 
 struct texts {
-    char **items;
+    char **items; /* NULL = not given; not NULL with count 0 = given as an empty list */
     size_t count;
+};
+
+struct place { /* where in the file something stands, from 1; line 0 = nowhere */
+    unsigned line, column;
+};
+
+struct walk;
+struct node;
+struct printer;
+struct key;
+
+/* A value that no table describes. `base` is the struct that holds it (not offset into). */
+struct key_custom {
+    const char *expects; /* "`true`, `false` or `{to: …}`" */
+    bool (*read)(struct walk *w, const struct key *key, const struct node *n, void *base);
+    bool (*print)(struct printer *p, const struct key *key, const void *base); /* false = not set */
+    bool (*equal)(const void *a, const void *b);
 };
 
 struct key {
@@ -45,4 +63,5 @@ struct key {
     const char *const *choices; /* KEY_CHOICE, NULL-terminated */
     const struct key *table;    /* KEY_TABLE; ends with a row whose name is NULL */
     const char *help;           /* one line for the manual */
+    const struct key_custom *custom; /* KEY_CUSTOM */
 };

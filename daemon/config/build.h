@@ -1,0 +1,41 @@
+#pragma once
+/* The steps from the nodes of a file to a struct config; each reports all it finds. */
+#include "base/map.h"
+#include "config/tables.h"
+#include "config/walk.h"
+
+struct config_index {
+    struct map tls, policies, services, endpoints, routes; /* name -> struct */
+};
+
+/* The base of config_parse: with other features than the build's own (tests). */
+struct config *config_build(const char *file, struct str text, const struct walk *settings,
+                            struct err *err);
+
+/* Sections of named things. `n` is the section's value or NULL. */
+void build_tls(struct walk *w, const struct node *n);
+void build_endpoints(struct walk *w, const struct node *n);
+void build_services(struct walk *w, const struct node *n);
+void build_policies(struct walk *w, const struct node *n); /* after endpoints and services */
+void build_routes(struct walk *w, const struct node *n);   /* after all others */
+
+/* One item of such a section: its name is checked and put into `index`. NULL = reported. */
+const char *build_name(struct walk *w, struct map *index, const struct node *n, void *item);
+bool build_section(struct walk *w, const struct node *n, const char *name); /* is it a mapping? */
+
+/* One target; `captures`: how many wildcards its subject may name. */
+bool target_read(struct walk *w, const struct node *n, size_t captures, struct target_conf *t);
+bool target_print(struct printer *p, const struct target_conf *t);
+void print_codec(struct printer *p, unsigned codec); /* ", codec: nest", or nothing */
+void print_flow(struct printer *p, const struct key *table, const void *base); /* ", key: value"… */
+bool target_equal(const struct target_conf *a, const struct target_conf *b);
+
+/* "; did you mean `x`?" among the names of one or two maps (b may be NULL). Appends. */
+void suggest_name(const char *word, const struct map *a, const struct map *b, struct buf *out);
+
+void check_codec(struct walk *w, const struct node *map, unsigned codec); /* is it built in? */
+
+/* What no single section can see: endpoints that share an address, names that nothing uses,
+ * routes that never match. */
+void check_all(struct walk *w);
+bool route_conf_equal(const struct route_conf *a, const struct route_conf *b);

@@ -1,0 +1,222 @@
+#include "base/map.h"
+#include "config/build.h"
+#include "config/url.h"
+
+/* Transports of the contract; those that no table of this build names are "not built in". */
+static const char *const known_schemes[] = {
+    "tcp",  "tls",   "http", "https", "grpc",  "grpcs", "redis", "rediss",
+    "amqp", "amqps", "nats", "mqtt",  "mqtts", "kafka", NULL,
+};
+
+static bool custom_accept(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    (void)w;
+    (void)key;
+    (void)n;
+    (void)base;
+    return true;
+}
+
+const struct key_custom custom_ignored = {.expects = "a mapping", .read = custom_accept};
+
+static bool url_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct endpoint_conf *e = base;
+    if (e->listen != (strcmp(key->name, "listen") == 0))
+        return false;
+    print_text(p, e->url.text);
+    return true;
+}
+
+static bool url_same(const void *a, const void *b)
+{
+    const struct endpoint_conf *left = a, *right = b;
+    return left->listen == right->listen && url_equal(&left->url, &right->url);
+}
+
+const struct key_custom custom_url = {
+    .expects = "a URL such as tcp://127.0.0.1:4000",
+    .read = custom_accept, /* read before the rest: its scheme says which keys there are */
+    .print = url_print,
+    .equal = url_same,
+};
+
+static const struct config_transport *transport_find(const struct walk *w, const char *scheme)
+{
+    for (size_t i = 0; w->transports != NULL && w->transports[i] != NULL; i++) {
+        const char *const *names = w->transports[i]->schemes;
+        for (size_t j = 0; names[j] != NULL; j++) {
+            if (strcmp(names[j], scheme) == 0)
+                return w->transports[i];
+        }
+    }
+    return NULL;
+}
+
+static void schemes_put(const struct walk *w, struct buf *out)
+{
+    const char *between = "";
+    for (size_t i = 0; w->transports != NULL && w->transports[i] != NULL; i++) {
+        const char *const *names = w->transports[i]->schemes;
+        for (size_t j = 0; names[j] != NULL; j++, between = ", ")
+            buf_printf(out, "%s%s", between, names[j]);
+    }
+    if (*between == '\0')
+        buf_puts(out, "none");
+}
+
+static void transport_missing(struct walk *w, const struct node *n, const char *scheme)
+{
+    struct buf built = BUF_EMPTY, hint = BUF_EMPTY;
+    struct suggest s = {.word = str_of(scheme)};
+    bool known = false;
+    for (size_t i = 0; known_schemes[i] != NULL; i++) {
+        known |= strcmp(known_schemes[i], scheme) == 0;
+        suggest_try(&s, known_schemes[i]);
+    }
+    suggest_end(&s, &hint);
+    schemes_put(w, &built);
+    if (known)
+        problem_add(w->errors, n->place, "`%s`: transport `%s` is not built in; built in are: %s",
+                    n->key, scheme, buf_cstr(&built));
+    else
+        problem_add(w->errors, n->place, "`%s`: there is no transport `%.32s`%s Built in are: %s",
+                    n->key, scheme, s.best != NULL ? buf_cstr(&hint) : ".", buf_cstr(&built));
+    buf_fini(&built);
+    buf_fini(&hint);
+}
+
+static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_conf *e)
+{
+    const struct node *listen = node_get(n, "listen"), *connect = node_get(n, "connect");
+    if ((listen == NULL) == (connect == NULL))
+        return problem_add(w->errors, n->key_place, "endpoint `%s` must have %s", n->key,
+                           listen == NULL ? "`listen` or `connect`"
+                                          : "only one of `listen` and `connect`");
+    const struct node *url = listen != NULL ? listen : connect;
+    e->listen = listen != NULL;
+    if (!url_read(w, url, url->key, &e->url))
+        return false;
+    e->transport = transport_find(w, e->url.scheme);
+    if (e->transport == NULL) {
+        transport_missing(w, url, e->url.scheme);
+        return false;
+    }
+    if (!(e->listen ? e->transport->can_listen : e->transport->can_connect))
+        return problem_add(w->errors, url->key_place, "transport `%s` cannot %s", e->url.scheme,
+                           url->key);
+    return true;
+}
+
+static bool secure_scheme(const char *scheme)
+{
+    static const char *const secure[] = {"tls",   "https", "grpcs", "rediss",
+                                         "amqps", "mqtts", NULL};
+    for (size_t i = 0; secure[i] != NULL; i++) {
+        if (strcmp(secure[i], scheme) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void check_profile(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+{
+    const struct node *at = node_get(n, "tls");
+    const struct tls_conf *profile = config_tls(w->config, e->tls);
+    struct buf hint = BUF_EMPTY;
+    if (profile == NULL) {
+        suggest_name(e->tls, &w->config->index->tls, NULL, &hint);
+        problem_add(w->errors, at->place, "there is no tls profile `%s`%s", e->tls, buf_cstr(&hint));
+    } else if (e->listen && profile->cert == NULL) {
+        problem_add(w->errors, at->place,
+                    "tls profile `%s` has no `cert` and `key`, which a listener needs", e->tls);
+    }
+    buf_fini(&hint);
+}
+
+static void check_security(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+{
+    bool secure = secure_scheme(e->url.scheme);
+    const struct node *url = node_get(n, e->listen ? "listen" : "connect");
+    if (secure && e->tls == NULL)
+        problem_add(w->errors, url->place, "`%s://` needs a profile: `tls: NAME`", e->url.scheme);
+    /* nats and kafka have one scheme for both. */
+    bool plain = !secure && strcmp(e->url.scheme, "nats") != 0 && strcmp(e->url.scheme, "kafka") != 0;
+    if (plain && e->tls != NULL)
+        problem_add(w->errors, node_get(n, "tls")->key_place,
+                    "`tls` on a plain `%s://` URL; a URL with TLS has another scheme%s",
+                    e->url.scheme, strcmp(e->url.scheme, "tcp") == 0 ? ": `tls://`" : "");
+    else if (e->tls != NULL)
+        check_profile(w, n, e);
+    if (e->listen && e->tls == NULL && !secure && !e->insecure && !url_loopback(&e->url))
+        problem_add(w->errors, url->place,
+                    "listens beyond loopback without TLS; use `tls://` with a profile, or say "
+                    "`insecure: true`");
+}
+
+static void check_port(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+{
+    const struct node *url = node_get(n, e->listen ? "listen" : "connect");
+    bool needed = strcmp(e->transport->name, "tcp") == 0;
+    if (needed && e->url.port == NULL)
+        problem_add(w->errors, url->place, "`%s` needs a port: %s://HOST:PORT", url->key,
+                    e->url.scheme);
+    else if (!e->listen && e->url.port != NULL && strcmp(e->url.port, "0") == 0)
+        problem_add(w->errors, url->place, "`connect` needs a port other than 0");
+}
+
+void check_codec(struct walk *w, const struct node *map, unsigned codec)
+{
+    const struct node *n = node_get(map, "codec");
+    bool missing = (codec == CODEC_RAW && !w->features->raw) ||
+                   (codec == CODEC_CLOUDEVENTS && !w->features->cloudevents);
+    if (n != NULL && missing)
+        problem_add(w->errors, n->place, "codec `%s` is not built in yet; built in is: nest",
+                    codec == CODEC_RAW ? "raw" : "cloudevents");
+}
+
+static void build_endpoint(struct walk *w, const struct node *n, struct endpoint_conf *e)
+{
+    struct part parts[] = {{config_endpoint_keys, e}, {NULL, NULL}};
+    e->place = n->key_place;
+    e->name = (char *)(uintptr_t)build_name(w, &w->config->index->endpoints, n, e);
+    if (strcmp(n->key, "local") == 0)
+        problem_add(w->errors, n->key_place,
+                    "`local` is what routes call the local services; no endpoint can have the name");
+    if (n->kind != NODE_MAP) {
+        walk_wrong(w, n, n->key, "a mapping with `listen` or `connect`");
+        return;
+    }
+    bool url_ok = endpoint_url(w, n, e);
+    if (e->transport != NULL && e->transport->endpoint_keys != NULL) {
+        e->extra = arena_alloc(w->arena, e->transport->endpoint_size);
+        parts[1] = (struct part){e->transport->endpoint_keys, e->extra};
+    }
+    walk_map(w, n, parts, 2, e->transport == NULL);
+    check_codec(w, n, e->codec);
+    if (url_ok) {
+        check_security(w, n, e);
+        check_port(w, n, e);
+    }
+}
+
+void build_endpoints(struct walk *w, const struct node *n)
+{
+    struct config *c = w->config;
+    if (!build_section(w, n, "endpoints"))
+        return;
+    c->endpoints = arena_alloc(w->arena, n->count * sizeof(*c->endpoints));
+    for (const struct node *item = n->first; item != NULL; item = item->next)
+        build_endpoint(w, item, &c->endpoints[c->endpoint_count++]);
+}
+
+bool endpoint_conf_equal(const struct endpoint_conf *a, const struct endpoint_conf *b)
+{
+    return table_equal(config_endpoint_keys, a, b) && a->transport == b->transport &&
+           (a->extra == NULL || table_equal(a->transport->endpoint_keys, a->extra, b->extra));
+}
+
+bool tls_conf_equal(const struct tls_conf *a, const struct tls_conf *b)
+{
+    return table_equal(config_tls_keys, a, b);
+}

@@ -1,0 +1,9 @@
+#include "config/features.h"
+
+const struct config_features config_features = {
+    .durable = false,
+    .order_by = false,
+    .otlp = false,
+    .raw = false,
+    .cloudevents = false,
+};

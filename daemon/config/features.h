@@ -1,0 +1,16 @@
+#pragma once
+/*
+ * What the contract names and this build does not have yet. A key that needs it is refused as
+ * "not built in yet". Whoever builds the thing flips its row in features.c.
+ */
+#include <stdbool.h>
+
+struct config_features {
+    bool durable;     /* routes with `durable: true` */
+    bool order_by;    /* services with `order_by` */
+    bool otlp;        /* tracing.otlp: spans are exported */
+    bool raw;         /* codec: raw */
+    bool cloudevents; /* codec: cloudevents */
+};
+
+extern const struct config_features config_features;

@@ -1,0 +1,389 @@
+#include <inttypes.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "codec/nest.h"
+#include "config/build.h"
+#include "route/matcher.h"
+#include "wire/json.h"
+
+#define SUBJECT_MAX 1024  /* bytes */
+#define PATTERN_NODES 512 /* of an object pattern, before it becomes text */
+#define PATTERN_DEPTH 5
+#define CAPTURES_MAX 9
+#define TARGETS_MAX 1000  /* of one route */
+
+/* ---- match ---- */
+
+static void pattern_put(struct walk *w, const struct node *n, struct buf *out);
+
+static void pattern_scalar(struct walk *w, const struct node *n, struct buf *out)
+{
+    enum json_type type;
+    const char *text = n->text_size == 0 ? "" : walk_open_text(w, n, "match");
+    if (text == NULL)
+        return;
+    /* Plain YAML 42, true and null are what they are in JSON; in quotes they are text. */
+    if (n->plain && json_valid(str_of(text), &type, NULL) &&
+        (type == JSON_NULL || type == JSON_BOOL || type == JSON_NUMBER))
+        buf_puts(out, text);
+    else if (node_empty(n))
+        buf_puts(out, "null");
+    else
+        json_quote(str_of(text), out);
+}
+
+static void pattern_items(struct walk *w, const struct node *n, struct buf *out)
+{
+    bool map = n->kind == NODE_MAP;
+    buf_putc(out, map ? '{' : '[');
+    for (const struct node *item = n->first; item != NULL; item = item->next) {
+        if (map) {
+            json_quote(str_make(item->key, item->key_size), out);
+            buf_putc(out, ':');
+        }
+        pattern_put(w, item, out);
+        buf_puts(out, item->next != NULL ? "," : "");
+    }
+    buf_putc(out, map ? '}' : ']');
+}
+
+static void pattern_put(struct walk *w, const struct node *n, struct buf *out)
+{
+    if (n->kind != NODE_SCALAR)
+        pattern_items(w, n, out); /* bounded: PATTERN_DEPTH */
+    else if (node_empty(n) && n->text_size != 4)
+        buf_puts(out, "null");
+    else
+        pattern_scalar(w, n, out);
+}
+
+static bool match_wrong(struct walk *w, const struct node *n, const char *why)
+{
+    return problem_add(w->errors, n->place, "`match` is not a subject filter or object pattern: %s",
+                       why);
+}
+
+static bool match_text(struct walk *w, const struct node *n, struct str text)
+{
+    enum json_type type;
+    struct json_error e = {0};
+    const char *why = NULL;
+    if (text.n > SUBJECT_MAX)
+        return match_wrong(w, n, "longer than 1,024 bytes");
+    if (text.n == 0 || text.p[0] != '{')
+        return filter_valid(text, &why) || match_wrong(w, n, why);
+    if (!json_valid(text, &type, &e))
+        return match_wrong(w, n, e.what != NULL ? e.what : "not JSON");
+    return type == JSON_OBJECT || match_wrong(w, n, "not a JSON object");
+}
+
+static bool match_object(struct walk *w, const struct node *n, struct buf *text)
+{
+    size_t errors = w->errors->total;
+    if (n->height > PATTERN_DEPTH || n->total > PATTERN_NODES)
+        return match_wrong(w, n, "at most 5 levels deep, 20 members an object");
+    pattern_put(w, n, text);
+    return w->errors->total == errors;
+}
+
+static bool match_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    struct route_conf *r = base;
+    struct buf text = BUF_EMPTY, subject = BUF_EMPTY;
+    const char *plain = NULL;
+    bool ok = false;
+    if (n->kind == NODE_LIST || node_empty(n))
+        walk_wrong(w, n, key->name, key->custom->expects);
+    else if (n->kind == NODE_MAP)
+        ok = match_object(w, n, &text);
+    else if ((plain = walk_open_text(w, n, key->name)) != NULL)
+        buf_puts(&text, plain);
+    ok = (ok || plain != NULL) && match_text(w, n, buf_str(&text));
+    if (ok && !nest_subject_text(buf_str(&text), &subject))
+        ok = match_wrong(w, n, "at most 1,024 bytes, 5 levels deep, 20 members an object");
+    if (ok)
+        r->match = arena_str(w->arena, buf_str(&subject));
+    buf_fini(&text);
+    buf_fini(&subject);
+    return ok;
+}
+
+static bool match_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct route_conf *r = base;
+    (void)key;
+    if (r->match != NULL)
+        print_text(p, r->match);
+    return r->match != NULL;
+}
+
+static bool match_equal(const void *a, const void *b)
+{
+    return text_equal(((const struct route_conf *)a)->match, ((const struct route_conf *)b)->match);
+}
+
+const struct key_custom custom_match = {
+    .expects = "a subject filter such as \"order.*\", or an object pattern such as { cmd: sum }",
+    .read = match_read,
+    .print = match_print,
+    .equal = match_equal,
+};
+
+/* ---- from ---- */
+
+static const struct config_transport *from_transport(const struct walk *w,
+                                                     const struct route_conf *r)
+{
+    const struct endpoint_conf *e = config_endpoint(w->config, r->from);
+    return e != NULL ? e->transport : NULL;
+}
+
+static bool from_check(struct walk *w, const struct node *n, const char *name, bool *lenient)
+{
+    const struct endpoint_conf *e = config_endpoint(w->config, name);
+    struct buf hint = BUF_EMPTY;
+    bool ok = true;
+    if (e == NULL) {
+        suggest_name(name, &w->config->index->endpoints, NULL, &hint);
+        ok = problem_add(w->errors, n->place, "there is no endpoint `%s`%s", name,
+                         hint.len > 0 ? buf_cstr(&hint) : "; local services are `local`");
+    } else if (e->transport != NULL && !e->listen && e->transport->source_keys == NULL) {
+        ok = problem_add(w->errors, n->place,
+                         "nothing comes from `%s`: it connects, and `%s` peers send only replies",
+                         name, e->url.scheme);
+    }
+    *lenient = e == NULL || e->transport == NULL;
+    buf_fini(&hint);
+    return ok;
+}
+
+static bool from_map(struct walk *w, const struct node *n, struct route_conf *r)
+{
+    struct part parts[] = {{config_source_keys, r}, {NULL, NULL}};
+    const struct node *endpoint = node_get(n, "endpoint");
+    bool lenient = true, ok = false;
+    if (endpoint == NULL)
+        return problem_add(w->errors, n->place, "`from` needs the key `endpoint`");
+    const char *name = walk_name(w, endpoint, "endpoint");
+    if (name != NULL) {
+        r->from = (char *)(uintptr_t)name;
+        ok = from_check(w, endpoint, name, &lenient);
+    }
+    const struct config_transport *t = name != NULL ? from_transport(w, r) : NULL;
+    r->from_transport = t;
+    if (t != NULL && t->source_keys != NULL) {
+        r->from_extra = arena_alloc(w->arena, t->source_size);
+        parts[1] = (struct part){t->source_keys, r->from_extra};
+    }
+    ok &= walk_map(w, n, parts, 2, lenient);
+    check_codec(w, n, r->from_codec);
+    return ok;
+}
+
+/* `from: rabbit` where the broker's own keys have defaults, or lack what is required. */
+static bool from_name(struct walk *w, const struct node *n, struct route_conf *r)
+{
+    bool lenient;
+    const char *name = walk_name(w, n, "from");
+    if (name == NULL)
+        return false;
+    r->from = (char *)(uintptr_t)name;
+    if (strcmp(name, "local") == 0)
+        return true;
+    if (!from_check(w, n, name, &lenient))
+        return false;
+    const struct config_transport *t = from_transport(w, r);
+    r->from_transport = t;
+    if (t == NULL || t->source_keys == NULL)
+        return true;
+    const struct node nothing = {.kind = NODE_MAP, .place = n->place};
+    r->from_extra = arena_alloc(w->arena, t->source_size);
+    return walk_table(w, &nothing, t->source_keys, r->from_extra);
+}
+
+static bool from_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    if (n->kind == NODE_MAP)
+        return from_map(w, n, base);
+    if (n->kind == NODE_SCALAR && !node_empty(n))
+        return from_name(w, n, base);
+    return walk_wrong(w, n, key->name, key->custom->expects);
+}
+
+static bool from_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct route_conf *r = base;
+    (void)key;
+    if (r->from_extra == NULL && r->from_codec == CODEC_UNSET) {
+        print_text(p, r->from);
+        return true;
+    }
+    buf_puts(p->out, "{ endpoint: ");
+    print_text(p, r->from);
+    print_codec(p, r->from_codec);
+    if (r->from_extra != NULL)
+        print_flow(p, r->from_transport->source_keys, r->from_extra);
+    buf_puts(p->out, " }");
+    return true;
+}
+
+static bool from_equal(const void *a, const void *b)
+{
+    const struct route_conf *l = a, *r = b;
+    if (!text_equal(l->from, r->from) || l->from_codec != r->from_codec ||
+        l->from_transport != r->from_transport || (l->from_extra == NULL) != (r->from_extra == NULL))
+        return false;
+    return l->from_extra == NULL ||
+           table_equal(l->from_transport->source_keys, l->from_extra, r->from_extra);
+}
+
+const struct key_custom custom_from = {
+    .expects = "`local`, the name of an endpoint, or { endpoint: NAME }",
+    .read = from_read,
+    .print = from_print,
+    .equal = from_equal,
+};
+
+/* ---- to ---- */
+
+/* ---- to ---- */
+
+/* How many wildcards a template may name. Those of a broker's own source (a topic filter, a binding)
+ * are only known to its transport. */
+static size_t route_captures(const struct node *n, const struct route_conf *r)
+{
+    if (r->match == NULL && node_get(n, "match") != NULL)
+        return CAPTURES_MAX; /* reported already */
+    if (r->match == NULL)
+        return r->from_extra != NULL ? CAPTURES_MAX : 1;
+    return *r->match == '{' ? 0 : filter_wildcards(str_of(r->match));
+}
+
+static bool to_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    (void)w;
+    (void)key;
+    (void)n;
+    (void)base;
+    return true; /* route_targets() does it: the wildcards of `match` must be known */
+}
+
+static bool route_targets(struct walk *w, const struct node *route, struct route_conf *r)
+{
+    const struct node *n = node_get(route, "to");
+    bool list = n->kind == NODE_LIST, ok = true;
+    size_t count = list ? n->count : 1, captures = route_captures(route, r);
+    const struct node *item = list ? n->first : n;
+    if (count == 0 || count > TARGETS_MAX)
+        return problem_add(w->errors, n->place, "`to` must name 1 to %d targets; found %zu",
+                           TARGETS_MAX, count);
+    r->to = arena_alloc(w->arena, count * sizeof(*r->to));
+    for (; r->to_count < count; item = item->next)
+        ok &= target_read(w, item, captures, &r->to[r->to_count++]);
+    return ok;
+}
+
+static bool to_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct route_conf *r = base;
+    (void)key;
+    buf_puts(p->out, r->to_count != 1 ? "[" : "");
+    for (size_t i = 0; i < r->to_count; i++) {
+        buf_puts(p->out, i > 0 ? ", " : "");
+        target_print(p, &r->to[i]);
+    }
+    buf_puts(p->out, r->to_count != 1 ? "]" : "");
+    return true;
+}
+
+static bool to_equal(const void *a, const void *b)
+{
+    const struct route_conf *l = a, *r = b;
+    if (l->to_count != r->to_count)
+        return false;
+    for (size_t i = 0; i < l->to_count; i++) {
+        if (!target_equal(&l->to[i], &r->to[i]))
+            return false;
+    }
+    return true;
+}
+
+const struct key_custom custom_to = {
+    .expects = "the name of a service or endpoint, { endpoint: NAME, subject: TEXT }, or a list of them",
+    .read = to_read,
+    .print = to_print,
+    .equal = to_equal,
+};
+
+/* ---- routes ---- */
+
+static void route_name(struct walk *w, const struct node *n, struct route_conf *r, size_t number)
+{
+    const struct node *given = node_get(n, "name");
+    struct map *index = &w->config->index->routes;
+    if (given == NULL) {
+        struct buf text = BUF_EMPTY;
+        buf_printf(&text, "%s#%zu", r->from != NULL ? r->from : "", number);
+        r->name = arena_str(w->arena, buf_str(&text));
+        buf_fini(&text);
+    } else if (r->name == NULL) {
+        return;
+    } else if (!walk_name_valid(r->name)) {
+        walk_wrong(w, given, "name", "a name (" WALK_NAME_RULE ")");
+    } else if (map_get(index, str_of(r->name)) != NULL) {
+        const struct route_conf *first = map_get(index, str_of(r->name));
+        problem_add(w->errors, given->place, "a route named `%s` stands on line %u already", r->name,
+                    first->place.line);
+        return;
+    }
+    map_set(index, str_of(r->name), r);
+}
+
+static void route_policy(struct walk *w, const struct node *n, const struct route_conf *r)
+{
+    const struct node *at = node_get(n, "policy");
+    struct buf hint = BUF_EMPTY;
+    if (at == NULL || r->policy == NULL || config_policy(w->config, r->policy) != NULL)
+        return;
+    suggest_name(r->policy, &w->config->index->policies, NULL, &hint);
+    problem_add(w->errors, at->place, "there is no policy `%s`%s", r->policy, buf_cstr(&hint));
+    buf_fini(&hint);
+}
+
+static void build_route(struct walk *w, const struct node *n, struct route_conf *r)
+{
+    r->place = n->place;
+    if (n->kind != NODE_MAP) {
+        walk_wrong(w, n, "routes", "a list of mappings with `from` and `to`");
+        return;
+    }
+    walk_table(w, n, config_route_keys, r);
+    route_name(w, n, r, (size_t)(r - w->config->routes) + 1);
+    route_policy(w, n, r);
+    const struct node *durable = node_get(n, "durable");
+    if (node_get(n, "to") != NULL)
+        route_targets(w, n, r);
+    if (r->durable && !w->features->durable)
+        problem_add(w->errors, durable->key_place,
+                    "`durable: true` is not built in yet: there is no store");
+}
+
+void build_routes(struct walk *w, const struct node *n)
+{
+    struct config *c = w->config;
+    if (n == NULL || node_empty(n))
+        return;
+    if (n->kind != NODE_LIST) {
+        walk_wrong(w, n, "routes", "a list of routes (`- from: …`)");
+        return;
+    }
+    c->routes = arena_alloc(w->arena, n->count * sizeof(*c->routes));
+    for (const struct node *item = n->first; item != NULL; item = item->next)
+        build_route(w, item, &c->routes[c->route_count++]);
+}
+
+bool route_conf_equal(const struct route_conf *a, const struct route_conf *b)
+{
+    return table_equal(config_route_keys, a, b);
+}
