@@ -82,7 +82,7 @@ class TimeoutCase(Base, Case):
         caller = self.keep(first.connect())
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         wait_until(lambda: caller.request("warm", b"1")[1].verb == "REP", "the second daemon")
-        _, got = caller.request("near.x", b'"ż"', {"timeout": "1500ms", "traceparent": trace})
+        _, got = caller.request("near.x", '"ż"', {"timeout": "1500ms", "traceparent": trace})
         self.assertEqual(got.body, '"ż"'.encode())
         seen = far.deliveries[-1].headers
         self.assertEqual(seen["traceparent"][:35], trace[:35])
@@ -524,9 +524,8 @@ class CancelCase(Base, Case):
 class StagedCase(Base, Case):
     """PUB with `with: N`."""
 
-    def run_with(self, finish, **more):
+    def run_with(self, finish):
         daemon, caller = self.start(policy(attempts=1))
-        answers = []
 
         def handler(delivery, service):
             service.client.send("PUB", 71, "b.done", {"with": str(delivery.id)}, b"staged")
@@ -537,7 +536,6 @@ class StagedCase(Base, Case):
             return finish(delivery, service)
         target = daemon.serve("b")
         service = daemon.serve("a", handler)
-        del answers
         return caller, service, target
 
     def settled(self, service, verb):
@@ -680,7 +678,7 @@ class SubscribeCase(Base, Case):
         one, id = self.subscribed(daemon, "one", "news.>")
         one.send("UNSUB", id)
         one.send("PING", 5)
-        self.assertEqual([one.expect("OK", "PONG").verb for _ in range(1)][0] in ("OK", "PONG"), True)
+        one.expect("PONG")
         self.error(caller.publish("news.x"), "no-route")
 
     def test_disconnect_ends_it(self):
@@ -761,7 +759,7 @@ class PressureCase(Base, Case):
             stop.set()
             thread.join()
             self.assertLess(daemon.rss() - before, (200 if SANITIZED else 60) * MIB)
-            del deaf
+            self.assertEqual(deaf.expect("PUB").body, b"x" * 20000)
 
     def test_large_bodies_both_ways(self):
         daemon, caller = self.start(None, limits={"body": "16MiB"})
