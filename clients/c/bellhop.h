@@ -130,6 +130,9 @@ BELLHOP_API bool bellhop_is_open(const struct bellhop *b);
 /* True while HELLO is answered and the connection stands. */
 BELLHOP_API bool bellhop_is_ready(const struct bellhop *b);
 
+/* Why the connection ended or could not be made the last time: what on.closed was told. "" before that. */
+BELLHOP_API const char *bellhop_reason(const struct bellhop *b);
+
 /* What the daemon said in HELLO; empty text and the protocol's 1 MiB before that. Valid until the next reconnect. */
 struct bellhop_info {
     const char *node;

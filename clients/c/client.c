@@ -245,14 +245,13 @@ static int64_t retry_draw_ms(struct bellhop *b)
 
 static void connection_end(struct bellhop *b)
 {
-    char reason[sizeof b->reason];
     int64_t wait_ms = -1;
-    memcpy(reason, b->reason, sizeof reason);
+    memcpy(b->ended, b->reason, sizeof b->ended);
     bool retry = b->path != NULL && b->retry_max_ms > 0 && !b->no_retry && b->state != BELLHOP_LEAVING;
     connection_release(b);
     bellhop_delivery_orphan(b);
     b->state = BELLHOP_CLOSED;
-    bellhop_answer_fail_all(b, reason);
+    bellhop_answer_fail_all(b, b->ended);
     b->reason[0] = '\0';
     if (retry && !b->free_wanted) {
         wait_ms = retry_draw_ms(b);
@@ -260,7 +259,7 @@ static void connection_end(struct bellhop *b)
         b->state = BELLHOP_WAITING;
     }
     if (b->on.closed != NULL && !b->free_wanted)
-        b->on.closed(b, reason, wait_ms, b->user);
+        b->on.closed(b, b->ended, wait_ms, b->user);
 }
 
 void bellhop_close(struct bellhop *b, const char *reason)
@@ -292,6 +291,11 @@ bool bellhop_is_open(const struct bellhop *b)
 bool bellhop_is_ready(const struct bellhop *b)
 {
     return b->state == BELLHOP_READY && b->reason[0] == '\0';
+}
+
+const char *bellhop_reason(const struct bellhop *b)
+{
+    return b->ended;
 }
 
 struct bellhop_info bellhop_info(const struct bellhop *b)

@@ -102,6 +102,7 @@ struct bellhop {
     bool no_retry;      /* the end, when it comes, is for good */
     volatile bool stop;
     char reason[256];   /* why the connection is to end; empty = it is not */
+    char ended[256];    /* why the last one did */
 
     struct bellhop_buf in;
     struct bellhop_buf out;

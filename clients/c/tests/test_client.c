@@ -344,6 +344,7 @@ START_TEST(bad_frame_ends_it)
     ck_assert_str_eq(fx.log, "pub 1 a a1 [hi];local error 1 unavailable [bad-frame from the daemon: unknown verb] -1;"
                              "closed bad-frame from the daemon: unknown verb for good;");
     ck_assert(!bellhop_is_open(fx.b));
+    ck_assert_str_eq(bellhop_reason(fx.b), "bad-frame from the daemon: unknown verb");
     ck_assert_int_eq(bellhop_fd(fx.b), -1);
     ck_assert_int_eq(bellhop_process(fx.b, 0), -ENOTCONN);
     ck_assert_int_eq(bellhop_publish(fx.b, &(struct bellhop_msg){ .subject = "s" }, NULL, NULL), -ENOTCONN);
