@@ -24,7 +24,9 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     sched_init(&h->sched);
     list_init(&h->dead);
     list_init(&h->memory_waiters);
-    hub_turn(h);
+    h->factory.now = env->now;
+    h->factory.wall = env->wall;
+    h->factory.arg = env->arg;
     return h;
 }
 
@@ -75,12 +77,6 @@ void hub_set_sample(struct hub *h, double sample)
 int64_t hub_now(struct hub *h)
 {
     return h->env.now(h->env.arg);
-}
-
-void hub_turn(struct hub *h)
-{
-    h->factory.now_ms = h->env.now(h->env.arg);
-    h->factory.wall_ms = h->env.wall(h->env.arg);
 }
 
 void hub_drain(struct hub *h, bool draining)
@@ -354,6 +350,19 @@ size_t hub_live(const struct hub *h)
 {
     return h->counts.state[DELIVERY_READY] + h->counts.state[DELIVERY_WAITING] +
            h->counts.state[DELIVERY_INFLIGHT];
+}
+
+/* Those that somebody is there to take. */
+size_t hub_deliverable(const struct hub *h)
+{
+    size_t sum = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
+        const struct dest *d = e->value;
+        if (d->sink != NULL && d->sink->up)
+            sum += d->ready.count + d->waiting.count + d->inflight.count;
+    }
+    return sum;
 }
 
 int64_t hub_unaccounted(const struct hub *h)

@@ -63,13 +63,13 @@ void hub_free(struct hub *h); /* ends every delivery as dropped without telling 
 void hub_set_limits(struct hub *h, const struct hub_limits *limits);
 void hub_set_sample(struct hub *h, double sample);
 void hub_tick(struct hub *h); /* does what is due; arms for what comes next */
-void hub_turn(struct hub *h); /* once per loop turn: the factory's clocks */
 void hub_drain(struct hub *h, bool draining); /* a note for the sources, who refuse what is new */
 bool hub_draining(const struct hub *h);
 
 void hub_counts(const struct hub *h, struct hub_counts *out);
 uint64_t hub_memory(const struct hub *h);
 size_t hub_live(const struct hub *h); /* deliveries not yet ended */
+size_t hub_deliverable(const struct hub *h); /* of those, the ones whose destination is up */
 
 /* accepted minus all states, after recounting every list: 0 unless there is a bug. */
 int64_t hub_unaccounted(const struct hub *h);

@@ -143,11 +143,20 @@ static char *put_kept(char *at, struct str block)
     return at;
 }
 
-static void fill_made(struct msg_factory *f, struct scan *s, char id[static UUID_LENGTH],
+static int64_t wall_at(struct msg_factory *f, int64_t now)
+{
+    if (f->offset_at_ms == 0 || now - f->offset_at_ms >= 1000) {
+        f->offset_ms = f->wall(f->arg) - now;
+        f->offset_at_ms = now;
+    }
+    return now + f->offset_ms;
+}
+
+static void fill_made(struct msg_factory *f, struct scan *s, int64_t now, char id[static UUID_LENGTH],
                       char trace[static TRACEPARENT_LENGTH])
 {
     if (s->id.p == NULL) {
-        uuid7_make(id, &f->rand, f->wall_ms);
+        uuid7_make(id, &f->rand, wall_at(f, now));
         s->id = str_make(id, UUID_LENGTH);
     }
     if (s->correlation_id.p == NULL)
@@ -168,13 +177,14 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
         *what = s.what;
         return NULL;
     }
-    fill_made(f, &s, id, trace);
+    int64_t now = f->now(f->arg);
+    fill_made(f, &s, now, id, trace);
     size_t headers = s.kept + (sizeof("id: \n") - 1 + s.id.n) + (sizeof("source: \n") - 1 + in->source.n) +
                      (sizeof("correlation-id: \n") - 1 + s.correlation_id.n) +
                      (sizeof("traceparent: \n") - 1 + s.traceparent.n);
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
     struct msg *m = mem_alloc(size);
-    *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = f->now_ms,
+    *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
                       .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);

@@ -31,12 +31,14 @@ struct msg {
     char data[];
 };
 
-/* Makes messages: owns the generator and knows the times of this turn. */
+/* Makes messages: owns the generator and knows the time. */
 struct msg_factory {
     struct rand rand;
-    double sample;  /* share of new traces marked as sampled, 0 … 1 */
-    int64_t now_ms; /* monotonic */
-    int64_t wall_ms;
+    double sample; /* share of new traces marked as sampled, 0 … 1 */
+    int64_t (*now)(void *arg);  /* monotonic ms */
+    int64_t (*wall)(void *arg); /* ms since 1970; asked once a second at most */
+    void *arg;
+    int64_t offset_ms, offset_at_ms; /* wall minus monotonic, and when that was read; zeroed at first */
 };
 
 struct msg_input {

@@ -1,0 +1,47 @@
+#pragma once
+/*
+ * The admin socket, where the `bellhop` tool speaks (the local protocol: HELLO, then REQ with a
+ * command as its subject), and the admin pages over HTTP: /livez /readyz /startupz /healthz
+ * /metrics. One command is one file; HTTP is read-only.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "config/config.h"
+#include "delivery/hub.h"
+#include "local/server.h"
+#include "loop/loop.h"
+
+struct admin;
+
+/* What only the daemon as a whole knows or can do; app/ provides it. */
+struct admin_app {
+    const struct config *(*config)(void *app);     /* the one in force */
+    uint64_t (*generation)(void *app);             /* 1, 2, … */
+    const char *(*reload_error)(void *app);        /* why the last reload was refused, or NULL */
+    const char *(*state)(void *app);               /* "starting" | "running" | "draining" */
+    int64_t (*uptime_ms)(void *app);
+    void (*each_endpoint)(void *app,
+                          void (*fn)(void *arg, const struct endpoint_conf *conf,
+                                     const struct endpoint_status *status, int64_t cert_expires_wall_ms),
+                          void *arg);              /* expiry 0 = no certificate */
+    /* What would change, a line each; dry_run changes nothing. false with err: refused, nothing changed. */
+    bool (*reload)(void *app, bool dry_run, struct texts *changes, struct err *err);
+    void (*drain)(void *app);                      /* as SIGTERM; returns at once */
+};
+
+struct admin_env {
+    struct loop *loop;
+    struct log *log;
+    struct hub *hub;
+    struct server *server;
+    int listen_fd; /* admin socket handed over by systemd, or -1 */
+    const struct admin_app *ops;
+    void *app;
+};
+
+/* Opens what the configuration names: the socket, and HTTP where admin.http is set. NULL with err. */
+struct admin *admin_open(const struct admin_env *env, struct err *err);
+unsigned admin_http_port(const struct admin *a); /* 0 = off */
+void admin_close(struct admin *a); /* before hub_free(); NULL is legal */

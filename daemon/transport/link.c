@@ -1,0 +1,196 @@
+#include "transport/link.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "loop/dial.h"
+#include "loop/timer.h"
+
+#define DIAL_MS 10000
+#define MIN_PAUSE_MS 100
+#define MAX_PAUSE_MS 30000
+#define STEADY_MS 5000 /* up for so long: the next loss starts again with the shortest pause */
+
+enum link_phase { LINK_CONNECTING, LINK_UP, LINK_PAUSING };
+
+struct link {
+    struct link_spec spec;
+    const struct link_ops *ops;
+    void *arg;
+    enum link_phase phase;
+    struct dial *dial;
+    struct stream *stream;
+    struct timer *pause;
+    struct rand rand;
+    int64_t pause_ms, up_since_ms;
+    char *error;
+    uint64_t connects;
+};
+
+static void start_dial(struct link *l);
+
+static void note_error(struct link *l, const char *reason)
+{
+    bool news = l->error == NULL || strcmp(l->error, reason) != 0;
+    if (news)
+        log_write(loop_log(l->spec.loop), LOG_WARN, "link_down", "endpoint", l->spec.name, "host",
+                  l->spec.host, "port", l->spec.port, "reason", reason, NULL);
+    if (!news)
+        return;
+    mem_free(l->error);
+    l->error = mem_strdup(reason);
+}
+
+/* Full jitter: anywhere between nothing and the back-off, so that a thousand daemons do not come
+ * back in step. */
+static void start_pause(struct link *l)
+{
+    l->phase = LINK_PAUSING;
+    timer_after(l->pause, 1 + (int64_t)rand_below(&l->rand, (uint64_t)l->pause_ms));
+    l->pause_ms = l->pause_ms * 2 < l->spec.max_pause_ms ? l->pause_ms * 2 : l->spec.max_pause_ms;
+}
+
+static void lost(struct link *l, const char *reason)
+{
+    bool was_up = l->phase == LINK_UP;
+    l->stream = NULL;
+    if (was_up && loop_now(l->spec.loop) - l->up_since_ms >= STEADY_MS)
+        l->pause_ms = l->spec.min_pause_ms;
+    note_error(l, reason);
+    start_pause(l);
+    if (was_up)
+        l->ops->on_down(l->arg, reason);
+}
+
+static void on_open(void *arg)
+{
+    struct link *l = arg;
+    l->phase = LINK_UP;
+    l->up_since_ms = loop_now(l->spec.loop);
+    l->connects++;
+    mem_free(l->error);
+    l->error = NULL;
+    log_write(loop_log(l->spec.loop), LOG_INFO, "link_up", "endpoint", l->spec.name, "peer",
+              stream_peer(l->stream), NULL);
+    l->ops->on_up(l->arg);
+}
+
+static size_t on_data(void *arg, const uint8_t *p, size_t n)
+{
+    struct link *l = arg;
+    return l->ops->on_data(l->arg, p, n);
+}
+
+static void on_drain(void *arg)
+{
+    struct link *l = arg;
+    if (l->ops->on_drain != NULL)
+        l->ops->on_drain(l->arg);
+}
+
+static void on_close(void *arg, const char *reason)
+{
+    lost(arg, reason);
+}
+
+static const struct stream_ops link_stream_ops = {
+    .on_open = on_open, .on_data = on_data, .on_drain = on_drain, .on_close = on_close};
+
+static void on_dial(void *arg, int fd, const char *reason)
+{
+    struct link *l = arg;
+    l->dial = NULL;
+    if (fd < 0) {
+        lost(l, reason);
+        return;
+    }
+    if (l->spec.tls != NULL)
+        l->stream = stream_new_tls(l->spec.loop, fd, l->spec.tls, l->spec.host, &link_stream_ops, l);
+    else
+        l->stream = stream_new(l->spec.loop, fd, &link_stream_ops, l);
+    stream_limit(l->stream, &l->spec.limits);
+    if (l->spec.quickack)
+        stream_quickack(l->stream);
+}
+
+static void start_dial(struct link *l)
+{
+    l->phase = LINK_CONNECTING;
+    l->dial = dial_start(l->spec.loop, l->spec.host, l->spec.port, DIAL_MS, on_dial, l);
+}
+
+static void on_pause_over(void *arg)
+{
+    start_dial(arg);
+}
+
+struct link *link_new(const struct link_spec *spec, const struct link_ops *ops, void *arg)
+{
+    struct link *l = mem_zalloc(sizeof(*l));
+    l->spec = *spec;
+    l->spec.min_pause_ms = spec->min_pause_ms > 0 ? spec->min_pause_ms : MIN_PAUSE_MS;
+    l->spec.max_pause_ms = spec->max_pause_ms > 0 ? spec->max_pause_ms : MAX_PAUSE_MS;
+    l->spec.tls = spec->tls != NULL ? tls_context_ref(spec->tls) : NULL;
+    l->ops = ops;
+    l->arg = arg;
+    l->pause_ms = l->spec.min_pause_ms;
+    l->pause = timer_new(spec->loop, on_pause_over, l);
+    rand_seed_os(&l->rand);
+    start_dial(l);
+    return l;
+}
+
+void link_free(struct link *l)
+{
+    if (l == NULL)
+        return;
+    dial_cancel(l->dial);
+    if (l->phase == LINK_UP)
+        stream_finish(l->stream);
+    else
+        stream_close(l->stream);
+    timer_free(l->pause);
+    tls_context_unref(l->spec.tls);
+    mem_free(l->error);
+    mem_free(l);
+}
+
+void link_set_tls(struct link *l, struct tls_context *tls)
+{
+    tls_context_unref(l->spec.tls);
+    l->spec.tls = tls != NULL ? tls_context_ref(tls) : NULL;
+}
+
+void link_reset(struct link *l, const char *reason)
+{
+    struct stream *stream = l->stream;
+    if (l->phase != LINK_UP)
+        return;
+    lost(l, reason);
+    stream_close(stream);
+}
+
+bool link_is_up(const struct link *l)
+{
+    return l->phase == LINK_UP;
+}
+
+struct stream *link_stream(const struct link *l)
+{
+    return l->phase == LINK_UP ? l->stream : NULL;
+}
+
+const char *link_state(const struct link *l)
+{
+    static const char *const names[] = {"connecting", "up", "down"};
+    return names[l->phase];
+}
+
+const char *link_error(const struct link *l)
+{
+    return l->error;
+}
+
+uint64_t link_connects(const struct link *l)
+{
+    return l->connects;
+}

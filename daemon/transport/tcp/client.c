@@ -1,0 +1,299 @@
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "msg/headers.h"
+#include "transport/tcp/internal.h"
+#include "wire/json.h"
+
+#define ID_DIGITS 21 /* as NestJS writes them: lower-case hex */
+#define NO_HANDLER "\"There is no matching message handler defined in the remote service.\""
+
+/* The one connection to a NestJS server; requests are multiplexed by id. */
+struct client {
+    struct endpoint *endpoint;
+    struct link *link;
+    struct nest_framer framer;
+    uint64_t next_id;
+    uint32_t salt;         /* first digits of every id: another daemon's differ */
+    struct idmap waiting;  /* number -> struct handover */
+    struct list sent;      /* handovers of events without acknowledgement, settled at the turn's end */
+    struct waiter waiter;  /* an asker that cannot take more of a stream */
+    bool starved, settling;
+};
+
+static bool wants_ack(const struct client *c, const struct handover *h)
+{
+    const struct tcp_target *t = h->target;
+    if (h->kind == MSG_REQUEST)
+        return true;
+    return t != NULL && t->ack != 0 ? t->ack == 1 : c->endpoint->keys->ack;
+}
+
+static bool has_room(const struct client *c)
+{
+    return link_is_up(c->link) && c->waiting.count < c->endpoint->keys->concurrency &&
+           stream_pending(link_stream(c->link)) < OUTPUT_HIGH;
+}
+
+static void wake_core(struct client *c)
+{
+    struct sink *s = &c->endpoint->sink;
+    if (!c->starved || !has_room(c))
+        return;
+    c->starved = false;
+    if (s->core != NULL)
+        s->core->ready(s);
+}
+
+/* ---------------------------------------------------------------- out */
+
+static void report(struct handover *h, enum outcome outcome, const struct reply *r, bool final)
+{
+    struct settlement st = {.outcome = outcome, .reply = *r, .retry_after_ms = -1, .final = final};
+    h->core->settled(h, &st);
+}
+
+/* An event that the protocol cannot acknowledge is settled once it is on its way. A body that is no
+ * JSON can never be sent. */
+static void settle_sent(void *arg)
+{
+    struct client *c = arg;
+    c->settling = false;
+    for (size_t n = c->sent.count; n > 0 && !list_empty(&c->sent); n--) {
+        struct handover *h = CONTAINER_OF(list_first(&c->sent), struct handover, link);
+        struct reply ok = {0}, bad = {.code = CODE_INVALID,
+                                      .body = STR("NestJS needs a body of JSON or UTF-8 text")};
+        bool legal = h->carrier_id != 0;
+        list_remove(&c->sent, &h->link);
+        report(h, legal ? OUTCOME_OK : OUTCOME_REJECT, legal ? &ok : &bad, true);
+    }
+}
+
+static void settle_later(struct client *c, struct handover *h, bool legal)
+{
+    h->carrier_id = legal;
+    h->carrier = &c->sent;
+    list_push(&c->sent, &h->link);
+    if (!c->settling)
+        loop_later(c->endpoint->env.loop, settle_sent, c);
+    c->settling = true;
+}
+
+static void write_request(struct client *c, const struct handover *h, struct str data, uint64_t id)
+{
+    struct buf metadata = BUF_EMPTY;
+    char text[ID_DIGITS + 1];
+    struct str id_text = STR_NONE;
+    nest_headers_metadata(h->msg->headers, &metadata);
+    if (id != 0) {
+        snprintf(text, sizeof(text), "%05" PRIx32 "%016" PRIx64, c->salt & 0xFFFFF, id);
+        id_text = str_make(text, ID_DIGITS);
+    }
+    nest_request_format(stream_out(link_stream(c->link)), h->subject, data, buf_str(&metadata), id_text);
+    c->endpoint->sent++;
+    buf_fini(&metadata);
+}
+
+static bool client_send(struct sink *s, struct handover *h)
+{
+    struct client *c = ((struct endpoint *)s)->client;
+    struct buf scratch = BUF_EMPTY;
+    struct str data;
+    if (!has_room(c)) {
+        c->starved = true;
+        return false;
+    }
+    bool legal = nest_body_json(h->msg->body, headers_get(h->msg->headers, "content-type"), &scratch, &data);
+    if (legal && wants_ack(c, h)) {
+        h->carrier = c;
+        h->carrier_id = ++c->next_id;
+        idmap_add(&c->waiting, h->carrier_id, h);
+        write_request(c, h, data, h->carrier_id);
+    } else {
+        if (legal)
+            write_request(c, h, data, 0);
+        settle_later(c, h, legal);
+    }
+    buf_fini(&scratch);
+    return true;
+}
+
+/* There is no cancel packet (the server works on): only forget. */
+static void client_cancel(struct sink *s, struct handover *h, bool abandoned)
+{
+    struct client *c = ((struct endpoint *)s)->client;
+    (void)abandoned;
+    if (h->carrier == &c->sent)
+        list_remove(&c->sent, &h->link);
+    else
+        idmap_remove(&c->waiting, h->carrier_id);
+    wake_core(c);
+}
+
+static const struct sink_ops client_sink = {.send = client_send, .cancel = client_cancel};
+
+/* ---------------------------------------------------------------- in */
+
+static bool parse_id(const struct client *c, struct str raw, uint64_t *id)
+{
+    uint64_t salt = 0;
+    *id = 0;
+    if (raw.n != ID_DIGITS + 2 || raw.p[0] != '"')
+        return false;
+    for (size_t i = 1; i <= ID_DIGITS; i++) {
+        char d = raw.p[i];
+        unsigned digit = d >= '0' && d <= '9' ? (unsigned)(d - '0') : (unsigned)(d - 'a') + 10;
+        if (digit > 15)
+            return false;
+        if (i <= 5)
+            salt = salt << 4 | digit;
+        else
+            *id = *id << 4 | digit;
+    }
+    return salt == (c->salt & 0xFFFFF);
+}
+
+static void end_with_error(struct handover *h, const struct nest_reply *r)
+{
+    bool no_handler = str_is(r->err, NO_HANDLER);
+    struct reply err = {.code = no_handler ? CODE_NO_ROUTE : CODE_FAILED, .body = r->err,
+                        .headers = STR("content-type: application/json\n")};
+    bool retry = h->kind == MSG_EVENT && !no_handler;
+    report(h, retry ? OUTCOME_RETRY : OUTCOME_REJECT, &err, true);
+}
+
+static void on_reply(struct client *c, const struct nest_reply *r)
+{
+    uint64_t id;
+    struct handover *h = parse_id(c, r->id, &id) ? idmap_get(&c->waiting, id) : NULL;
+    struct reply value = {.body = r->response,
+                          .headers = r->response.p != NULL ? STR("content-type: application/json\n") : STR_NONE};
+    if (h == NULL)
+        return; /* late, or not ours: NestJS clients ignore these too */
+    c->endpoint->received++;
+    if (!r->last && h->kind == MSG_REQUEST) {
+        struct stream *stream = link_stream(c->link);
+        if (r->response.p != NULL && !h->core->more(h, &value, &c->waiter))
+            stream_pause(stream);
+        return;
+    }
+    if (!r->last)
+        return;
+    idmap_remove(&c->waiting, id);
+    if (r->err.p != NULL)
+        end_with_error(h, r);
+    else
+        report(h, OUTCOME_OK, &value, true);
+    wake_core(c);
+}
+
+static size_t on_data(void *arg, const uint8_t *p, size_t n)
+{
+    struct client *c = arg;
+    size_t done = 0, used = 0;
+    struct str json;
+    const char *what;
+    while (done < n && link_is_up(c->link) && !stream_paused(link_stream(c->link))) {
+        struct nest_reply reply;
+        enum nest_frame f = nest_frame_next(&c->framer, p + done, n - done,
+                                            c->endpoint->env.body_max + ENVELOPE_MAX, &json, &used, &what);
+        if (f == NEST_MORE)
+            break;
+        if (f == NEST_BAD || !nest_reply_parse(json, &reply, &what)) {
+            c->endpoint->bad++;
+            link_reset(c->link, what);
+            return n;
+        }
+        done += used;
+        on_reply(c, &reply);
+    }
+    return done;
+}
+
+static void on_resume(void *arg)
+{
+    struct client *c = arg;
+    if (link_is_up(c->link))
+        stream_resume(link_stream(c->link));
+}
+
+static void on_drain(void *arg)
+{
+    wake_core(arg);
+}
+
+static void on_up(void *arg)
+{
+    struct client *c = arg;
+    c->framer = (struct nest_framer){0};
+    sink_set_up(&c->endpoint->sink, true, "connected");
+}
+
+static void on_down(void *arg, const char *reason)
+{
+    struct client *c = arg;
+    struct idmap lost = c->waiting;
+    struct idmap_entry *e;
+    struct reply gone = {.code = CODE_UNAVAILABLE, .body = str_of(reason)};
+    c->waiting = (struct idmap){0};
+    waiter_cancel(&c->waiter);
+    sink_set_up(&c->endpoint->sink, false, reason);
+    for (size_t i = 0; (e = idmap_next(&lost, &i)) != NULL;)
+        report(e->value, OUTCOME_RETRY, &gone, false);
+    idmap_fini(&lost);
+}
+
+static const struct link_ops client_link_ops = {
+    .on_up = on_up, .on_data = on_data, .on_drain = on_drain, .on_down = on_down};
+
+/* ---------------------------------------------------------------- life */
+
+struct client *client_new(struct endpoint *e)
+{
+    struct client *c = mem_zalloc(sizeof(*c));
+    struct rand seed;
+    rand_seed_os(&seed);
+    c->endpoint = e;
+    c->salt = (uint32_t)rand_u64(&seed);
+    c->waiter = (struct waiter){.resume = on_resume, .arg = c};
+    list_init(&c->sent);
+    e->sink.ops = &client_sink;
+    c->link = link_new(&(struct link_spec){.loop = e->env.loop, .name = e->conf->name,
+                                           .host = e->conf->url.host, .port = e->conf->url.port,
+                                           .tls = e->env.tls, .limits = tcp_limits(e), .quickack = true},
+                       &client_link_ops, c);
+    return c;
+}
+
+static void forget(void *arg)
+{
+    struct client *c = arg;
+    idmap_fini(&c->waiting);
+    mem_free(c);
+}
+
+void client_free(struct client *c)
+{
+    if (c == NULL)
+        return;
+    waiter_cancel(&c->waiter);
+    link_free(c->link);
+    list_init(&c->sent); /* settle_sent() may still be due */
+    loop_later(c->endpoint->env.loop, forget, c);
+}
+
+void client_set_tls(struct client *c, struct tls_context *tls)
+{
+    link_set_tls(c->link, tls);
+}
+
+struct link *client_link(const struct client *c)
+{
+    return c->link;
+}
+
+size_t client_busy(const struct client *c)
+{
+    return c->waiting.count + c->sent.count;
+}

@@ -1,0 +1,5 @@
+#pragma once
+/* NestJS microservice framing over TCP and TLS (tcp://, tls://): see README.md in this folder. */
+#include "transport/transport.h"
+
+extern const struct transport tcp_transport;
