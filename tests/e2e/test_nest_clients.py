@@ -147,7 +147,7 @@ class Through(Answers):
 
     def test_texts_of_errors(self):
         self.sees("bare.string", 1, [], "just text")
-        self.sees("plain.text", 1, [], "just text")
+        self.sees("plain.text", 1, [], {"status": "error", "message": "just text", "code": "failed"})
 
     def test_event_reaches_the_service(self):
         self.client.emit("user.created", {"key": "ż1"})
