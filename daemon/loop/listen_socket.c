@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #define BACKLOG 4096
 #define LOCK_TRIES 10
@@ -95,6 +96,9 @@ static bool socket_open_tcp(struct listen_socket *k, const char *host, const cha
 {
     bool any = *host == '\0' || strcmp(host, "*") == 0;
     int rc, error = 0;
+    uint64_t number;
+    if (!str_parse_u64(str_of(port), &number) || number > UINT16_MAX) /* getaddrinfo cuts it */
+        return err_add(err, "cannot listen on %s:%s: a port is a number from 0 to 65535", host, port);
     struct addrinfo *found = tcp_resolve(any ? "::" : host, port, &rc);
     if (found == NULL)
         return err_add(err, "cannot listen on %s:%s: %s", host, port, gai_strerror(rc));

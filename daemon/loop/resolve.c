@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "loop/impl.h"
 
 /* Lives only while something is looked up: it costs memory and sockets, and its view of
@@ -141,18 +142,23 @@ struct lookup *resolve_start(struct loop *l, const char *host, const char *port,
                              void *arg)
 {
     struct lookup *u = mem_zalloc(sizeof(*u));
-    int rc = 0;
+    int rc = EAI_NONAME;
+    uint64_t number;
     u->loop = l;
     u->fn = fn;
     u->arg = arg;
-    if (host_is_local(host)) {
+    if (!str_parse_u64(str_of(port), &number) || number > UINT16_MAX) /* getaddrinfo cuts it */
+        u->reason = mem_strdup("a port is a number from 0 to 65535");
+    else if (*host == '\0')
+        u->reason = mem_strdup("there is no host");
+    else if (host_is_local(host)) {
         lookup_numeric(u, "127.0.0.1", port, &rc);
         lookup_numeric(u, "::1", port, &rc);
     } else if (!lookup_numeric(u, host, port, &rc) && rc == EAI_NONAME) {
         lookup_dns(u, host, port);
         return u;
     }
-    if (u->count == 0)
+    if (u->count == 0 && u->reason == NULL)
         lookup_fail(u, host, gai_strerror(rc));
     loop_later(l, lookup_finish, u);
     return u;
