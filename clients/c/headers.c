@@ -76,7 +76,7 @@ static bool line_split(const char *line, size_t len, struct bellhop_header *out)
         return false;
     const char *end = line + len;
     const char *value = colon + 1;
-    while (value < end && *value == ' ')
+    if (value < end && *value == ' ')
         value++;
     out->name = line;
     out->name_len = (size_t)(colon - line);

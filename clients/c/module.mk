@@ -42,6 +42,11 @@ $(B)/examples/c/%: clients/c/examples/%.c $(B)/libbellhop.a
 examples-c: $(B)/examples/c/math $(B)/examples/c/call
 .PHONY: examples-c
 
+# The adapter of tests/conformance.
+$(B)/clients/c/conformance: clients/c/conformance.c $(B)/libbellhop.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $(ALL_LDFLAGS) -o $@ $< $(B)/libbellhop.a -ljansson
+
 # The unit tests (Check) see the internals through the static library.
 $(B)/tests/client-c: clients/c/tests/test_client.c $(B)/libbellhop.a
 	@mkdir -p $(@D)

@@ -245,6 +245,7 @@ START_TEST(headers_build_and_walk)
     ck_assert(!bellhop_header_next(h.data, h.len, &pos, &out));
     ck_assert(bellhop_header_find(h.data, h.len, "b-c", &out));
     ck_assert(!bellhop_header_find(h.data, h.len, "b", &out) && out.name == NULL);
+    ck_assert(bellhop_header_find("n:  two", 7, "n", &out) && out.value_len == 4); /* one space belongs to the line */
     ck_assert(bellhop_header_find("junk\n: x\nq:v", 12, "q", &out) && out.value_len == 1);
     bellhop_headers_fini(&h);
 }
