@@ -123,7 +123,7 @@ static bool put_quoted(struct str text, struct buf *out)
 static void put_js_digits(struct buf *out, struct str digits, int exponent)
 {
     int count = (int)digits.n;
-    if (exponent < -7 || exponent > 20) {
+    if (exponent < -6 || exponent > 20) {
         buf_put(out, digits.p, 1);
         if (count > 1)
             buf_printf(out, "." STR_FMT, count - 1, digits.p + 1);
