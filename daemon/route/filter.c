@@ -99,6 +99,10 @@ bool filter_matches(struct str filter, struct str subject, struct captures *c)
 
 bool filter_covers(struct str wide, struct str narrow)
 {
+    if (is_object_subject(narrow))
+        return filter_matches(wide, narrow, NULL);
+    if (is_object_subject(wide))
+        return false;
     while (wide.p != NULL && narrow.p != NULL) {
         struct str w = filter_cut(&wide), n = filter_cut(&narrow);
         if (str_is(w, ">"))
@@ -109,7 +113,7 @@ bool filter_covers(struct str wide, struct str narrow)
     return wide.p == NULL && narrow.p == NULL;
 }
 
-/* The number in `{1}` at the start of text, or 0 where nothing like that stands there. */
+/* Does text begin with `{1}`? *number: what stands between the braces. */
 static bool placeholder(struct str text, size_t *number)
 {
     if (text.n < 3 || text.p[0] != '{' || text.p[2] != '}' || text.p[1] < '0' || text.p[1] > '9')

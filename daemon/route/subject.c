@@ -53,7 +53,7 @@ void match_captures(const struct subject *s, const struct match *m, struct captu
 struct str filter_cut(struct str *filter)
 {
     struct str token = *filter;
-    size_t i = is_object_subject(token) ? token.n : 0;
+    size_t i = 0;
     while (i < token.n && !is_separator(token.p[i]))
         i++;
     *filter = i < token.n ? str_make(token.p + i + 1, token.n - i - 1) : STR_NONE;
