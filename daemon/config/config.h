@@ -25,7 +25,6 @@ struct config_transport {
 };
 
 struct arena;
-struct secret;       /* texts that came from `${file:…}`; never printed */
 struct config_index; /* the look-ups below */
 
 struct local_conf { char *socket; unsigned mode; char *group; };
@@ -146,7 +145,6 @@ struct config {
     struct route_conf *routes;
     size_t route_count;
     struct arena *arena; /* holds everything above and below but the warnings */
-    const struct secret *secrets;
     struct config_index *index;
     struct texts warnings; /* "file:line:column: …": routes that never match, unused names, shared addresses */
 };

@@ -16,9 +16,9 @@ static void line_add(struct differ *d, const char *what, const char *name, const
 
 /* ---- single values ---- */
 
-static void value_put(struct buf *out, const struct config *c, const struct key *key, const void *base)
+static void value_put(struct buf *out, const struct key *key, const void *base)
 {
-    struct printer p = {.out = out, .secrets = c->secrets};
+    struct printer p = {.out = out};
     if (!print_value(&p, key, base))
         buf_puts(out, "(not set)");
 }
@@ -28,9 +28,9 @@ static void value_diff(struct differ *d, const char *prefix, const struct key *k
 {
     struct buf line = BUF_EMPTY;
     buf_printf(&line, "%s%s: ", prefix, key->name);
-    value_put(&line, d->before, key, bases[0]);
+    value_put(&line, key, bases[0]);
     buf_puts(&line, " -> ");
-    value_put(&line, d->after, key, bases[1]);
+    value_put(&line, key, bases[1]);
     buf_puts(&line, (key->flags & KEY_RESTART) != 0 ? " (needs a restart)" : "");
     texts_add(d->lines, buf_steal(&line));
 }

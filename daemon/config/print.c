@@ -58,7 +58,7 @@ static void route_print(struct printer *p, const struct route_conf *r)
 
 void config_print(const struct config *c, struct buf *out)
 {
-    struct printer p = {.out = out, .secrets = c->secrets};
+    struct printer p = {.out = out};
     print_table(&p, config_root_keys, c);
     section_open(&p, "tls", c->tls_count);
     for (size_t i = 0; i < c->tls_count; i++) {

@@ -27,8 +27,6 @@ static void pattern_scalar(struct walk *w, const struct node *n, struct buf *out
     if (n->plain && json_valid(str_of(text), &type, NULL) &&
         (type == JSON_NULL || type == JSON_BOOL || type == JSON_NUMBER))
         buf_puts(out, text);
-    else if (node_empty(n))
-        buf_puts(out, "null");
     else
         json_quote(str_of(text), out);
 }
@@ -52,7 +50,7 @@ static void pattern_put(struct walk *w, const struct node *n, struct buf *out)
 {
     if (n->kind != NODE_SCALAR)
         pattern_items(w, n, out); /* bounded: PATTERN_DEPTH */
-    else if (node_empty(n) && n->text_size != 4)
+    else if (node_empty(n))
         buf_puts(out, "null");
     else
         pattern_scalar(w, n, out);

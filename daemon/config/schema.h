@@ -11,7 +11,7 @@
 #include "base/err.h"
 
 enum key_type {
-    KEY_TEXT,     /* char * (owned) */
+    KEY_TEXT,     /* char * (owned); `${file:…}` is refused: it would be printed */
     KEY_SECRET,   /* char * (owned), masked wherever it is printed */
     KEY_BOOL,     /* bool */
     KEY_COUNT,    /* uint64_t; min … max */

@@ -67,15 +67,6 @@ void print_indent(struct printer *p)
     buf_printf(p->out, "%*s", (int)p->indent, "");
 }
 
-static bool is_secret(const struct printer *p, const char *text)
-{
-    for (const struct secret *s = p->secrets; s != NULL; s = s->next) {
-        if (s->text == text)
-            return true;
-    }
-    return false;
-}
-
 static bool needs_quotes(const char *text)
 {
     static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -104,9 +95,7 @@ static void quoted_put(struct buf *out, const char *text)
 
 void print_text(struct printer *p, const char *text)
 {
-    if (!p->reveal && is_secret(p, text))
-        buf_puts(p->out, "\"********\"");
-    else if (needs_quotes(text))
+    if (needs_quotes(text))
         quoted_put(p->out, text);
     else
         buf_puts(p->out, text);

@@ -16,7 +16,7 @@ bool walk_name_valid(const char *name)
 
 void suggest_try(struct suggest *s, const char *candidate)
 {
-    unsigned limit = s->word.n < 4 ? 1 : 2;
+    unsigned limit = s->word.n < 3 ? (unsigned)s->word.n / 2 : 2;
     unsigned d = str_distance(s->word, str_of(candidate), limit);
     if (d > limit || (s->best != NULL && d >= s->distance))
         return;
@@ -58,14 +58,6 @@ bool walk_wrong(struct walk *w, const struct node *n, const char *key, const cha
     return false;
 }
 
-static void secret_add(struct walk *w, const char *text)
-{
-    struct secret *s = arena_alloc(w->arena, sizeof(*s));
-    s->text = text;
-    s->next = w->config->secrets;
-    w->config->secrets = s;
-}
-
 static const char *text_expand(struct walk *w, const struct node *n, const char *key, bool *secret)
 {
     struct buf text = BUF_EMPTY, why = BUF_EMPTY;
@@ -94,8 +86,6 @@ const char *walk_text(struct walk *w, const struct node *n, const char *key, boo
                : arena_str(w->arena, node_text(n));
     if (text == NULL)
         return NULL;
-    if (from_file)
-        secret_add(w, text);
     if (*text == '\0' || !str_printable(str_of(text))) {
         problem_add(w->errors, n->place, "`%s` must be text without control characters; found %s",
                     key, *text == '\0' ? "an empty text" : "some");
@@ -134,8 +124,9 @@ static bool in_range(const struct key *key, double value)
 
 static bool to_text(struct walk *w, const struct key *key, const struct node *n, void *field)
 {
-    bool secret = false;
-    const char *text = walk_text(w, n, key->name, &secret);
+    bool from_file = false;
+    const char *text = key->type == KEY_SECRET ? walk_text(w, n, key->name, &from_file)
+                                               : walk_open_text(w, n, key->name);
     if (text != NULL && key->max > 0 && (double)strlen(text) > key->max)
         return problem_add(w->errors, n->place, "`%s` must be text of at most %.0f bytes", key->name,
                            key->max);
@@ -220,14 +211,14 @@ static bool to_mode(const char *text, const struct key *key, void *field)
 static bool to_texts(struct walk *w, const struct key *key, const struct node *n, void *field)
 {
     struct texts *list = field;
-    bool one = n->kind == NODE_SCALAR, ok = true, secret = false;
+    bool one = n->kind == NODE_SCALAR, ok = true;
     size_t count = one ? 1 : n->count;
     if (n->kind == NODE_MAP || node_empty(n))
         return walk_wrong(w, n, key->name, "a list of texts");
     list->items = arena_alloc(w->arena, (count + 1) * sizeof(*list->items));
     const struct node *item = one ? n : n->first;
     for (size_t i = 0; i < count; i++, item = item->next) {
-        const char *text = walk_text(w, item, key->name, &secret);
+        const char *text = walk_open_text(w, item, key->name);
         ok &= text != NULL;
         if (text != NULL)
             list->items[list->count++] = (char *)(uintptr_t)text;

@@ -12,11 +12,6 @@
 #include "config/features.h"
 #include "config/node.h"
 
-struct secret {
-    const char *text; /* in the arena; compared by address */
-    const struct secret *next;
-};
-
 struct walk {
     struct arena *arena; /* what the structs own */
     struct problems *errors, *warnings;
@@ -62,14 +57,13 @@ void key_expects(const struct key *key, struct buf *out);
 
 struct printer {
     struct buf *out;
-    const struct secret *secrets;
     unsigned indent;
-    bool reveal; /* for comparison only, never for people */
+    bool reveal; /* secrets too: for comparison only, never for people */
 };
 
 void print_indent(struct printer *p);
 void print_table(struct printer *p, const struct key *table, const void *base);
-void print_text(struct printer *p, const char *text); /* quoted where it must be, or masked */
+void print_text(struct printer *p, const char *text); /* quoted where it must be */
 /* One value; false where it is not set (then nothing is appended). Not for KEY_TABLE. */
 bool print_value(struct printer *p, const struct key *key, const void *base);
 
