@@ -25,8 +25,8 @@ class Client {
         this.log = log || ((text, error) => console.error(`bellhop: ${text}:`, error));
         this.limit = DEFAULT_BODY;
         this.node = '';
-        this._hello = encodeHeaders({ version: '1', credit, instance: instance || `${os.hostname()}-${process.pid}`,
-            ...(token ? { token } : {}) });
+        this._identity = { instance: instance || `${os.hostname()}-${process.pid}`, ...(token ? { token } : {}) };
+        encodeHeaders(this._identity);        // throws here and not at the first connect
         this._router = new Router();
         this._subs = new Map();       // filter -> { group, id }
         this._id = 0;
@@ -60,6 +60,12 @@ class Client {
         return this;
     }
 
+    addCredit(more) {
+        if (!Number.isInteger(more) || more < 1 || this.credit + more > 65535) throw new RangeError('credit is 1 to 65535');
+        this.credit += more;
+        if (this._wire !== undefined) this._wire.text(`CREDIT ${more} 0 0\n`);
+    }
+
     // connection
 
     async connect() {
@@ -82,8 +88,8 @@ class Client {
         const wire = new Wire(this, socket);
         this._wires.add(wire);
         socket.setTimeout(HELLO_TIMEOUT, () => socket.destroy(new Error('the daemon did not say HELLO')));
-        wire.ascii = false;
-        wire.push(`HELLO 0 ${Buffer.byteLength(this._hello)} 0 ${this.name}\n${this._hello}`);
+        const raw = encodeHeaders({ version: '1', credit: this.credit, ...this._identity });
+        wire.bytes(codec.encode('HELLO', 0, this.name, raw));
     }
 
     _greeted(wire) {

@@ -457,6 +457,14 @@ class _Base:
         self._router.default = handler
         return handler
 
+    def add_credit(self, more):
+        """Lets the daemon have `more` deliveries more outstanding than now, here and after each reconnect."""
+        if more < 1 or self.credit + more > 65535:
+            raise ValueError("credit is 1 to 65535")
+        self.credit += more
+        if self._hello:
+            self._emit(encode("CREDIT", more))
+
     # frames in
 
     def _receive(self, data):

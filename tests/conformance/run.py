@@ -20,7 +20,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 CLIENTS = {
     "python": [[sys.executable, "clients/python/tests/conformance.py", "plain"]],
     "python-asyncio": [[sys.executable, "clients/python/tests/conformance.py", "asyncio"]],
-    "node": [["node", "clients/node/test/adapter/conformance.js"]],
+    "node": [["node", "clients/node/conformance.js"]],
     "c": [["clients/c/conformance"], ["build/clients/c/conformance"]],      # the first that is there
 }
 ANSWER_TIMEOUT = 30

@@ -338,6 +338,22 @@ test('a lost connection fails what is in flight, the next request waits for the 
     await c.close();
 }));
 
+test('more credit, also after a reconnect', () => fake([async (c) => {
+    assert.strictEqual((await c.hello()).headers.credit, '8');
+    assert.deepStrictEqual((({ verb, id }) => [verb, id])(await c.read()), ['CREDIT', 5]);
+}, async (c) => {
+    assert.strictEqual((await c.hello()).headers.credit, '13');
+    c.send('PUB', 1, 'stop');
+    await c.bye();
+}], async (socket) => {
+    const c = await new Client('unit', { socket, credit: 8 }).connect();
+    c.addCredit(5);
+    await new Promise((resolve) => { c.on('stop', resolve); });
+    await c.close();
+    assert.throws(() => c.addCredit(65535), RangeError);
+    assert.throws(() => new Client('unit', { credit: 0 }), RangeError);
+}));
+
 test('nobody there', async () => {
     const c = new Client('unit', { socket: '/nonexistent/socket', connectTimeout: 200 });
     await assert.rejects(c.connect(), { code: 'unavailable' });

@@ -208,6 +208,16 @@ def drain_on_sigterm(signal_me):
     return script
 
 
+def more_credit(c):
+    assert c.hello()[3]["credit"] == "8"
+    assert c.read("CREDIT")[1] == 5
+
+
+def more_credit_again(c):
+    assert c.hello()[3]["credit"] == "13"
+    c.bye()
+
+
 def cancels(c):
     """CANCEL of one that waits or works still gets its one answer."""
     c.hello()

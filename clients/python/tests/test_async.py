@@ -179,6 +179,16 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(e.exception.code, "unavailable")
                 self.assertEqual((await c.request("sum", [1, 2, 3])).data, 6)
 
+    async def test_more_credit(self):
+        with Fake(scenarios.more_credit, scenarios.more_credit_again) as fake:
+            c = bellhop.AsyncClient("unit", fake.path, credit=8)
+            await c.connect()
+            first = c._wire
+            c.add_credit(5)
+            await asyncio.wait_for(first.closed, 5)
+            await asyncio.wait_for(c._up.wait(), 5)
+            await c.close()
+
     async def test_nobody_there(self):
         with self.assertRaises(bellhop.Error) as e:
             await bellhop.AsyncClient("unit", "/nonexistent/socket", connect_timeout=0.2).connect()

@@ -192,6 +192,20 @@ class PlainTest(unittest.TestCase):
                 self.assertEqual(e.exception.code, "unavailable")
                 self.assertEqual(c.request("sum", [1, 2, 3]).data, 6)
 
+    def test_more_credit(self):
+        with Fake(scenarios.more_credit, scenarios.more_credit_again) as fake:
+            c = bellhop.Client("unit", fake.path, credit=8)
+            c.connect()
+            c.add_credit(5)
+            c.poll(5)                               # sends; then the fake closes
+            c.connect()
+            c.close()
+            for bad in (0, 65535):
+                with self.assertRaises(ValueError):
+                    c.add_credit(bad)
+        with self.assertRaises(ValueError):
+            bellhop.Client("unit", credit=0)
+
     def test_nobody_there(self):
         with self.assertRaises(bellhop.Error) as e:
             bellhop.Client("unit", "/nonexistent/socket", connect_timeout=0.2).connect()

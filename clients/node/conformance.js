@@ -1,7 +1,7 @@
 'use strict';
 // The adapter of the conformance suite: tests/conformance/README.md.
 const readline = require('node:readline');
-const { Service, Response, Retry, Reject, Release, BellhopError } = require('../..');
+const { Service, Response, Retry, Reject, Release, BellhopError } = require('.');
 
 const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 let client;
