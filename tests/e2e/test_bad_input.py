@@ -3,7 +3,6 @@ import array
 import contextlib
 import json
 import os
-import re
 import resource
 import socket
 import struct
