@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile on a base made by debootstrap, runs the image under runc as an orchestrator would (no root,
 # read-only root, no capability, own network), and checks that the daemon answers and drains. Needs root.
-# The base and the image layers are kept in build/container, so that a second run is quick.
+# The base and the image layers are kept in ~/.cache/bellhop/container, so that a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=$PWD/build/container
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/bellhop/container
 name=bellhop-test-$$
 base=docker.io/library/debian:bookworm-slim
 uid=10001
