@@ -216,8 +216,10 @@ static void fill(size_t n)
 static void check_filled(const struct buf *b, size_t n)
 {
     ck_assert_uint_eq(b->len, n);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_uint_eq(buf_data(b)[i], (uint8_t)(i * 7 + i / 251));
+    size_t same = 0;
+    while (same < n && buf_data(b)[same] == (uint8_t)(same * 7 + same / 251))
+        same++;
+    ck_assert_uint_eq(same, n);
 }
 
 static bool at_end(void)
