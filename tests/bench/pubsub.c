@@ -24,6 +24,7 @@ struct run {
     size_t *start;          /* where each begins; start[count] is the end */
     size_t count, next;
     uint64_t sent;
+    bool stopping;
 };
 
 static void usage(void)
@@ -71,7 +72,8 @@ static void fill(struct run *r)
 
 static void publish(struct run *r)
 {
-    while (!r->publisher.blocked && r->sent - r->tally.delivered < (uint64_t)r->window) {
+    while (!r->stopping && !r->publisher.blocked &&
+           r->sent - r->tally.delivered < (uint64_t)r->window) {
         fill(r);
         conn_flush(&r->publisher);
     }
@@ -94,6 +96,14 @@ static void turn(struct run *r)
         conn_flush(c);
     }
     publish(r);
+}
+
+/* What is under way is waited for and answered: the next run must not get it. */
+static void drain(struct run *r)
+{
+    r->stopping = true;
+    while (r->tally.delivered < r->sent || buf_size(&r->subscriber.out) > 0)
+        turn(r);
 }
 
 static void run_until(struct run *r, int64_t end_ns)
@@ -163,5 +173,6 @@ int main(int argc, char **argv)
     prepare(&r);
     publish(&r);
     measure(&r);
+    drain(&r);
     return 0;
 }
