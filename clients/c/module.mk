@@ -48,12 +48,13 @@ $(B)/clients/c/conformance: clients/c/conformance.c $(B)/libbellhop.a
 	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $(ALL_LDFLAGS) -o $@ $< $(B)/libbellhop.a -ljansson
 
 # The unit tests (Check) see the internals through the static library.
-$(B)/tests/client-c: clients/c/tests/test_client.c $(B)/libbellhop.a
+CLIENT_C_TESTS := $(B)/clients/c/tests/test_client $(B)/clients/c/tests/test_frame
+$(CLIENT_C_TESTS): $(B)/clients/c/tests/%: clients/c/tests/%.c $(B)/libbellhop.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $$(pkg-config --cflags check) $(ALL_LDFLAGS) \
 	    -o $@ $< $(B)/libbellhop.a $$(pkg-config --libs check)
-check-client-c: $(B)/tests/client-c
-	$<
+check-client-c: $(CLIENT_C_TESTS)
+	@set -e; for t in $(CLIENT_C_TESTS); do $$t; done
 .PHONY: check-client-c
 
 # The fuzz target (clang): $(B)/fuzz/client_frame [corpus…]

@@ -1,0 +1,9 @@
+#pragma once
+/* The table entry of every command, each defined in its own file. */
+#include "cli/cli.h"
+
+extern const struct command command_bench, command_check, command_completion, command_dlq,
+    command_drain, command_explain, command_publish, command_reload, command_request, command_routes,
+    command_serve, command_status, command_subscribe, command_tap, command_version;
+
+extern const struct command command_dlq_ls, command_dlq_show, command_dlq_redrive, command_dlq_purge;
