@@ -1,0 +1,112 @@
+/* `dlq.ls`, `dlq.show`, `dlq.redrive`, `dlq.purge`: dead letters. */
+#include "admin/internal.h"
+#include "base/clock.h"
+
+static struct dead_query query_of(const struct call *c)
+{
+    const char *id = arg_text(c, "id"), *route = arg_text(c, "route"), *match = arg_text(c, "match");
+    return (struct dead_query){.id = id != NULL ? str_of(id) : STR_NONE,
+                               .route = route != NULL ? str_of(route) : STR_NONE,
+                               .match = match != NULL ? str_of(match) : STR_NONE,
+                               .limit = arg_count(c, "limit")};
+}
+
+static bool query_legal(struct call *c, const struct dead_query *q)
+{
+    const char *why;
+    if (q->match.p == NULL || filter_valid(q->match, &why))
+        return true;
+    command_fail(c, CODE_INVALID, "`match`: %s", why);
+    return false;
+}
+
+static json_t *row_of(const struct dead_letter *d)
+{
+    char when[32];
+    return json_pack("{s:o,s:s,s:s,s:o,s:s,s:s,s:i,s:o,s:o,s:s,s:o,s:I}", "id", json_of(d->msg->id), "route",
+                     route_name(d->route), "destination", dest_name(d->dest), "subject",
+                     json_of(d->msg->subject), "kind", d->msg->kind == MSG_REQUEST ? "request" : "event",
+                     "reason", code_name(d->reason), "attempts", (int)d->attempts, "first_error",
+                     json_of(str_of(d->first_error)), "last_error", json_of(str_of(d->last_error)), "time",
+                     clock_rfc3339(d->time_wall_ms, when), "source", json_of(d->msg->source), "size",
+                     (json_int_t)d->msg->body.n);
+}
+
+static void add_row(void *arg, const struct dead_letter *d)
+{
+    json_array_append_new(arg, row_of(d));
+}
+
+static json_t *run_ls(struct admin *a, struct call *c)
+{
+    struct dead_query q = query_of(c);
+    if (!query_legal(c, &q))
+        return NULL;
+    json_t *items = json_array();
+    hub_each_dead(a->env.hub, &q, add_row, items);
+    return json_pack("{s:I,s:o}", "total", (json_int_t)hub_dead_count(a->env.hub), "items", items);
+}
+
+static json_t *base64_of(struct str bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    struct buf out = BUF_EMPTY;
+    for (size_t i = 0; i < bytes.n; i += 3) {
+        unsigned left = bytes.n - i < 3 ? (unsigned)(bytes.n - i) : 3, word = 0;
+        for (unsigned k = 0; k < 3; k++)
+            word = word << 8 | (k < left ? (unsigned char)bytes.p[i + k] : 0);
+        for (unsigned k = 0; k < 4; k++)
+            buf_putc(&out, k <= left ? digits[word >> (18 - 6 * k) & 63] : '=');
+    }
+    json_t *text = json_of(buf_str(&out));
+    buf_fini(&out);
+    return text;
+}
+
+static void show(void *arg, const struct dead_letter *d)
+{
+    json_t **row = arg;
+    json_decref(*row);
+    *row = row_of(d);
+    json_object_set_new(*row, "headers", json_of(d->msg->headers));
+    if (str_utf8(d->msg->body) && (d->msg->body.n == 0 || memchr(d->msg->body.p, 0, d->msg->body.n) == NULL))
+        json_object_set_new(*row, "body", json_of(d->msg->body));
+    else
+        json_object_set_new(*row, "body_base64", base64_of(d->msg->body));
+}
+
+static json_t *run_show(struct admin *a, struct call *c)
+{
+    struct dead_query q = {.id = str_of(arg_text(c, "id"))};
+    json_t *row = NULL;
+    if (q.id.p == NULL)
+        return command_fail(c, CODE_INVALID, "`id` is needed");
+    hub_each_dead(a->env.hub, &q, show, &row);
+    if (row == NULL)
+        return command_fail(c, CODE_INVALID, "no dead letter has the id %s", q.id.p);
+    return row;
+}
+
+static json_t *act(struct admin *a, struct call *c,
+                   size_t (*fn)(struct hub *h, const struct dead_query *q, bool dry_run))
+{
+    struct dead_query q = query_of(c);
+    if (!query_legal(c, &q))
+        return NULL;
+    return json_pack("{s:I}", "count", (json_int_t)fn(a->env.hub, &q, arg_true(c, "dry_run")));
+}
+
+static json_t *run_redrive(struct admin *a, struct call *c)
+{
+    return act(a, c, hub_redrive);
+}
+
+static json_t *run_purge(struct admin *a, struct call *c)
+{
+    return act(a, c, hub_purge);
+}
+
+const struct command command_dlq_ls = {.name = "dlq.ls", .run = run_ls};
+const struct command command_dlq_show = {.name = "dlq.show", .run = run_show};
+const struct command command_dlq_redrive = {.name = "dlq.redrive", .run = run_redrive, .changes = true};
+const struct command command_dlq_purge = {.name = "dlq.purge", .run = run_purge, .changes = true};

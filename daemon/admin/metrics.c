@@ -1,0 +1,167 @@
+/* Prometheus text exposition of the counters that exist. Labels come from the configuration only. */
+#include <inttypes.h>
+
+#include "admin/internal.h"
+#include "metrics/exposition.h"
+
+static void write_messages(struct admin *a, struct buf *out)
+{
+    static const char *const names[DELIVERY_STATES] = {
+        [DELIVERY_READY] = "ready",  [DELIVERY_WAITING] = "waiting", [DELIVERY_INFLIGHT] = "inflight",
+        [DELIVERY_DONE] = "done",    [DELIVERY_DEAD] = "dead",       [DELIVERY_EXPIRED] = "expired",
+        [DELIVERY_DROPPED] = "dropped"};
+    struct hub_counts c;
+    hub_counts(a->env.hub, &c);
+    metric_head(out, "bellhop_messages_total", "counter", "Messages accepted; a fan-out counts once.");
+    metric_u64(out, "bellhop_messages_total", NULL, NULL, c.messages);
+    metric_head(out, "bellhop_deliveries_accepted_total", "counter", "Deliveries accepted, one per destination.");
+    metric_u64(out, "bellhop_deliveries_accepted_total", NULL, NULL, c.accepted);
+    metric_head(out, "bellhop_deliveries", "gauge", "Deliveries by state; the last four count for ever.");
+    for (int s = DELIVERY_READY; s < DELIVERY_STATES; s++)
+        metric_u64(out, "bellhop_deliveries", "state", names[s], c.state[s]);
+    metric_head(out, "bellhop_messages_unaccounted", "gauge", "Accepted minus all states; 0 unless there is a bug.");
+    metric_i64(out, "bellhop_messages_unaccounted", NULL, NULL, hub_unaccounted(a->env.hub));
+    metric_head(out, "bellhop_refused_total", "counter", "Messages not accepted, by code.");
+    for (unsigned code = CODE_OK + 1; code < CODE_BUSY; code++)
+        metric_u64(out, "bellhop_refused_total", "code", code_name((enum code)code), c.refused[code]);
+    metric_head(out, "bellhop_retries_total", "counter", "Attempts after the first.");
+    metric_u64(out, "bellhop_retries_total", NULL, NULL, c.retries);
+    metric_head(out, "bellhop_timeouts_total", "counter", "Attempts that were not answered in time.");
+    metric_u64(out, "bellhop_timeouts_total", NULL, NULL, c.timeouts);
+}
+
+struct rows { /* one metric over all destinations or endpoints */
+    struct buf *out;
+    const char *name;
+    uint64_t (*value)(const struct dest_status *d);
+};
+
+static uint64_t dest_queued(const struct dest_status *d)
+{
+    return d->ready + d->waiting;
+}
+
+static uint64_t dest_inflight(const struct dest_status *d)
+{
+    return d->inflight;
+}
+
+static uint64_t dest_done(const struct dest_status *d)
+{
+    return d->done;
+}
+
+static uint64_t dest_failed(const struct dest_status *d)
+{
+    return d->failed;
+}
+
+static uint64_t dest_is_up(const struct dest_status *d)
+{
+    return d->up;
+}
+
+static uint64_t dest_breaker(const struct dest_status *d)
+{
+    return d->breaker[0] == 'c' ? 0 : d->breaker[0] == 'o' ? 2 : 1;
+}
+
+static void dest_row(void *arg, const struct dest_status *d)
+{
+    struct rows *r = arg;
+    metric_u64(r->out, r->name, "destination", d->name, r->value(d));
+}
+
+static void write_destinations(struct admin *a, struct buf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        uint64_t (*value)(const struct dest_status *d);
+    } rows[] = {
+        {"bellhop_destination_up", "gauge", "1 = somebody is there to take deliveries.", dest_is_up},
+        {"bellhop_queue_depth", "gauge", "Deliveries waiting.", dest_queued},
+        {"bellhop_inflight", "gauge", "Deliveries handed over and not yet answered.", dest_inflight},
+        {"bellhop_delivered_total", "counter", "Deliveries that ended well.", dest_done},
+        {"bellhop_failed_total", "counter", "Deliveries that ended with an error.", dest_failed},
+        {"bellhop_circuit_state", "gauge", "0 closed, 1 half-open, 2 open.", dest_breaker},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rows r = {out, rows[i].name, rows[i].value};
+        metric_head(out, rows[i].name, rows[i].type, rows[i].help);
+        hub_each_dest(a->env.hub, dest_row, &r);
+    }
+}
+
+static void link_row(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,
+                     int64_t expires)
+{
+    (void)expires;
+    metric_u64(arg, "bellhop_link_up", "endpoint", conf->name,
+               strcmp(s->state, "up") == 0 || strcmp(s->state, "listening") == 0);
+}
+
+static void received_row(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,
+                         int64_t expires)
+{
+    (void)expires;
+    metric_u64(arg, "bellhop_endpoint_received_total", "endpoint", conf->name, s->received);
+}
+
+static void bad_row(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,
+                    int64_t expires)
+{
+    (void)expires;
+    metric_u64(arg, "bellhop_endpoint_protocol_errors_total", "endpoint", conf->name, s->bad);
+}
+
+static void expiry_row(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,
+                       int64_t expires)
+{
+    (void)s;
+    if (expires > 0)
+        metric_i64(arg, "bellhop_cert_expiry_timestamp_seconds", "endpoint", conf->name, expires / 1000);
+}
+
+static void write_endpoints(struct admin *a, struct buf *out)
+{
+    const struct admin_app *ops = a->env.ops;
+    metric_head(out, "bellhop_link_up", "gauge", "1 = listening, or connected.");
+    ops->each_endpoint(a->env.app, link_row, out);
+    metric_head(out, "bellhop_endpoint_received_total", "counter", "Messages and replies that came in.");
+    ops->each_endpoint(a->env.app, received_row, out);
+    metric_head(out, "bellhop_endpoint_protocol_errors_total", "counter", "What peers sent that broke the protocol.");
+    ops->each_endpoint(a->env.app, bad_row, out);
+    metric_head(out, "bellhop_cert_expiry_timestamp_seconds", "gauge", "When our own certificate expires.");
+    ops->each_endpoint(a->env.app, expiry_row, out);
+}
+
+static void write_whole(struct admin *a, struct buf *out)
+{
+    const struct admin_app *ops = a->env.ops;
+    struct server_counts s;
+    server_counts(a->env.server, &s);
+    metric_head(out, "bellhop_build_info", "gauge", "Always 1.");
+    metric_u64(out, "bellhop_build_info", "version", BELLHOP_VERSION, 1);
+    metric_head(out, "bellhop_config_generation", "gauge", "Goes up with each reload.");
+    metric_u64(out, "bellhop_config_generation", NULL, NULL, ops->generation(a->env.app));
+    metric_head(out, "bellhop_config_last_reload_successful", "gauge", "0 = the last reload was refused.");
+    metric_u64(out, "bellhop_config_last_reload_successful", NULL, NULL, ops->reload_error(a->env.app) == NULL);
+    metric_head(out, "bellhop_clients", "gauge", "Local connections.");
+    metric_u64(out, "bellhop_clients", NULL, NULL, server_clients(a->env.server));
+    metric_head(out, "bellhop_clients_denied_total", "counter", "Local connections refused.");
+    metric_u64(out, "bellhop_clients_denied_total", NULL, NULL, s.denied);
+    metric_head(out, "bellhop_late_answers_total", "counter", "Answers to deliveries no longer waited for.");
+    metric_u64(out, "bellhop_late_answers_total", NULL, NULL, s.late_answers);
+    metric_head(out, "bellhop_memory_bytes", "gauge", "Memory of messages held.");
+    metric_u64(out, "bellhop_memory_bytes", NULL, NULL, hub_memory(a->env.hub));
+    metric_head(out, "bellhop_log_lines_dropped_total", "counter", "Log lines that their reader did not take.");
+    metric_u64(out, "bellhop_log_lines_dropped_total", NULL, NULL, log_dropped(a->env.log));
+}
+
+void metrics_write(struct admin *a, struct buf *out)
+{
+    write_whole(a, out);
+    write_messages(a, out);
+    write_destinations(a, out);
+    write_endpoints(a, out);
+}

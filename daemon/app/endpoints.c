@@ -1,0 +1,143 @@
+#include "app/internal.h"
+#include "app/notify.h"
+#include "app/transports.h"
+#include "base/mem.h"
+
+#define LEAVING_LOOK_MS 50
+
+struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err)
+{
+    const struct tls_conf *t = config_tls(c, conf->tls);
+    struct tls_settings settings = {
+        .name = t->name, .ca = t->ca, .cert = t->cert, .key = t->key, .verify = t->verify,
+        .min_version = t->min_version, .peers = t->peers.items, .peer_count = t->peers.count};
+    return tls_context_new(&settings, conf->listen ? TLS_ACCEPT : TLS_CONNECT, err);
+}
+
+static bool is_source(const struct config *c, const char *endpoint)
+{
+    for (size_t i = 0; i < c->route_count; i++) {
+        if (strcmp(c->routes[i].from, endpoint) == 0)
+            return true;
+    }
+    return false;
+}
+
+struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const struct endpoint_conf *conf,
+                                    struct err *err)
+{
+    struct open_endpoint *e = mem_zalloc(sizeof(*e));
+    e->transport = app_transport(conf->transport);
+    e->conf = conf;
+    e->tls = conf->tls != NULL ? endpoint_tls(g->conf, conf, err) : NULL;
+    if (conf->tls == NULL || e->tls != NULL) {
+        struct endpoint_env env = {
+            .loop = a->loop, .log = a->log, .body_max = g->conf->limits.body, .tls = e->tls,
+            .listen_fd = a->state == APP_STARTING ? notify_listen_fd(conf->name) : -1,
+            .intake = conf->listen || is_source(g->conf, conf->name) ? hub_intake(a->hub, conf->name) : NULL};
+        e->endpoint = e->transport->open(conf, &env, err);
+    }
+    if (e->endpoint == NULL) {
+        tls_context_unref(e->tls);
+        mem_free(e);
+        return NULL;
+    }
+    e->generation = generation_ref(g);
+    if (e->transport->sink(e->endpoint) != NULL)
+        hub_adopt(a->hub, e->transport->sink(e->endpoint));
+    list_push(&a->endpoints, &e->link);
+    return e;
+}
+
+void endpoint_close(struct app *a, struct open_endpoint *e)
+{
+    struct sink *sink = e->transport->sink(e->endpoint);
+    if (sink != NULL && sink->dest != NULL)
+        hub_disown(a->hub, sink);
+    list_remove(e->leaving_until_ms > 0 ? &a->leavers : &a->endpoints, &e->link);
+    e->transport->close(e->endpoint);
+    tls_context_unref(e->tls);
+    generation_unref(e->generation);
+    mem_free(e);
+}
+
+/* A target is let go at once: what it holds is tried again by its successor. A listener answers first. */
+void endpoint_leave(struct app *a, struct open_endpoint *e)
+{
+    if (!e->conf->listen) {
+        endpoint_close(a, e);
+        return;
+    }
+    e->transport->stop_intake(e->endpoint);
+    list_remove(&a->endpoints, &e->link);
+    list_push(&a->leavers, &e->link);
+    e->leaving_until_ms = loop_now(a->loop) + a->current->conf->limits.drain_timeout_ms;
+    timer_after(a->leaving, 1);
+}
+
+void endpoints_on_leaving(void *app)
+{
+    struct app *a = app;
+    LIST_EACH(&a->leavers, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (e->transport->busy(e->endpoint) == 0 || loop_now(a->loop) >= e->leaving_until_ms)
+            endpoint_close(a, e);
+    }
+    if (!list_empty(&a->leavers))
+        timer_after(a->leaving, LEAVING_LOOK_MS);
+}
+
+struct open_endpoint *endpoint_named(struct app *a, const char *name)
+{
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (strcmp(e->conf->name, name) == 0)
+            return e;
+    }
+    return NULL;
+}
+
+/* All new contexts are made before the first is used: a half-written file changes nothing. */
+bool endpoints_renew_tls(struct app *a, struct err *err)
+{
+    size_t before = err->total, count = 0;
+    struct tls_context **fresh = mem_calloc(a->endpoints.count, sizeof(struct tls_context *));
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        fresh[count++] = e->tls != NULL ? endpoint_tls(a->current->conf, e->conf, err) : NULL;
+    }
+    bool good = err->total == before;
+    count = 0;
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        struct tls_context *c = fresh[count++];
+        if (c == NULL)
+            continue;
+        if (good) {
+            e->transport->set_tls(e->endpoint, c);
+            tls_context_unref(e->tls);
+            e->tls = c;
+        } else {
+            tls_context_unref(c);
+        }
+    }
+    mem_free(fresh);
+    return good;
+}
+
+void endpoints_watch(struct app *a)
+{
+    const struct config *c = a->current->conf;
+    const char **paths = mem_calloc(c->tls_count * 3, sizeof(char *));
+    size_t count = 0;
+    for (size_t i = 0; i < c->tls_count; i++) {
+        const char *files[] = {c->tls[i].ca, c->tls[i].cert, c->tls[i].key};
+        for (size_t k = 0; k < 3; k++) {
+            if (files[k] != NULL)
+                paths[count++] = files[k];
+        }
+    }
+    watch_free(a->watch);
+    a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
+    mem_free(paths);
+}

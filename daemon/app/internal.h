@@ -1,0 +1,81 @@
+#pragma once
+/* What the files of this folder share. */
+#include "admin/admin.h"
+#include "app/app.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "delivery/hub.h"
+#include "local/server.h"
+#include "loop/loop.h"
+#include "loop/timer.h"
+#include "loop/tls.h"
+#include "loop/watch.h"
+#include "transport/transport.h"
+
+/* A loaded configuration; lives until nothing points into it: endpoints, routes, deliveries. */
+struct generation {
+    size_t refs;
+    struct config *conf;
+};
+
+struct open_endpoint {
+    struct list_node link;
+    const struct transport *transport;
+    const struct endpoint_conf *conf;
+    struct generation *generation; /* conf points into it */
+    struct endpoint *endpoint;
+    struct tls_context *tls;       /* NULL = plain */
+    int64_t leaving_until_ms;      /* removed by a reload: closed when idle, or then */
+};
+
+enum app_state { APP_STARTING, APP_RUNNING, APP_DRAINING };
+
+struct app {
+    struct loop *loop;
+    struct log *log;
+    struct hub *hub;
+    struct server *server;
+    struct admin *admin;
+    struct timer *tick, *watchdog, *leaving, *drain;
+    struct watch *watch;
+    struct generation *current;
+    struct list endpoints, leavers; /* struct open_endpoint */
+    enum app_state state;
+    uint64_t generation;
+    char *reload_error;
+    int64_t started_ms, watchdog_ms;
+    int64_t drain_until_ms, quiet_since_ms;
+    bool bye_sent, aborted;
+};
+
+/* app.c */
+struct generation *generation_new(struct config *conf_take);
+struct generation *generation_ref(struct generation *g);
+void generation_unref(struct generation *g);
+
+/* endpoints.c */
+struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const struct endpoint_conf *conf,
+                                    struct err *err);
+void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
+void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
+struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err);
+bool endpoints_renew_tls(struct app *a, struct err *err); /* certificates have changed */
+void endpoints_watch(struct app *a);                      /* watches the files of the profiles in use */
+void endpoints_on_leaving(void *app);
+struct open_endpoint *endpoint_named(struct app *a, const char *name);
+
+/* routes.c */
+struct route_set *routes_make(struct app *a, struct generation *g);
+
+/* reload.c */
+bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err);
+void app_on_hup(void *app);
+void app_on_certificates(void *app);
+
+/* drain.c */
+void app_drain(struct app *a);
+void app_on_term(void *app);
+void app_on_drain(void *app);
+
+/* view.c */
+extern const struct admin_app app_admin_ops;

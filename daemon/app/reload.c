@@ -1,0 +1,133 @@
+#include "app/internal.h"
+#include "app/notify.h"
+#include "app/transports.h"
+#include "base/mem.h"
+
+/* Would this endpoint go on as it is? Only when neither it nor what its profile says has changed. */
+static bool unchanged(const struct config *before, const struct config *after, const struct endpoint_conf *e)
+{
+    const struct endpoint_conf *now = config_endpoint(after, e->name);
+    if (now == NULL || !endpoint_conf_equal(e, now) || before->limits.body != after->limits.body)
+        return false;
+    return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
+}
+
+/*
+ * Opens what is new or different. A changed endpoint's predecessor is let go first, since both may
+ * want the same address; when its successor cannot be opened, the old form is opened again.
+ */
+static bool swap_endpoint(struct app *a, struct generation *g, const struct endpoint_conf *conf, struct err *err)
+{
+    struct open_endpoint *old = endpoint_named(a, conf->name);
+    struct err again = {0};
+    if (old == NULL)
+        return endpoint_open(a, g, conf, err) != NULL;
+    const struct endpoint_conf *old_conf = old->conf;
+    struct generation *old_generation = generation_ref(old->generation);
+    endpoint_leave(a, old);
+    bool good = endpoint_open(a, g, conf, err) != NULL;
+    if (!good && endpoint_open(a, old_generation, old_conf, &again) == NULL)
+        log_write(a->log, LOG_ERROR, "endpoint_lost", "endpoint", conf->name, NULL);
+    err_fini(&again);
+    generation_unref(old_generation);
+    return good;
+}
+
+static bool swap_endpoints(struct app *a, struct generation *g, struct err *err)
+{
+    const struct config *before = a->current->conf, *after = g->conf;
+    for (size_t i = 0; i < after->endpoint_count; i++) {
+        const struct endpoint_conf *conf = &after->endpoints[i];
+        const struct endpoint_conf *was = config_endpoint(before, conf->name);
+        if (was != NULL && unchanged(before, after, was) && endpoint_named(a, conf->name) != NULL)
+            continue;
+        if (!swap_endpoint(a, g, conf, err))
+            return false;
+    }
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (config_endpoint(after, e->conf->name) == NULL)
+            endpoint_leave(a, e);
+    }
+    return true;
+}
+
+static void use(struct app *a, struct generation *g)
+{
+    const struct config *c = g->conf;
+    struct hub_limits limits = {c->limits.memory, c->limits.queue, c->limits.dead};
+    struct err err = {0};
+    hub_use(a->hub, routes_make(a, g));
+    hub_set_limits(a->hub, &limits);
+    hub_set_sample(a->hub, c->tracing.sample);
+    log_set(a->log, c->log.level, c->log.format);
+    server_reload(a->server, c);
+    generation_unref(a->current);
+    a->current = g;
+    a->generation++;
+    endpoints_renew_tls(a, &err);
+    err_fini(&err);
+    endpoints_watch(a);
+}
+
+static void remember_error(struct app *a, const struct err *err)
+{
+    mem_free(a->reload_error);
+    a->reload_error = err->total > 0 ? err_text(err) : NULL;
+}
+
+bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
+{
+    struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
+    struct generation *g = conf != NULL ? generation_new(conf) : NULL;
+    bool good = g != NULL;
+    if (good)
+        config_diff(a->current->conf, conf, changes);
+    if (good && !dry_run)
+        good = swap_endpoints(a, g, err);
+    if (good && !dry_run)
+        use(a, g);
+    else
+        generation_unref(g);
+    if (!dry_run)
+        remember_error(a, err);
+    return good;
+}
+
+static void log_reload(struct app *a, bool good, const struct texts *changes, const struct err *err)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        log_write(a->log, LOG_INFO, "config_change", "what", changes->items[i], NULL);
+    for (size_t i = 0; i < err->count; i++)
+        log_write(a->log, LOG_ERROR, "config_error", "error", err->texts[i], NULL);
+    log_write(a->log, good ? LOG_INFO : LOG_ERROR, good ? "reloaded" : "reload_refused", "file",
+              a->current->conf->file, "generation", LOG_NUM(a->generation), "changes",
+              LOG_NUM(changes->count), NULL);
+}
+
+void app_on_hup(void *app)
+{
+    struct app *a = app;
+    struct texts changes = {0};
+    struct err err = {0};
+    if (a->state != APP_RUNNING)
+        return;
+    notify_reloading();
+    bool good = app_reload(a, false, &changes, &err);
+    log_reload(a, good, &changes, &err);
+    notify_send("READY=1");
+    texts_fini(&changes);
+    err_fini(&err);
+}
+
+void app_on_certificates(void *app)
+{
+    struct app *a = app;
+    struct err err = {0};
+    bool good = endpoints_renew_tls(a, &err);
+    for (size_t i = 0; i < err.count; i++)
+        log_write(a->log, LOG_ERROR, "certificate_error", "error", err.texts[i], "kept", "the old one", NULL);
+    if (good)
+        log_write(a->log, LOG_INFO, "certificates_renewed", NULL);
+    err_fini(&err);
+}

@@ -1,0 +1,58 @@
+/* What the admin side sees of the whole. */
+#include "app/internal.h"
+
+static const struct config *view_config(void *app)
+{
+    return ((struct app *)app)->current->conf;
+}
+
+static uint64_t view_generation(void *app)
+{
+    return ((struct app *)app)->generation;
+}
+
+static const char *view_reload_error(void *app)
+{
+    return ((struct app *)app)->reload_error;
+}
+
+static const char *view_state(void *app)
+{
+    static const char *const names[] = {"starting", "running", "draining"};
+    return names[((struct app *)app)->state];
+}
+
+static int64_t view_uptime_ms(void *app)
+{
+    struct app *a = app;
+    return loop_now(a->loop) - a->started_ms;
+}
+
+static void view_each_endpoint(void *app,
+                               void (*fn)(void *arg, const struct endpoint_conf *conf,
+                                          const struct endpoint_status *status, int64_t cert_expires_wall_ms),
+                               void *arg)
+{
+    struct app *a = app;
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        struct endpoint_status status;
+        e->transport->status(e->endpoint, &status);
+        fn(arg, e->conf, &status, e->tls != NULL ? tls_context_expires(e->tls) : 0);
+    }
+}
+
+static bool view_reload(void *app, bool dry_run, struct texts *changes, struct err *err)
+{
+    return app_reload(app, dry_run, changes, err);
+}
+
+static void view_drain(void *app)
+{
+    app_drain(app);
+}
+
+const struct admin_app app_admin_ops = {
+    .config = view_config, .generation = view_generation, .reload_error = view_reload_error,
+    .state = view_state, .uptime_ms = view_uptime_ms, .each_endpoint = view_each_endpoint,
+    .reload = view_reload, .drain = view_drain};

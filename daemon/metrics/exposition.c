@@ -1,0 +1,34 @@
+#include "metrics/exposition.h"
+
+#include <inttypes.h>
+
+void metric_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_name(struct buf *out, const char *name, const char *label, const char *label_value)
+{
+    buf_puts(out, name);
+    if (label == NULL)
+        return;
+    buf_printf(out, "{%s=\"", label);
+    for (const char *p = label_value; *p != '\0'; p++) {
+        if (*p == '\\' || *p == '"')
+            buf_putc(out, '\\');
+        buf_putc(out, *p);
+    }
+    buf_puts(out, "\"}");
+}
+
+void metric_u64(struct buf *out, const char *name, const char *label, const char *label_value, uint64_t value)
+{
+    put_name(out, name, label, label_value);
+    buf_printf(out, " %" PRIu64 "\n", value);
+}
+
+void metric_i64(struct buf *out, const char *name, const char *label, const char *label_value, int64_t value)
+{
+    put_name(out, name, label, label_value);
+    buf_printf(out, " %" PRId64 "\n", value);
+}
