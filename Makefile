@@ -35,35 +35,60 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(OPTIM) $
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 
-DAEMON_SRC = $(filter-out daemon/app/main.c,$(sort $(wildcard daemon/[!c]*/*.c daemon/codec/*.c daemon/config/*.c daemon/transport/*/*.c)))
+Q = $(if $(V),,@)
+
+DAEMON_SRC = $(filter-out daemon/app/main.c daemon/cli/%,$(sort $(wildcard daemon/*/*.c daemon/*/*/*.c)))
 DAEMON_OBJ = $(DAEMON_SRC:%.c=$(B)/%.o)
 CLI_SRC = $(sort $(wildcard daemon/cli/*.c))
 CLI_OBJ = $(CLI_SRC:%.c=$(B)/%.o)
-UNIT_SRC = $(sort $(wildcard tests/unit/test_*.c))
-UNIT_BIN = $(UNIT_SRC:tests/unit/%.c=$(B)/tests/unit/%)
+UNIT_BIN = $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 
-.PHONY: all run check check-long bench fuzz clean install deps
-all: $(B)/bellhopd $(if $(CLI_SRC),$(B)/bellhop)
+.PHONY: all check check-long check-unit clean install
+all: $(B)/bellhopd $(B)/bellhop
 
-$(B)/%.o: %.c | deps
+# Objects wait for the packages they need, and are made anew when the way they are built changes.
+$(B)/%.o: %.c Makefile | deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c $< -o $@
+	$(if $(V),,@echo "  CC      $<")
+	$(Q)$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c $< -o $@
 
 $(B)/libdaemon.a: $(DAEMON_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/bellhopd: $(B)/daemon/app/main.o $(B)/libdaemon.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(if $(V),,@echo "  LINK    $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/bellhop: $(CLI_OBJ) $(B)/libbellhop.a $(B)/libdaemon.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(shell $(PKG_CONFIG) --libs smartcols 2>/dev/null)
+	$(if $(V),,@echo "  LINK    $@")
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(shell $(PKG_CONFIG) --libs smartcols 2>/dev/null)
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libdaemon.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+
+check-unit: deps-check $(UNIT_BIN)
+	@status=0; for t in $(UNIT_BIN); do $$t || status=1; done; exit $$status
+
+# Every step, its time and its closing line; logs under build/check/.
+check: deps-check
+	@scripts/check
+check-long: deps-long
+	@scripts/check long
 
 clean:
 	rm -rf build
 
--include clients/c/module.mk tests/bench/module.mk tests/sim/module.mk tests/fuzz/module.mk
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+install: all libbellhop
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 \
+	    $(DESTDIR)$(mandir)/man7 $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(sysconfdir)/bellhop
+	install -m 755 $(B)/bellhopd $(DESTDIR)$(sbindir)/
+	install -m 755 $(B)/bellhop $(DESTDIR)$(bindir)/
+	for n in 1 5 7 8; do install -m 644 man/*.$$n $(DESTDIR)$(mandir)/man$$n/; done
+	test -e $(DESTDIR)$(sysconfdir)/bellhop/bellhop.yaml || \
+	    install -m 640 conf/bellhop.yaml $(DESTDIR)$(sysconfdir)/bellhop/
+	$(MAKE) install-libbellhop
+
+include scripts/module.mk clients/c/module.mk tests/bench/module.mk
+-include tests/sim/module.mk tests/fuzz/module.mk
+-include $(DAEMON_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
