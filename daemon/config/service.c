@@ -39,8 +39,8 @@ static void build_service(struct walk *w, const struct node *n, struct service_c
 
 static void read_open(struct walk *w, const struct node *n)
 {
-    static const struct key open = {"open", KEY_BOOL, 0, "false", .help = "any name may attach"};
-    static const struct key table[] = {open, {.name = NULL}};
+    static const struct key table[] = {
+        {"open", KEY_BOOL, 0, "false", .help = "any name may attach"}, {.name = NULL}};
     struct node map = {.kind = NODE_MAP, .place = n->place, .count = 1}, copy = *n;
     copy.next = NULL;
     map.first = &copy;
