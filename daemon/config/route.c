@@ -69,7 +69,7 @@ static bool match_text(struct walk *w, const struct node *n, struct str text)
     const char *why = NULL;
     if (text.n > SUBJECT_MAX)
         return match_wrong(w, n, "longer than 1,024 bytes");
-    if (text.n == 0 || text.p[0] != '{')
+    if (!str_starts(text, STR("{")))
         return filter_valid(text, &why) || match_wrong(w, n, why);
     if (!json_valid(text, &type, &e))
         return match_wrong(w, n, e.what != NULL ? e.what : "not JSON");

@@ -51,7 +51,7 @@ void build_services(struct walk *w, const struct node *n)
 {
     struct config *c = w->config;
     c->services_open = n == NULL;
-    if (!build_section(w, n, "services"))
+    if (n == NULL || !build_section(w, n, "services"))
         return;
     c->services = arena_alloc(w->arena, n->count * sizeof(*c->services));
     for (const struct node *item = n->first; item != NULL; item = item->next) {

@@ -220,7 +220,7 @@ static bool texts_equal(const struct texts *a, const struct texts *b)
 {
     if (a->count != b->count || (a->items == NULL) != (b->items == NULL))
         return false;
-    for (size_t i = 0; i < a->count; i++) {
+    for (size_t i = 0; a->items != NULL && i < a->count; i++) {
         if (strcmp(a->items[i], b->items[i]) != 0)
             return false;
     }

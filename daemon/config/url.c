@@ -14,7 +14,7 @@ struct pieces { /* before references are replaced */
 /* First of `set` in s outside of references, or s.n. */
 static size_t find_any(struct str s, const char *set)
 {
-    for (size_t i = 0; i < s.n; i++) {
+    for (size_t i = 0; s.p != NULL && i < s.n; i++) {
         size_t skip = expand_skip(s, i);
         if (skip > 0)
             i += skip - 1;
@@ -51,7 +51,7 @@ static size_t find_authority(struct str s)
 static void split_host(struct str authority, struct pieces *p)
 {
     size_t at = 0;
-    if (authority.n > 0 && authority.p[0] == '[') {
+    if (str_starts(authority, STR("["))) {
         at = find_any(authority, "]");
         p->host = at < authority.n ? str_make(authority.p + 1, at - 1) : STR_NONE;
         at = at < authority.n ? at + 1 : at;
@@ -68,7 +68,7 @@ static void split_host(struct str authority, struct pieces *p)
 static bool split(struct str s, struct pieces *p)
 {
     size_t colon = find_authority(s);
-    if (colon == s.n)
+    if (s.p == NULL || colon == s.n)
         return false;
     p->scheme = str_make(s.p, colon);
     struct str rest = str_tail(s, colon + 3);
