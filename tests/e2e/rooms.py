@@ -5,8 +5,8 @@ import time
 
 from harness import Service, policy
 
-KAPUT = json.dumps({"status": "error", "message": "kaput"})
-OBJECT = json.dumps({"code": "E_KAPUT", "detail": ["zażółć", 1]}, ensure_ascii=False)
+KAPUT = '{"status":"error","message":"kaput"}'
+OBJECT = '{"code":"E_KAPUT","detail":["zażółć",1]}'
 
 
 def fail(body):

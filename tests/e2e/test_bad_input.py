@@ -32,12 +32,12 @@ class Watched:
         cls.port = free_port()
         cls.bellhop = cls.class_daemon({
             "endpoints": {"edge": {"listen": f"tcp://127.0.0.1:{cls.port}", **cls.edge()}},
-            "policies": {"default": policy()},
+            "policies": {"default": policy(breaker={"failures": 1000000})},
             "limits": {"body": "64KiB"},
             "routes": ROUTES + [{"name": "edge", "from": "edge", "match": "echo", "to": "echo"}],
             **cls.config,
         })
-        cls.service = cls.bellhop.serve("echo")
+        cls.service = cls.bellhop.serve("echo", credit=8)
         cls.innocent = cls.class_keep(cls.bellhop.connect("innocent"))
         cls.nest = cls.class_keep(NestRaw(cls.port))
 
@@ -47,11 +47,11 @@ class Watched:
 
     def setUp(self):
         self.undisturbed()
-        self.fds = self.bellhop.fds()
+        self.addCleanup(self.as_before, self.bellhop.fds())  # runs last, when everything is closed
 
-    def tearDown(self):
+    def as_before(self, fds):
         self.undisturbed()
-        wait_until(lambda: self.bellhop.fds() <= self.fds, f"descriptors back at {self.fds}")
+        wait_until(lambda: self.bellhop.fds() <= fds, f"descriptors back at {fds}")
 
     def undisturbed(self):
         self.assertEqual(self.innocent.request("echo", b"1")[1].body, b"1")
@@ -300,11 +300,28 @@ class LocalFramesCase(Watched, Case):
         self.assertLess(self.bellhop.rss() - before, (150 if SANITIZED else 48) * MIB)
         deaf.close()
 
+    def test_never_reading_client_of_a_stream(self):
+        """It asks a service for an endless stream and does not read: the service's other callers go on."""
+        def handler(delivery, service):
+            return [b"x" * 50000] * 400 if delivery.body == b"flood" else delivery.body
+        service = self.bellhop.serve("b", handler)
+        self.addCleanup(service.close)
+        deaf = self.client()
+        deaf.start("REQ", "b.x", b"flood")
+        service.wait(1)
+        time.sleep(0.2)
+        begun = time.monotonic()
+        self.assertEqual(self.client("other").request("b.x", b"1")[1].body, b"1")
+        self.assertLess(time.monotonic() - begun, 3)
+
     def test_log_lines_stay_lines(self):
-        client = self.client('evil"name\\with é %n $(x)')
+        client = self.client()
+        self.assertEqual(client.request('evil"subject\\with é %n $(x)')[1].verb, "ERR")
         client.raw(b"PUB 1 0 0 \xff\"}\\\n")
         client.ended()
-        for line in self.bellhop.log_text().splitlines():
+        with NestRaw(self.port) as raw:
+            raw.ask('evil"pattern\\with é %n $(x)\n\u2028', 1)
+        for line in self.bellhop.log_text().rstrip("\n").split("\n"):
             json.loads(line)
 
 

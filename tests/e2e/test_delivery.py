@@ -763,6 +763,17 @@ class PressureCase(Base, Case):
             self.assertLess(daemon.rss() - before, (200 if SANITIZED else 60) * MIB)
             self.assertEqual(deaf.expect("PUB").body, b"x" * 20000)
 
+    def test_service_that_writes_before_it_reads_on(self):
+        """A plain blocking loop (read, handle, write) with more work on its way than buffers hold."""
+        daemon, caller = self.start(policy("4s"))
+        daemon.serve("a", credit=64)
+        sender = threading.Thread(target=caller.raw, args=(b"".join(
+            frame("REQ", i, "a.x", None, b"x" * 60000) for i in range(1, 301)),))
+        sender.start()
+        got = [caller.expect("REP", "ERR") for _ in range(300)]
+        sender.join()
+        self.assertEqual({(g.verb, len(g.body)) for g in got}, {("REP", 60000)})
+
     def test_large_bodies_both_ways(self):
         daemon, caller = self.start(None, limits={"body": "16MiB"})
         daemon.serve("a")

@@ -249,20 +249,22 @@ class ReloadCase(Reload, Certified, Case):
             wait_until(lambda: self.shown(port) != before, "the new certificate")
 
     def test_swapped_link(self):
-        """As Kubernetes and certbot do it: a symbolic link to a folder is replaced."""
+        """As Kubernetes does it: files are links through `..data`, which is replaced."""
         folder = self.temporary()
         for n in ("1", "2"):
             self.certs.issue("bellhop")
             os.mkdir(f"{folder}/{n}")
             for name in ("bellhop.pem", "bellhop.key", "ca.pem"):
                 shutil.copy(self.certs.path(name), f"{folder}/{n}/{name}")
-        os.symlink("1", f"{folder}/live")
-        _, port = self.listening({"ca": f"{folder}/live/ca.pem", "cert": f"{folder}/live/bellhop.pem",
-                                  "key": f"{folder}/live/bellhop.key", "verify": "mutual"})
+        os.symlink("1", f"{folder}/..data")
+        for name in ("bellhop.pem", "bellhop.key", "ca.pem"):
+            os.symlink(f"..data/{name}", f"{folder}/{name}")
+        _, port = self.listening({"ca": f"{folder}/ca.pem", "cert": f"{folder}/bellhop.pem",
+                                  "key": f"{folder}/bellhop.key", "verify": "mutual"})
         before = self.shown(port)
         with self.under_load(port):
-            os.symlink("2", f"{folder}/next")
-            os.replace(f"{folder}/next", f"{folder}/live")
+            os.symlink("2", f"{folder}/..next")
+            os.replace(f"{folder}/..next", f"{folder}/..data")
             wait_until(lambda: self.shown(port) != before, "the new certificate")
 
     def test_bad_files_keep_the_old_pair(self):
