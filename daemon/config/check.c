@@ -16,7 +16,8 @@ static void check_addresses(struct walk *w)
         if (e->url.port != NULL && strcmp(e->url.port, "0") == 0)
             continue;
         buf_clear(&key);
-        buf_printf(&key, "%d %s:%s", e->listen, e->url.host, e->url.port != NULL ? e->url.port : "");
+        buf_printf(&key, "%d %s:%s", e->listen, e->url.host,
+                   e->url.port != NULL ? e->url.port : "");
         if (!e->listen) /* one broker may well serve two users, one server TLS and plain */
             buf_printf(&key, " %s %s %s", e->url.scheme, e->url.user != NULL ? e->url.user : "",
                        e->url.path != NULL ? e->url.path : "");

@@ -126,7 +126,8 @@ static void check_profile(struct walk *w, const struct node *n, const struct end
     struct buf hint = BUF_EMPTY;
     if (profile == NULL) {
         suggest_name(e->tls, &w->config->index->tls, NULL, &hint);
-        problem_add(w->errors, at->place, "there is no tls profile `%s`%s", e->tls, buf_cstr(&hint));
+        problem_add(w->errors, at->place, "there is no tls profile `%s`%s", e->tls,
+                    buf_cstr(&hint));
     } else if (e->listen && profile->cert == NULL) {
         problem_add(w->errors, at->place,
                     "tls profile `%s` has no `cert` and `key`, which a listener needs", e->tls);
@@ -141,8 +142,8 @@ static void check_security(struct walk *w, const struct node *n, const struct en
     if (secure && e->tls == NULL)
         problem_add(w->errors, url->place, "`%s://` needs a profile: `tls: NAME`", e->url.scheme);
     /* nats and kafka have one scheme for both. */
-    bool plain = !secure && strcmp(e->url.scheme, "nats") != 0 && strcmp(e->url.scheme, "kafka") != 0;
-    if (plain && e->tls != NULL)
+    bool both = strcmp(e->url.scheme, "nats") == 0 || strcmp(e->url.scheme, "kafka") == 0;
+    if (!secure && !both && e->tls != NULL)
         problem_add(w->errors, node_get(n, "tls")->key_place,
                     "`tls` on a plain `%s://` URL; a URL with TLS has another scheme%s",
                     e->url.scheme, strcmp(e->url.scheme, "tcp") == 0 ? ": `tls://`" : "");

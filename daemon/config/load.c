@@ -102,7 +102,8 @@ bool build_section(struct walk *w, const struct node *n, const char *name)
 static void tls_check(struct walk *w, const struct tls_conf *t, const struct node *n)
 {
     if ((t->cert == NULL) != (t->key == NULL))
-        problem_add(w->errors, n->key_place, "tls profile `%s`: `cert` and `key` go together", t->name);
+        problem_add(w->errors, n->key_place, "tls profile `%s`: `cert` and `key` go together",
+                    t->name);
     if (t->verify == TLS_MUTUAL && (t->ca == NULL || (t->cert == NULL && t->key == NULL)))
         problem_add(w->errors, n->key_place,
                     "tls profile `%s`: `verify: mutual` (the default) needs `ca`, `cert` and `key`",

@@ -331,7 +331,8 @@ static void route_name(struct walk *w, const struct node *n, struct route_conf *
         walk_wrong(w, given, "name", "a name (" WALK_NAME_RULE ")");
     } else if (map_get(index, str_of(r->name)) != NULL) {
         const struct route_conf *first = map_get(index, str_of(r->name));
-        problem_add(w->errors, given->place, "a route named `%s` stands on line %u already", r->name,
+        problem_add(w->errors, given->place, "a route named `%s` stands on line %u already",
+                    r->name,
                     first->place.line);
         return;
     }

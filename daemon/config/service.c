@@ -23,7 +23,8 @@ static void build_service(struct walk *w, const struct node *n, struct service_c
     s->name = (char *)(uintptr_t)build_name(w, &w->config->index->services, n, s);
     if (map_get(&w->config->index->endpoints, str_of(n->key)) != NULL ||
         strcmp(n->key, "local") == 0)
-        problem_add(w->errors, n->key_place, "`%s` is %s already: a route could not tell them apart",
+        problem_add(w->errors, n->key_place,
+                    "`%s` is %s already: a route could not tell them apart",
                     n->key, strcmp(n->key, "local") == 0 ? "a word of routes" : "an endpoint");
     walk_table(w, n, config_service_keys, s);
     s->has_publish = s->publish.items != NULL;
@@ -74,12 +75,14 @@ static bool dead_letter_to(struct walk *w, const struct node *n, struct policy_c
     return target_read(w, to, 0, p->dead_letter_to);
 }
 
-static bool dead_letter_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+static bool dead_letter_read(struct walk *w, const struct key *key, const struct node *n,
+                             void *base)
 {
     struct policy_conf *p = base;
     if (n->kind == NODE_MAP)
         return dead_letter_to(w, n, p);
-    const char *text = n->kind == NODE_SCALAR && !node_empty(n) ? walk_open_text(w, n, key->name) : "";
+    bool scalar = n->kind == NODE_SCALAR && !node_empty(n);
+    const char *text = scalar ? walk_open_text(w, n, key->name) : "";
     if (text == NULL)
         return false;
     p->dead_letter = strcmp(text, "true") == 0;
@@ -122,7 +125,8 @@ static void build_policy(struct walk *w, const struct node *n, struct policy_con
     p->place = n->key_place;
     p->name = (char *)(uintptr_t)build_name(w, &w->config->index->policies, n, p);
     if (walk_table(w, n, config_policy_keys, p) && p->retry.max_delay_ms < p->retry.delay_ms)
-        problem_add(w->errors, n->key_place, "policy `%s`: retry.max_delay is shorter than retry.delay",
+        problem_add(w->errors, n->key_place,
+                    "policy `%s`: retry.max_delay is shorter than retry.delay",
                     n->key);
 }
 

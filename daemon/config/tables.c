@@ -160,7 +160,8 @@ const struct key config_policy_keys[] = {
 
 const struct key config_service_keys[] = {
     {"users", KEY_TEXTS, AT(service_conf, users), .help = "system users who may attach"},
-    {"groups", KEY_TEXTS, AT(service_conf, groups), .help = "system groups whose members may attach"},
+    {"groups", KEY_TEXTS, AT(service_conf, groups),
+     .help = "system groups whose members may attach"},
     {"token", KEY_SECRET, AT(service_conf, token), .help = "secret that HELLO must bring"},
     {"credit", KEY_COUNT, AT(service_conf, credit), "0", 0, 65535,
      .help = "cap on unanswered deliveries a connection; 0 = what it asks for"},

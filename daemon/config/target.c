@@ -12,7 +12,7 @@ void print_flow(struct printer *p, const struct key *table, const void *extra)
         p->out = out;
         if (set) {
             buf_printf(out, ", %s: ", k->name);
-            buf_str_put(out, buf_str(&value));
+            buf_puts(out, buf_cstr(&value));
         }
         buf_clear(&value);
     }
@@ -21,7 +21,8 @@ void print_flow(struct printer *p, const struct key *table, const void *extra)
 
 void print_codec(struct printer *p, unsigned codec)
 {
-    static const char *const words[] = {"", ", codec: nest", ", codec: raw", ", codec: cloudevents"};
+    static const char *const words[] = {"", ", codec: nest", ", codec: raw",
+                                        ", codec: cloudevents"};
     buf_puts(p->out, words[codec]);
 }
 
@@ -30,7 +31,8 @@ static void target_unknown(struct walk *w, const struct node *n, const char *wha
     const struct config_index *index = w->config->index;
     bool endpoint = strcmp(what, "endpoint") == 0, service = strcmp(what, "service") == 0;
     struct buf hint = BUF_EMPTY;
-    suggest_name(name, service ? NULL : &index->endpoints, endpoint ? NULL : &index->services, &hint);
+    suggest_name(name, service ? NULL : &index->endpoints, endpoint ? NULL : &index->services,
+                 &hint);
     problem_add(w->errors, n->place, "there is no %s `%s`%s", what, name, buf_cstr(&hint));
     buf_fini(&hint);
 }
@@ -50,13 +52,15 @@ static bool target_resolve(struct walk *w, const struct node *n, const char *wha
                            "nothing can be sent to `%s`: it listens, and its peers get only replies",
                            t->name);
     }
-    t->service = service_ok && (w->config->services_open || config_service(w->config, t->name) != NULL);
+    t->service = service_ok &&
+                 (w->config->services_open || config_service(w->config, t->name) != NULL);
     if (!t->service)
         target_unknown(w, n, what, t->name);
     return t->service;
 }
 
-static bool target_named(struct walk *w, const struct node *n, const char *what, struct target_conf *t)
+static bool target_named(struct walk *w, const struct node *n, const char *what,
+                         struct target_conf *t)
 {
     const char *name = walk_name(w, n, strchr(what, ' ') != NULL ? "to" : what);
     t->place = n->place;
@@ -83,7 +87,8 @@ static bool target_map(struct walk *w, const struct node *n, size_t captures, st
     const struct node *subject = node_get(n, "subject");
     const char *why;
     if ((endpoint == NULL) == (service == NULL))
-        return problem_add(w->errors, n->place, "a target needs one of the keys `endpoint` and `service`");
+        return problem_add(w->errors, n->place,
+                           "a target needs one of the keys `endpoint` and `service`");
     const struct node *name = endpoint != NULL ? endpoint : service;
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);

@@ -212,7 +212,8 @@ static bool url_whole(struct url_reader *r, struct buf *whole, struct pieces *p)
     if (!ok) {
         problem_add(r->w->errors, r->n->place, "`%s`: %s", r->key, buf_cstr(&why));
     } else if (!split(buf_str(whole), p)) {
-        ok = problem_add(r->w->errors, r->n->place, "`%s` must be " URL_EXPECTS "; this has no `://`",
+        ok = problem_add(r->w->errors, r->n->place,
+                         "`%s` must be " URL_EXPECTS "; this has no `://`",
                          r->key);
     }
     buf_fini(&why);
@@ -226,7 +227,8 @@ static char *decoded(struct url_reader *r, struct str raw)
     if (percent_decode(raw, &text))
         copy = arena_str(r->w->arena, buf_str(&text));
     else
-        r->ok = problem_add(r->w->errors, r->n->place, "`%s`: `%%` must be followed by two hex digits",
+        r->ok = problem_add(r->w->errors, r->n->place,
+                            "`%s`: `%%` must be followed by two hex digits",
                             r->key);
     wipe(&text);
     return copy;

@@ -128,7 +128,8 @@ static bool to_text(struct walk *w, const struct key *key, const struct node *n,
     const char *text = key->type == KEY_SECRET ? walk_text(w, n, key->name, &from_file)
                                                : walk_open_text(w, n, key->name);
     if (text != NULL && key->max > 0 && (double)strlen(text) > key->max)
-        return problem_add(w->errors, n->place, "`%s` must be text of at most %.0f bytes", key->name,
+        return problem_add(w->errors, n->place, "`%s` must be text of at most %.0f bytes",
+                           key->name,
                            key->max);
     *(char **)field = (char *)(uintptr_t)text;
     return text != NULL;
