@@ -27,7 +27,7 @@ struct dial {
     struct address found[RESOLVE_MAX];
     size_t count, next;    /* next = the one to be tried after this */
     int64_t timeout_ms, deadline;
-    char *host, *port;
+    char *host;
     char reason[256];      /* of the address that failed last */
 };
 
@@ -48,7 +48,6 @@ static void dial_free(struct dial *d)
     dial_drop_socket(d);
     timer_free(d->timer);
     mem_free(d->host);
-    mem_free(d->port);
     mem_free(d);
 }
 
@@ -164,21 +163,19 @@ static void dial_on_resolved(void *arg, const struct address *found, size_t coun
     dial_try(d);
 }
 
-struct dial *dial_start(struct loop *l, const char *host, const char *port, int64_t timeout_ms,
-                        dial_fn *fn, void *arg)
+struct dial *dial_open(struct loop *l, const struct dial_target *target, dial_fn *fn, void *arg)
 {
     struct dial *d = mem_zalloc(sizeof(*d));
     d->loop = l;
     d->fn = fn;
     d->arg = arg;
     d->fd = -1;
-    d->host = mem_strdup(host);
-    d->port = mem_strdup(port);
-    d->timeout_ms = timeout_ms;
-    d->deadline = loop_now(l) + timeout_ms;
+    d->host = mem_strdup(target->host);
+    d->timeout_ms = target->timeout_ms;
+    d->deadline = loop_now(l) + target->timeout_ms;
     d->timer = timer_new(l, dial_on_timer, d);
-    timer_after(d->timer, timeout_ms);
-    d->lookup = resolve_start(l, host, port, dial_on_resolved, d);
+    timer_after(d->timer, target->timeout_ms);
+    d->lookup = resolve_start(l, target->host, target->port, dial_on_resolved, d);
     return d;
 }
 

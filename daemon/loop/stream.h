@@ -32,7 +32,9 @@ struct stream_ops {
     /* Output had passed the high mark and has fallen below half of it. May be NULL. */
     void (*on_drain)(void *arg);
     /* Once; the stream is gone after it (do not call stream_close). reason is for people:
-     * "closed by peer", "connection reset by peer", "incomplete frame for 30s", "TLS: …". */
+     * "closed by peer", "closed by peer within a frame", "connection reset by peer", "incomplete
+     * frame for 30s", "peer takes no data for 30s", "TLS: …". A dialled TLS 1.3 stream is open
+     * before the other side has checked our certificate: a refusal comes as on_close after on_open. */
     void (*on_close)(void *arg, const char *reason);
 };
 
@@ -51,8 +53,16 @@ struct stream *stream_new(struct loop *l, int fd, const struct stream_ops *ops, 
 
 /* The same over TLS; ctx is referenced. name: the host we dialled, for SNI and the name check
  * (NULL on the accepting side). The handshake has to end within 10 s. */
-struct stream *stream_new_tls(struct loop *l, int fd, struct tls_context *ctx, const char *name,
-                              const struct stream_ops *ops, void *arg);
+struct stream_tls {
+    struct tls_context *ctx;
+    const char *name;
+};
+
+struct stream *stream_new_secure(struct loop *l, int fd, const struct stream_tls *tls,
+                                 const struct stream_ops *ops, void *arg);
+
+#define stream_new_tls(l, fd, ctx, name, ops, arg)                                                 \
+    stream_new_secure((l), (fd), &(struct stream_tls){(ctx), (name)}, (ops), (arg))
 
 void stream_limit(struct stream *s, const struct stream_limits *limits);
 
@@ -60,11 +70,14 @@ void stream_limit(struct stream *s, const struct stream_limits *limits);
  * leaves Nagle's algorithm on and would stall 40 ms. No effect on Unix sockets. */
 void stream_quickack(struct stream *s);
 
-/* Where output goes: append to it with base/buf.h; it is written at the end of this turn. */
+/* Where output goes: append to it with base/buf.h; it is written at the end of this turn. Ask for it
+ * again in each turn: asking is what marks the stream as having output. */
 struct buf *stream_out(struct stream *s);
 size_t stream_pending(const struct stream *s); /* bytes not yet given to the kernel */
 
-void stream_pause(struct stream *s);  /* no on_data until stream_resume(); counts nothing */
+/* No on_data until stream_resume(); time-outs of input stand still. While the peer's data waits, a
+ * paused stream does not notice that the peer has gone. */
+void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 bool stream_paused(const struct stream *s);
 
@@ -72,7 +85,8 @@ bool stream_paused(const struct stream *s);
  * turn. NULL is legal. */
 void stream_close(struct stream *s);
 
-/* Reads no more, writes what is pending (at most 5 s), then closes; no further callback. The
+/* Reads no more, writes what is pending, tells the peer the end and drops what still comes until it
+ * closes too (5 s at most in all; a reset could overtake our last words); no further callback. The
  * owner forgets the pointer. */
 void stream_finish(struct stream *s);
 

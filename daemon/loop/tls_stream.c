@@ -243,18 +243,18 @@ static void set_role(struct tls_layer *t)
         SSL_set_connect_state(t->ssl);
 }
 
-struct stream *stream_new_tls(struct loop *l, int fd, struct tls_context *ctx, const char *name,
-                              const struct stream_ops *ops, void *arg)
+struct stream *stream_new_secure(struct loop *l, int fd, const struct stream_tls *tls,
+                                 const struct stream_ops *ops, void *arg)
 {
     struct tls_layer *t = mem_zalloc(sizeof(*t));
     t->layer.ops = &tls_ops;
-    t->context = tls_context_ref(ctx);
-    t->ssl = SSL_new(ctx->ssl);
+    t->context = tls_context_ref(tls->ctx);
+    t->ssl = SSL_new(tls->ctx->ssl);
     int ok = t->ssl != NULL && SSL_set_fd(t->ssl, fd) == 1;
     assert(ok);
     SSL_set_app_data(t->ssl, (char *)t);
     set_role(t);
-    if (name != NULL)
-        set_name(t, name);
+    if (tls->name != NULL)
+        set_name(t, tls->name);
     return stream_new_layer(l, fd, &t->layer, ops, arg);
 }

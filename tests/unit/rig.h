@@ -34,7 +34,6 @@ struct end {
     bool pause;         /* after each on_data that consumed */
     bool close, finish; /* the same */
     bool echo;
-    bool hold;          /* consumes nothing */
     struct end *close_other;
     char reason[256];
 };
@@ -93,9 +92,11 @@ static inline size_t end_on_data(void *arg, const uint8_t *p, size_t n)
     size_t used = 0, lines = 0;
     ck_assert(e->opened && !e->closed && n > 0);
     e->shown++;
-    if (e->hold)
-        return 0;
-    for (size_t i = 0; i < n && (e->most == 0 || lines < e->most); i++)
+    if (e->most == 0) {
+        const uint8_t *lf = memrchr(p, '\n', n);
+        used = lf != NULL ? (size_t)(lf + 1 - p) : 0;
+    }
+    for (size_t i = 0; i < n && lines < e->most; i++)
         if (p[i] == '\n') {
             used = i + 1;
             lines++;

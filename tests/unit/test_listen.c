@@ -403,7 +403,7 @@ START_TEST(out_of_descriptors_it_rests)
     char c;
     int turns = 0;
     struct listener *n = open_path();
-    int first = connect_path(), second = connect_path();
+    int first = connect_path(), second = connect_path(), third = connect_path();
     getrlimit(RLIMIT_NOFILE, &old);
     int top = dup(0);
     close(top);
@@ -419,9 +419,10 @@ START_TEST(out_of_descriptors_it_rests)
     ck_assert_int_le(turns, 5);                        /* no spinning */
     ck_assert_int_eq(recv(first, &c, 1, 0), 0);        /* turned away, not left waiting */
     setrlimit(RLIMIT_NOFILE, &old);
-    RIG_UNTIL(&rig, accepted == 1);                    /* and it goes on by itself */
+    RIG_UNTIL(&rig, accepted >= 1);                    /* and it goes on by itself */
     close(first);
     close(second);
+    close(third);
     listen_close(n);
 }
 END_TEST
