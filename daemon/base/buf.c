@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -93,22 +94,26 @@ char *buf_steal(struct buf *b)
 char *bytes_u64(char *out, uint64_t value)
 {
     char digits[20];
-    size_t n = 0;
+    size_t at = sizeof(digits);
     do {
-        digits[n++] = (char)('0' + value % 10);
+        digits[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    while (n > 0)
-        *out++ = digits[--n];
-    return out;
+    return bytes_copy(out, digits + at, sizeof(digits) - at);
 }
 
-char *bytes_hex(char *out, const uint8_t *p, size_t n)
+/* Spreads 8 nibbles over 8 bytes, then turns each into its digit: no table, no branch. */
+static uint64_t hex_word(uint64_t x)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < n; i++) {
-        *out++ = digits[p[i] >> 4];
-        *out++ = digits[p[i] & 15];
-    }
-    return out;
+    x = (x & 0xFFFF) << 32 | x >> 16;
+    x = (x & UINT64_C(0x0000FF000000FF00)) >> 8 | (x & UINT64_C(0x000000FF000000FF)) << 16;
+    x = (x & UINT64_C(0x00F000F000F000F0)) >> 4 | (x & UINT64_C(0x000F000F000F000F)) << 8;
+    uint64_t letters = ((x + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
+    return htole64(x + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10));
+}
+
+char *bytes_hex64(char *out, uint64_t value)
+{
+    uint64_t words[2] = {hex_word(value >> 32), hex_word(value & 0xFFFFFFFF)};
+    return bytes_copy(out, words, sizeof(words));
 }

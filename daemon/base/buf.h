@@ -85,5 +85,5 @@ static inline char *bytes_str(char *to, struct str s)
 /* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
 char *bytes_u64(char *out, uint64_t value);
 
-/* n bytes as 2n lower-case hex digits; returns the byte after the last digit. */
-char *bytes_hex(char *out, const uint8_t *p, size_t n);
+/* 16 lower-case hex digits; returns the byte after the last one. */
+char *bytes_hex64(char *out, uint64_t value);

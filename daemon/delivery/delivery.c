@@ -6,6 +6,7 @@
 
 #define GIVEN_BACK_MS 20 /* a pause, so that a service that gives everything back costs no busy loop */
 #define DETAIL_MAX 1024
+#define SPARES_MAX 1024
 
 static bool is_live(enum delivery_state s)
 {
@@ -78,10 +79,21 @@ static void set_deadline(struct delivery *v)
         v->deadline_ms = SCHED_NEVER;
 }
 
+static struct delivery *delivery_alloc(struct hub *h)
+{
+    struct delivery *v = h->spare;
+    if (v == NULL)
+        return mem_zalloc(sizeof(*v));
+    h->spare = v->h.carrier;
+    h->spares--;
+    *v = (struct delivery){0};
+    return v;
+}
+
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c)
 {
-    struct delivery *v = mem_zalloc(sizeof(*v));
+    struct delivery *v = delivery_alloc(h);
     v->h.msg = msg_ref(m);
     v->h.kind = kind;
     v->h.target = p->extra;
@@ -107,7 +119,22 @@ static void delivery_free(struct delivery *v)
     mem_free(v->subject);
     mem_free(v->first_error);
     mem_free(v->last_error);
-    mem_free(v);
+    if (h->spares == SPARES_MAX) {
+        mem_free(v);
+        return;
+    }
+    v->h.carrier = h->spare;
+    h->spare = v;
+    h->spares++;
+}
+
+void delivery_spares_free(struct hub *h)
+{
+    while (h->spare != NULL) {
+        struct delivery *v = h->spare;
+        h->spare = v->h.carrier;
+        mem_free(v);
+    }
 }
 
 static void note_error(struct delivery *v, const struct reply *r)
@@ -171,9 +198,7 @@ static void answer_error(struct delivery *v, enum code code, const char *why)
 
 void delivery_drop(struct delivery *v)
 {
-    struct reply none = {.code = CODE_UNAVAILABLE};
-    if (v->receipt != NULL)
-        v->receipt->asker.ops = NULL;
+    struct reply none = {.code = CODE_OK}; /* nobody wants it any more: no failure of the asker's */
     end_with(v, DELIVERY_DROPPED, &none);
 }
 

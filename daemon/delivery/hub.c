@@ -36,14 +36,25 @@ static void drop_all(struct list *l)
         delivery_drop(CONTAINER_OF(list_first(l), struct delivery, link));
 }
 
+static void forget_askers(struct list *l)
+{
+    LIST_EACH(l, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->receipt != NULL)
+            v->receipt->asker.ops = NULL;
+    }
+}
+
 void hub_free(struct hub *h)
 {
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         struct dest *d = e->value;
-        drop_all(&d->ready);
-        drop_all(&d->waiting);
-        drop_all(&d->inflight);
+        struct list *lists[] = {&d->ready, &d->waiting, &d->inflight};
+        for (size_t k = 0; k < 3; k++) {
+            forget_askers(lists[k]);
+            drop_all(lists[k]);
+        }
     }
     dead_clear(h);
     route_set_unref(h->routes);
@@ -60,6 +71,7 @@ void hub_free(struct hub *h)
     mem_free(h->subscribers);
     matcher_free(h->subscriptions);
     mem_free(h->plans);
+    delivery_spares_free(h);
     sched_fini(&h->sched);
     mem_free(h);
 }

@@ -112,6 +112,8 @@ struct hub {
     size_t dead_bytes;
     struct list memory_waiters;
     uint64_t memory;
+    struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
+    size_t spares;
     struct hub_counts counts;
     bool draining;
     void (*tap)(void *arg, const struct tap *t);
@@ -137,6 +139,7 @@ void dest_failed(struct dest *d, const struct delivery *v, enum code code);
 void dest_due(struct dest *d);
 
 /* delivery.c */
+void delivery_spares_free(struct hub *h);
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
@@ -145,7 +148,7 @@ void delivery_settle(struct delivery *v, const struct settlement *s);
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);
-void delivery_drop(struct delivery *v);    /* ends it as dropped, tells nobody */
+void delivery_drop(struct delivery *v);    /* nobody wants it any more */
 void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
 
 /* dead.c */

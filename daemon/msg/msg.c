@@ -105,20 +105,16 @@ static void scan_headers(struct scan *s, struct str block)
 /* RFC 9562, section 5.7: 48 bits of Unix milliseconds, version 7, then randomness. */
 static void uuid7_make(char out[static UUID_LENGTH], struct rand *r, int64_t wall_ms)
 {
-    uint64_t a = rand_u64(r), b = rand_u64(r), ms = (uint64_t)wall_ms;
-    uint8_t u[16];
-    for (int i = 0; i < 6; i++)
-        u[i] = (uint8_t)(ms >> (40 - 8 * i));
-    for (int i = 0; i < 8; i++)
-        u[8 + i] = (uint8_t)(b >> (8 * i));
-    u[6] = (uint8_t)(0x70 | (a & 0x0F));
-    u[7] = (uint8_t)(a >> 8);
-    u[8] = (uint8_t)(0x80 | (u[8] & 0x3F));
-    char *p = bytes_hex(out, u, 4);
-    for (int i = 0; i < 4; i++) {
-        *p++ = '-';
-        p = bytes_hex(p, u + 4 + 2 * i, i < 3 ? 2 : 8);
+    char hex[32], *at = out;
+    bytes_hex64(hex, (uint64_t)wall_ms << 16 | 0x7000 | (rand_u64(r) & 0x0FFF));
+    bytes_hex64(hex + 16, (rand_u64(r) & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62);
+    at = bytes_copy(at, hex, 8);
+    for (int i = 0; i < 3; i++) {
+        *at++ = '-';
+        at = bytes_copy(at, hex + 8 + 4 * i, 4);
     }
+    *at++ = '-';
+    bytes_copy(at, hex + 20, 12);
 }
 
 static struct str put_line(char **at, struct str name, struct str value)

@@ -28,20 +28,12 @@ bool traceparent_valid(struct str v)
     return v.n == TRACEPARENT_LENGTH || v.p[TRACEPARENT_LENGTH] == '-';
 }
 
-static char *hex64(char *out, uint64_t value)
-{
-    uint8_t bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(value >> (56 - 8 * i));
-    return bytes_hex(out, bytes, 8);
-}
-
 void traceparent_make(char out[static TRACEPARENT_LENGTH], struct rand *r, bool sampled)
 {
     char *p = bytes_copy(out, "00-", 3);
-    p = hex64(p, rand_u64(r));
-    p = hex64(p, rand_u64(r) | 1); /* never all zeros */
+    p = bytes_hex64(p, rand_u64(r));
+    p = bytes_hex64(p, rand_u64(r) | 1); /* never all zeros */
     *p++ = '-';
-    p = hex64(p, rand_u64(r) | 1);
+    p = bytes_hex64(p, rand_u64(r) | 1);
     bytes_copy(p, sampled ? "-01" : "-00", 3);
 }

@@ -51,7 +51,9 @@ static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
     uint64_t value = 0;
     size_t start = c->at, at = start;
     for (; at < c->end && c->line[at] >= '0' && c->line[at] <= '9'; at++) {
-        if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
+        if (at - start < 18)
+            value = value * 10 + (uint64_t)(c->line[at] - '0');
+        else if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
             __builtin_add_overflow(value, (uint64_t)(c->line[at] - '0'), &value))
             return bad(c, start, "a number above 64 bits");
     }
