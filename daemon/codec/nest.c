@@ -4,8 +4,8 @@
 
 #define PARTS_MAX 12
 
-/* A frame is gathered as a list of texts: counted first, because the length stands before them, then
- * written in one go. */
+/* A frame is gathered as a list of texts: counted first, because the length stands before them,
+ * then written in one go. */
 struct parts {
     struct str text[PARTS_MAX];
     size_t count, bytes;
@@ -182,6 +182,6 @@ void nest_reply_error(struct buf *out, struct str id, struct str err_json)
 void nest_reply_no_handler(struct buf *out, struct str id)
 {
     put_reply(out, STR("{\"id\":"), id,
-              STR(",\"status\":\"error\",\"err\":\"There is no matching message handler defined in the "
-                  "remote service.\"}"));
+              STR(",\"status\":\"error\",\"err\":\"There is no matching message handler defined "
+                  "in the remote service.\"}"));
 }

@@ -36,6 +36,8 @@ bool nest_body_json(struct str body, struct str content_type, struct buf *scratc
 static bool put_header_name(struct str name, struct buf *out)
 {
     size_t before = out->len;
+    if (name.n == 0)
+        return false;
     while (name.n > 0) {
         char utf8[4];
         uint32_t c = json_char(&name);

@@ -40,7 +40,8 @@ static size_t ascii_run(const uint8_t *p, size_t n)
 {
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        uint64_t any = swar_load(p + i) | swar_load(p + i + 8) | swar_load(p + i + 16) | swar_load(p + i + 24);
+        uint64_t any = swar_load(p + i) | swar_load(p + i + 8);
+        any |= swar_load(p + i + 16) | swar_load(p + i + 24);
         if ((any & SWAR_HIGH) != 0)
             break;
     }
@@ -54,8 +55,8 @@ static size_t ascii_run(const uint8_t *p, size_t n)
     return i;
 }
 
-/* Counts a run of characters that are not ASCII, as Node decodes them: a sequence of four bytes is a
- * surrogate pair, ill-formed bytes are one U+FFFD. False where the bytes end inside one. */
+/* Counts a run of characters that are not ASCII, as Node decodes them: a sequence of four bytes
+ * is a surrogate pair, ill-formed bytes are one U+FFFD. False where the bytes end inside one. */
 static bool count_wide(struct nest_framer *f, const uint8_t *p, size_t n)
 {
     while (f->counted_units < f->units && f->counted_bytes < n && p[f->counted_bytes] >= 0x80) {
@@ -86,8 +87,9 @@ static bool count_units(struct nest_framer *f, const uint8_t *p, size_t n)
     return true;
 }
 
-enum nest_frame nest_frame_next(struct nest_framer *f, const uint8_t *p, size_t n, uint64_t limit_units,
-                                struct str *json, size_t *used, const char **what)
+enum nest_frame nest_frame_next(struct nest_framer *f, const uint8_t *p, size_t n,
+                                uint64_t limit_units, struct str *json, size_t *used,
+                                const char **what)
 {
     if (f->head == 0) {
         enum nest_frame head = parse_head(f, p, n, limit_units, what);

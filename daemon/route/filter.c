@@ -16,7 +16,8 @@ static bool is_wildcard(struct str token)
 
 static bool has_wildcard_byte(struct str token)
 {
-    return token.n > 0 && (memchr(token.p, '*', token.n) != NULL || memchr(token.p, '>', token.n) != NULL);
+    return token.n > 0 &&
+           (memchr(token.p, '*', token.n) != NULL || memchr(token.p, '>', token.n) != NULL);
 }
 
 bool filter_valid(struct str filter, const char **why)

@@ -12,9 +12,10 @@ struct values { /* of one filter; never empty */
     uint32_t value[]; /* the lowest first, the others in any order */
 };
 
-/* A place in the trie of wildcard filters. Literal children are found in the matcher's edge table,
- * keyed by (parent, token), so that a node costs the same with one child or 100,000. `lowest` is
- * never above any value in the subtree; removal may leave it too low, which costs time, not truth. */
+/* A place in the trie of wildcard filters. Literal children are found in the matcher's edge
+ * table, keyed by (parent, token), so that a node costs the same with one child or 100,000.
+ * `lowest` is never above any value in the subtree; removal may leave it too low, which costs
+ * time, not truth. */
 struct node {
     struct values *here; /* filters that end here */
     struct values *tail; /* filters that end in `>` here */
@@ -132,11 +133,13 @@ static void edges_grow(struct matcher *m)
     mem_free(old);
 }
 
-/* Backward-shift deletion: no tombstones, so that coming and going subscribers never slow it down. */
+/* Backward-shift deletion: no tombstones, so that coming and going subscribers never slow it
+ * down. */
 static void edge_remove(struct matcher *m, const struct node *n)
 {
+    struct str token = str_make(n->token, n->token_len);
     size_t mask = m->edges_cap - 1;
-    size_t hole = (size_t)(edge_slot(m, n->parent, str_make(n->token, n->token_len), n->hash) - m->edges);
+    size_t hole = (size_t)(edge_slot(m, n->parent, token, n->hash) - m->edges);
     for (size_t i = (hole + 1) & mask; m->edges[i] != NULL; i = (i + 1) & mask) {
         if (((i - m->edges[i]->hash) & mask) >= ((i - hole) & mask)) {
             m->edges[hole] = m->edges[i];
@@ -160,8 +163,8 @@ static struct node *node_new(struct node *parent, struct str token, uint32_t has
     return n;
 }
 
-static struct node *node_literal(const struct matcher *m, const struct node *parent, struct str token,
-                                 uint64_t token_hash)
+static struct node *node_literal(const struct matcher *m, const struct node *parent,
+                                 struct str token, uint64_t token_hash)
 {
     if (parent->literals == 0)
         return NULL;
@@ -407,14 +410,15 @@ static const struct node *walk_literal(struct walk *w, const struct step *s)
     return node_literal(w->m, s->node, subject_token(&w->subject, s->depth), w->hashes[s->depth]);
 }
 
-static void walk_push(struct walk *w, const struct node *n, uint32_t depth, uint32_t stars, uint32_t below)
+static void walk_push(struct walk *w, const struct node *n, uint32_t depth, uint32_t stars,
+                      uint32_t below)
 {
     if (n != NULL && n->lowest < below)
         w->steps[w->count++] = (struct step){n, depth, stars};
 }
 
-/* Puts the children that this subject leads to and that hold a value below `below`; the one with the lowest
- * value on top. */
+/* Puts the children that this subject leads to and that hold a value below `below`; the one with
+ * the lowest value on top. */
 static void walk_down(struct walk *w, const struct step *s, uint32_t below)
 {
     const struct node *star = s->node->star, *literal = walk_literal(w, s);
@@ -441,7 +445,8 @@ static void better(const struct values *v, struct match how, uint32_t *best, str
     }
 }
 
-static uint32_t trie_first(const struct matcher *m, struct str subject, uint32_t best, struct captures *c)
+static uint32_t trie_first(const struct matcher *m, struct str subject, uint32_t best,
+                           struct captures *c)
 {
     struct walk w;
     struct match how = {0, MATCH_NONE};

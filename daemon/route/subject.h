@@ -50,5 +50,6 @@ static inline struct str subject_tail(const struct subject *s, size_t i)
 
 void match_captures(const struct subject *s, const struct match *m, struct captures *c);
 
-/* Takes the first token off a filter that is no object pattern; filter->p is NULL behind the last. */
+/* Takes the first token off a filter that is no object pattern; filter->p is NULL behind the
+ * last. */
 struct str filter_cut(struct str *filter);

@@ -102,7 +102,8 @@ __attribute__((noinline)) static const uint8_t *skip_long_string(struct scan *s,
     }
 }
 
-/* p is behind the opening quote. Most strings are short: the first eight bytes are looked at here. */
+/* p is behind the opening quote. Most strings are short: the first eight bytes are looked at
+ * here. */
 static inline const uint8_t *skip_string(struct scan *s, const uint8_t *p)
 {
     if (s->end - p >= 8) {
@@ -245,7 +246,7 @@ static const uint8_t *skip_value(struct scan *s, const uint8_t *p, unsigned dept
         if (p != inner) {
             const uint8_t *next = skip_byte(p, s->end, ',');
             if (next == NULL)
-                return fail(s, skip_space(p, s->end), "expected ',' or the end of an array or object");
+                return fail(s, skip_space(p, s->end), "expected ',' or the end of the container");
             p = next;
         }
         p = (o.objects & 1) != 0 ? skip_name(s, p, &name) : skip_space(p, s->end);
@@ -351,8 +352,9 @@ static const uint8_t *skip_object(struct scan *s, const uint8_t *p, struct json_
         if (next != NULL)
             continue;
         next = skip_byte(p, s->end, '}');
-        return next != NULL ? next
-                            : fail(s, skip_space(p, s->end), "expected ',' or the end of an object");
+        if (next != NULL)
+            return next;
+        return fail(s, skip_space(p, s->end), "expected ',' or the end of the object");
     }
 }
 

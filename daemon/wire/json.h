@@ -49,8 +49,9 @@ bool json_next_member(struct str object, size_t *at, struct json_member *out);
 /* Walks the items of an array that json_valid has accepted: start with *at = 0. */
 bool json_next_item(struct str array, size_t *at, struct str *item, enum json_type *type);
 
-/* Takes the next character off the inside of a checked JSON string (text->n > 0): the code point that it or
- * its escape stands for; a lone surrogate is U+FFFD. Comparing these orders texts as bytes of UTF-8 do. */
+/* Takes the next character off the inside of a checked JSON string (text->n > 0): the code point
+ * that it or its escape stands for; a lone surrogate is U+FFFD. Comparing these orders texts as
+ * bytes of UTF-8 do. */
 uint32_t json_char(struct str *text);
 
 /* The text of a JSON string (with its quotes), escapes decoded, as UTF-8; lone surrogates become

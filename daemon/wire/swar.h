@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Eight bytes at a time in a plain integer. In every mask a byte's top bit stands for that byte; masks
- * are in memory order from the lowest bit, whatever the machine's byte order, so that
+ * Eight bytes at a time in a plain integer. In every mask a byte's top bit stands for that byte;
+ * masks are in memory order from the lowest bit, whatever the machine's byte order, so that
  * swar_first() is the offset of the first flagged byte.
  */
 #include <endian.h>
@@ -39,12 +39,14 @@ static inline uint64_t swar_zeros(uint64_t word)
 static inline uint64_t swar_not_plain(uint64_t word)
 {
     uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');
-    return ((word - swar_repeat(0x20)) | (quote - SWAR_ONES) | (backslash - SWAR_ONES) | word) & SWAR_HIGH;
+    uint64_t control = word - swar_repeat(0x20);
+    return (control | (quote - SWAR_ONES) | (backslash - SWAR_ONES) | word) & SWAR_HIGH;
 }
 
 /* The same without what is not ASCII: what a JSON string must escape. First flag exact. */
 static inline uint64_t swar_escapes(uint64_t word)
 {
     uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');
-    return ((word - swar_repeat(0x20)) | (quote - SWAR_ONES) | (backslash - SWAR_ONES)) & ~word & SWAR_HIGH;
+    uint64_t control = word - swar_repeat(0x20);
+    return (control | (quote - SWAR_ONES) | (backslash - SWAR_ONES)) & ~word & SWAR_HIGH;
 }

@@ -9,8 +9,9 @@ enum utf8 {
     UTF8_SHORT, /* well-formed so far, the text ends inside it */
 };
 
-/* Looks at the sequence at the start of p (n > 0). *length: its bytes; for UTF8_BAD and UTF8_SHORT those of
- * the longest part that could have begun a well-formed one (Unicode 15, section 3.9). */
+/* Looks at the sequence at the start of p (n > 0). *length: its bytes; for UTF8_BAD and
+ * UTF8_SHORT those of the longest part that could have begun a well-formed one (Unicode 15,
+ * section 3.9). */
 enum utf8 utf8_step(const uint8_t *p, size_t n, size_t *length);
 
 /* The same where only well-formed text will do: the bytes of the sequence, or 0. */

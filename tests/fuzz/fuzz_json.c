@@ -30,8 +30,8 @@ static void compare_jansson(struct str text, bool ours, const struct json_error 
     json_t *value = json_loadb(text.p, text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &theirs);
     if (ours)
         HOLDS(value != NULL || ours_is_wider(&theirs));
-    else
-        HOLDS(value == NULL || strstr(e->what, "deeper") != NULL);
+    else /* jansson goes deeper, and loses a NUL behind a number */
+        HOLDS(value == NULL || strstr(e->what, "deeper") != NULL || memchr(text.p, '\0', text.n) != NULL);
     json_decref(value);
 }
 
@@ -87,7 +87,8 @@ static void walk_array(struct str array)
 
 static void check_members(struct str text, bool is_object)
 {
-    struct json_member m[NAMES] = {{.name = STR("pattern")}, {.name = STR("data")}, {.name = STR("id")}, {.name = STR("a")}};
+    struct json_member m[NAMES] = {{.name = STR("pattern")}, {.name = STR("data")}, {.name = STR("id")},
+        {.name = STR("a")}};
     struct json_member last = {.name = STR_NONE};
     size_t others = 0, asked = 0;
     HOLDS(json_members(text, m, NAMES, &others, NULL) == is_object);

@@ -3,7 +3,8 @@
 #include "fuzz.h"
 #include "route/matcher.h"
 
-#define FILTERS_MAX 64
+#define FILTERS_MAX 24
+#define SUBJECTS_MAX 64
 
 struct world {
     struct matcher *m;
@@ -92,14 +93,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct world w = {.m = matcher_new()};
     struct str rest = str_make(data, size);
-    while (rest.n > 0) {
+    unsigned subjects = 0;
+    while (rest.n > 0 && subjects < SUBJECTS_MAX) {
         struct str line = str_cut(&rest, '\n'), text = line.n > 0 ? str_make(line.p + 1, line.n - 1) : line;
         if (line.n > 0 && line.p[0] == '+')
             add(&w, text);
         else if (line.n > 0 && line.p[0] == '-')
             take_away(&w, text);
         else
-            check_subject(&w, line);
+            check_subject(&w, line), subjects++;
     }
     size_t left = 0;
     for (uint32_t i = 0; i < w.count; i++)

@@ -24,10 +24,14 @@ static bool valid(const char *text)
 START_TEST(test_accepts)
 {
     static const char *const texts[] = {
-        "null", "true", "false", "0", "-0", "10", "-1.5", "1e5", "1E-5", "0.1e+05", "123456789012345678901234567890",
-        "1e400", "\"\"", "\"a\"", "\"\\u00e9\\ud83d\\udc22\"", "\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
-        "\"za\xc5\xbc\xc3\xb3\xc5\x82\xc4\x87 \xf0\x9f\x90\xa2\"", "\"\x7f\"", "[]", "{}", " [ ] ", "\t{\r\n}\n", "[1,[2],{\"a\":[]}]",
-        "{\"a\":1,\"a\":2}", "{\"\":0}", "[[],[],{}]", "{\"a\":{\"b\":{\"c\":[{}]}}}", " \n42 ", "\"\\u0000\"",
+        "null", "true", "false", "0", "-0", "10", "-1.5", "1e5", "1E-5", "0.1e+05",
+        "123456789012345678901234567890",
+        "1e400", "\"\"", "\"a\"", "\"\\u00e9\\ud83d\\udc22\"", "\"\\ud800\"", "\"\\udc00\\ud800\"",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+        "\"za\xc5\xbc\xc3\xb3\xc5\x82\xc4\x87 \xf0\x9f\x90\xa2\"", "\"\x7f\"", "[]", "{}", " [ ] ",
+        "\t{\r\n}\n", "[1,[2],{\"a\":[]}]",
+        "{\"a\":1,\"a\":2}", "{\"\":0}", "[[],[],{}]", "{\"a\":{\"b\":{\"c\":[{}]}}}", " \n42 ",
+        "\"\\u0000\"",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         ck_assert_msg(valid(texts[i]), "refused: %s", texts[i]);
@@ -40,15 +44,24 @@ START_TEST(test_refuses)
         const char *text;
         size_t offset;
     } wrong[] = {
-        {"", 0},          {"   ", 3},         {"nul", 0},       {"nulL", 0},       {"NaN", 0},       {"Infinity", 0},
-        {"-", 1},         {"+1", 0},          {"01", 1},        {"1.", 2},         {".5", 0},        {"1e", 2},
-        {"1e+", 3},       {"-a", 1},          {"0x10", 1},      {"1 2", 2},        {"{} x", 3},      {"[1,]", 3},
-        {"[,1]", 1},      {"[1 2]", 3},       {"[", 1},         {"]", 0},          {"[1", 2},        {"[}", 1},
-        {"{", 1},         {"{]", 1},          {"{\"a\"}", 4},   {"{\"a\":}", 5},   {"{\"a\":1,}", 7}, {"{a:1}", 1},
-        {"{\"a\" 1}", 4}, {"{1:2}", 1},       {"{\"a\":1]", 6}, {"[1}", 2},        {"'a'", 0},       {"\"a", 2},
-        {"\"\\x\"", 1},   {"\"\\u12g4\"", 1}, {"\"\\u12", 1},   {"\"\\", 1},       {"\"a\nb\"", 2},  {"\"\x01\"", 1},
-        {"\xef\xbb\xbf{}", 0}, {"\"\x80\"", 1}, {"\"\xc0\x80\"", 1}, {"\"\xed\xa0\x80\"", 1}, {"\"\xf4\x90\x80\x80\"", 1},
-        {"\"\xe2\x82\"", 1}, {"\"\xff\"", 1}, {"\"\xf8\x88\x80\x80\x80\"", 1}, {"/* */1", 0}, {"1//", 1}, {"\v1", 0},
+        {"", 0},          {"   ", 3},         {"nul", 0},       {"nulL", 0},       {"NaN", 0},
+        {"Infinity", 0},
+        {"-", 1},         {"+1", 0},          {"01", 1},        {"1.", 2},         {".5", 0},
+        {"1e", 2},
+        {"1e+", 3},       {"-a", 1},          {"0x10", 1},      {"1 2", 2},        {"{} x", 3},
+        {"[1,]", 3},
+        {"[,1]", 1},      {"[1 2]", 3},       {"[", 1},         {"]", 0},          {"[1", 2},
+        {"[}", 1},
+        {"{", 1},         {"{]", 1},          {"{\"a\"}", 4},   {"{\"a\":}", 5},   {"{\"a\":1,}", 7},
+        {"{a:1}", 1},
+        {"{\"a\" 1}", 4}, {"{1:2}", 1},       {"{\"a\":1]", 6}, {"[1}", 2},        {"'a'", 0},
+        {"\"a", 2},
+        {"\"\\x\"", 1},   {"\"\\u12g4\"", 1}, {"\"\\u12", 1},
+        {"\"\\", 1},       {"\"a\nb\"", 2},  {"\"\x01\"", 1},
+        {"\xef\xbb\xbf{}", 0}, {"\"\x80\"", 1}, {"\"\xc0\x80\"", 1}, {"\"\xed\xa0\x80\"", 1},
+        {"\"\xf4\x90\x80\x80\"", 1},
+        {"\"\xe2\x82\"", 1}, {"\"\xff\"", 1}, {"\"\xf8\x88\x80\x80\x80\"", 1}, {"/* */1", 0}, {"1//", 1},
+        {"\v1", 0},
         {"{\"a\":1 \"b\":2}", 7}, {"{,}", 1}, {"[\"a\":1]", 4}, {"\"a\"b", 3}, {"truefalse", 4}, {"1,2", 1},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -123,7 +136,8 @@ END_TEST
 
 START_TEST(test_members)
 {
-    struct json_member m[] = {{.name = STR("pattern")}, {.name = STR("data")}, {.name = STR("id")}, {.name = STR("x")}};
+    struct json_member m[] = {{.name = STR("pattern")}, {.name = STR("data")}, {.name = STR("id")},
+        {.name = STR("x")}};
     size_t others = 99;
     struct json_error e;
     ck_assert(json_members(STR(" {\"pattern\" : {\"cmd\":\"sum\"} , \"other\":[1], \"data\":[1, 2],\n \"i\\u0064\": \"7\", "
@@ -191,8 +205,10 @@ static void put_space(struct buf *b, struct rand *r)
 static void put_string(struct buf *b, struct rand *r)
 {
     static const char *const pieces[] = {
-        "a", "id", "some longer piece of text", "\\n", "\\\"", "\\\\", "\\u0041", "\\u00e9", "\\ud83d\\udc22", "\\ud83d",
-        "\xc5\xbc", "\xe2\x82\xac", "\xf0\x9f\x90\xa2", " ", "{", "]", ":", ",", "\x7f", "\\u0000", "0123456", "x",
+        "a", "id", "some longer piece of text", "\\n", "\\\"",
+        "\\\\", "\\u0041", "\\u00e9", "\\ud83d\\udc22", "\\ud83d",
+        "\xc5\xbc", "\xe2\x82\xac", "\xf0\x9f\x90\xa2", " ", "{", "]", ":", ",", "\x7f", "\\u0000",
+        "0123456", "x",
     };
     buf_putc(b, '"');
     for (uint64_t n = rand_below(r, 6); n > 0; n--)
@@ -221,7 +237,8 @@ static void put_list(struct buf *b, struct rand *r, unsigned depth, bool object)
 
 static void put_any(struct buf *b, struct rand *r, unsigned depth)
 {
-    static const char *const scalars[] = {"null", "true", "false", "0", "-0", "12", "-3.25", "1e5", "2E-2", "1e400",
+    static const char *const scalars[] = {"null", "true", "false", "0", "-0", "12", "-3.25", "1e5", "2E-2",
+        "1e400",
                                           "99999999999999999999", "0.1"};
     put_space(b, r);
     uint64_t kind = rand_below(r, 6);

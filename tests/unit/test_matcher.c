@@ -17,8 +17,10 @@ static const char *capture(const struct captures *c, size_t i)
 
 START_TEST(test_filter_valid)
 {
-    static const char *const good[] = {"a", "a.b", "a/b.c", "*", ">", "a.*.c", "*.*", "a.>", "*.>", "{\"cmd\":\"*.>\"}", "{", "a b", "\xc5\xbc.*"};
-    static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a.>.b", ">.a", "a*", "*a.b", "a.b>", "**", "a.>>", "a/", "/a", ">/"};
+    static const char *const good[] = {"a", "a.b", "a/b.c", "*", ">", "a.*.c", "*.*", "a.>", "*.>",
+        "{\"cmd\":\"*.>\"}", "{", "a b", "\xc5\xbc.*"};
+    static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a.>.b", ">.a", "a*", "*a.b", "a.b>",
+        "**", "a.>>", "a/", "/a", ">/"};
     const char *why = NULL;
     for (size_t i = 0; i < COUNT(good); i++)
         ck_assert_msg(filter_valid(str_of(good[i]), &why), "refused: %s (%s)", good[i], why);
@@ -46,12 +48,19 @@ START_TEST(test_matches)
     static const struct {
         const char *filter, *subject, *captures; /* NULL = no match; captures joined by | */
     } rows[] = {
-        {"a.b", "a.b", ""},       {"a.b", "a/b", ""},     {"a/b", "a.b", ""},        {"a.b", "a.b.c", NULL},   {"a.b", "a", NULL},
-        {"*", "a", "a"},          {"*", "a.b", NULL},     {">", "a", "a"},           {">", "a/b.c", "a/b.c"},  {"a.>", "a", NULL},
-        {"a.>", "a.b/c", "b/c"},  {"a.*.c", "a.b.c", "b"}, {"*.*.>", "a/b.c.d", "a|b|c.d"}, {"a.*", "a.", ""},  {"a.>", "a.", ""},
-        {"*", "{\"a.b\":\"/\"}", "{\"a.b\":\"/\"}"},      {">", "{\"a.b\":1}", "{\"a.b\":1}"}, {"*.*", "{a.b}", NULL},
-        {"{\"a\":1}", "{\"a\":1}", ""},                   {"{a.b}", "{a/b}", NULL},  {"*", "", NULL},          {">", "", NULL},
-        {"*.b", "*.b", "*"},      {"a.*", "a.>", ">"},     {"a.{x}.*", "a.{x}.y", "y"}, {"a.{x.y}", "a.{x/y}", ""},    {"a.b", "A.b", NULL},      {"*.*.*.*.*.*.*.*.*.*", "1.2.3.4.5.6.7.8.9.0", "1|2|3|4|5|6|7|8|9"},
+        {"a.b", "a.b", ""},       {"a.b", "a/b", ""},     {"a/b", "a.b", ""},        {"a.b", "a.b.c", NULL},
+        {"a.b", "a", NULL},
+        {"*", "a", "a"},          {"*", "a.b", NULL},     {">", "a", "a"},           {">", "a/b.c",
+        "a/b.c"},  {"a.>", "a", NULL},
+        {"a.>", "a.b/c", "b/c"},  {"a.*.c", "a.b.c", "b"}, {"*.*.>", "a/b.c.d", "a|b|c.d"}, {"a.*", "a.",
+        ""},  {"a.>", "a.", ""},
+        {"*", "{\"a.b\":\"/\"}", "{\"a.b\":\"/\"}"},      {">", "{\"a.b\":1}", "{\"a.b\":1}"}, {"*.*",
+        "{a.b}", NULL},
+        {"{\"a\":1}", "{\"a\":1}", ""},                   {"{a.b}", "{a/b}", NULL},  {"*", "", NULL},
+        {">", "", NULL},
+        {"*.b", "*.b", "*"},      {"a.*", "a.>", ">"},     {"a.{x}.*", "a.{x}.y", "y"}, {"a.{x.y}",
+        "a.{x/y}", ""},    {"a.b", "A.b", NULL},      {"*.*.*.*.*.*.*.*.*.*", "1.2.3.4.5.6.7.8.9.0",
+        "1|2|3|4|5|6|7|8|9"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct captures c;
@@ -359,7 +368,8 @@ static size_t heap_in_use(void)
 
 START_TEST(test_memory)
 {
-    static const char *const shapes[] = {"orders.shop%u.created", "orders.shop%u.*", "orders.*.item%u", "shop%u.*.created.>"};
+    static const char *const shapes[] = {"orders.shop%u.created", "orders.shop%u.*", "orders.*.item%u",
+        "shop%u.*.created.>"};
     for (size_t shape = 0; shape < COUNT(shapes); shape++) {
         size_t before = heap_in_use();
         struct matcher *m = matcher_new();

@@ -56,8 +56,10 @@ END_TEST
 START_TEST(test_frame_refused)
 {
     static const char *const heads[] = {
-        "abc#", "#{}", "0#", "00047#x", "-5#{}", "+47#", " 47#", "\n47#", "0x10#", "47junk#", "47.9#", "47 #", "4{}",
-        "12345678901#", "99999999999999999999999#", "2147483648#", "9223372036854775808#", "100001#", "\xef\xbb\xbf" "4#null",
+        "abc#", "#{}", "0#", "00047#x", "-5#{}", "+47#", " 47#", "\n47#", "0x10#", "47junk#", "47.9#",
+        "47 #", "4{}",
+        "12345678901#", "99999999999999999999999#", "2147483648#", "9223372036854775808#", "100001#",
+        "\xef\xbb\xbf" "4#null",
         "1e3#", "{\"a\":1}", "\0#", "2#\xf0\x9f\x90\xa2" "x1#\xf0\x9f\x90\xa2",
     };
     for (size_t i = 0; i < COUNT(heads); i++) {
@@ -90,9 +92,12 @@ static uint64_t naive_units(const uint8_t *p, size_t n)
 
 static void put_random_text(struct buf *b, struct rand *r, bool ill)
 {
-    static const char *const good[] = {"a", "plain text, a little longer than a word", "\xc5\xbc", "\xe2\x82\xac",
-                                       "\xf0\x9f\x90\xa2", "\xf4\x8f\xbf\xbf", "0123456789abcdef", "\xef\xbf\xbd"};
-    static const char *const bad[] = {"\x80", "\xc5", "\xe2\x82", "\xf0\x9f\x90", "\xed\xa0\x80", "\xff", "\xc0\xaf",
+    static const char *const good[] = {"a", "plain text, a little longer than a word", "\xc5\xbc",
+        "\xe2\x82\xac",
+                                       "\xf0\x9f\x90\xa2", "\xf4\x8f\xbf\xbf", "0123456789abcdef",
+                                       "\xef\xbf\xbd"};
+    static const char *const bad[] = {"\x80", "\xc5", "\xe2\x82", "\xf0\x9f\x90", "\xed\xa0\x80", "\xff",
+        "\xc0\xaf",
                                       "\xf4\x90\x80\x80", "\xf0\x80\x80"};
     for (uint64_t n = rand_below(r, 12) + 1; n > 0; n--)
         buf_puts(b, ill && rand_below(r, 3) == 0 ? bad[rand_below(r, COUNT(bad))] : good[rand_below(r, COUNT(good))]);
@@ -183,7 +188,8 @@ START_TEST(test_requests)
     ck_assert(q.id.p == NULL && q.data.p == NULL && q.metadata.p == NULL);
     ck_assert(nest_request_parse(STR("{\"pattern\":7,\"id\":null,\"metadata\":[1]}"), &q, &what));
     ck_assert(str_is(q.id, "null") && q.metadata.p == NULL);
-    static const char *const wrong[] = {"null", "42", "[1]", "\"hi\"", "{}", "{\"data\":1}", "{\"pattern\":1", "{\"pattern\":\"\xff\"}", ""};
+    static const char *const wrong[] = {"null", "42", "[1]", "\"hi\"", "{}", "{\"data\":1}",
+        "{\"pattern\":1", "{\"pattern\":\"\xff\"}", ""};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         what = NULL;
         ck_assert_msg(!nest_request_parse(str_of(wrong[i]), &q, &what) && what != NULL, "taken: %s", wrong[i]);
@@ -277,13 +283,17 @@ START_TEST(test_subjects)
         const char *pattern, *subject; /* NULL = none */
     } rows[] = {
         {"\"user.created\"", "user.created"},
-        {"7", "7"}, {"1.0", "1"}, {"1e3", "1000"}, {"-0", "0"}, {"0.5", "0.5"}, {"1.50", "1.5"}, {"-12.25e1", "-122.5"},
-        {"1e21", "1e+21"}, {"1e20", "100000000000000000000"}, {"123456789012345678901234", "1.2345678901234569e+23"},
-        {"0.000001", "0.000001"}, {"1e-7", "1e-7"}, {"1.5e-9", "1.5e-9"}, {"9007199254740993", "9007199254740992"},
+        {"7", "7"}, {"1.0", "1"}, {"1e3", "1000"}, {"-0", "0"}, {"0.5", "0.5"}, {"1.50", "1.5"},
+        {"-12.25e1", "-122.5"},
+        {"1e21", "1e+21"}, {"1e20", "100000000000000000000"}, {"123456789012345678901234",
+        "1.2345678901234569e+23"},
+        {"0.000001", "0.000001"}, {"1e-7", "1e-7"}, {"1.5e-9", "1.5e-9"}, {"9007199254740993",
+        "9007199254740992"},
         {"0.1", "0.1"}, {"5e-324", "5e-324"}, {"1e400", "1e400"},
         {"{\"cmd\":\"sum\"}", "{\"cmd\":\"sum\"}"},
         {"{\"b\":1,\"a\":\"x\"}", "{\"a\":\"x\",\"b\":1}"},
-        {"{ \"b\" : { \"d\" : null , \"c\" : true } , \"a\" : [ 1.0 , \"z\" ] }", "{\"a\":{\"0\":1,\"1\":\"z\"},\"b\":{\"c\":true,\"d\":null}}"},
+        {"{ \"b\" : { \"d\" : null , \"c\" : true } , \"a\" : [ 1.0 , \"z\" ] }",
+        "{\"a\":{\"0\":1,\"1\":\"z\"},\"b\":{\"c\":true,\"d\":null}}"},
         {"{\"a\":1,\"a\":2}", "{\"a\":2}"},
         {"{\"\\u0061\":1,\"a\":2,\"A\":3}", "{\"A\":3,\"a\":2}"},
         {"{\"k\":\"a\\/b\\u00e9\\\"\\\\\"}", "{\"k\":\"a/b\xc3\xa9\\\"\\\\\"}"},
@@ -298,7 +308,8 @@ START_TEST(test_subjects)
         {"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}", "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}"},
         {"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}}", NULL},
         {"[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21]", NULL},
-        {"null", NULL}, {"true", NULL}, {"false", NULL}, {"\"\"", NULL}, {"\"a\\nb\"", NULL}, {"{\"a\":\"\\t\"}", NULL},
+        {"null", NULL}, {"true", NULL}, {"false", NULL}, {"\"\"", NULL}, {"\"a\\nb\"", NULL},
+        {"{\"a\":\"\\t\"}", NULL},
         {"{\"\\u007f\":1}", NULL}, {"\"\x7f\"", NULL}, {"\"\\u0000\"", NULL},
     };
     struct buf b = BUF_EMPTY;
@@ -344,7 +355,8 @@ END_TEST
 
 static void put_pattern(struct buf *b, struct rand *r, unsigned depth)
 {
-    static const char *const leaves[] = {"1", "1.0", "-2.5e3", "null", "true", "\"x\"", "\"\\u0041\\\"\"", "\"\xc5\xbc\"", "\" \"",
+    static const char *const leaves[] = {"1", "1.0", "-2.5e3", "null", "true", "\"x\"", "\"\\u0041\\\"\"",
+        "\"\xc5\xbc\"", "\" \"",
                                          "1e-7", "12345678901234567890", "\"\\\\\""};
     static const char *const names[] = {"a", "b", "cmd", "B", "\\u0061", "\xc5\xbc", "_", "a\\\"", "10", "2"};
     uint64_t kind = depth > 0 ? rand_below(r, 4) : 3, n = rand_below(r, 4);
