@@ -48,7 +48,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
     char *text = json_dumps(body, JSON_COMPACT);
     struct buf *out = stream_out(v->stream);
     struct str s = str_of(text != NULL ? text : "null");
-    frame_head(out, verb, id, 0, s.n, STR_NONE);
+    frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = s.n});
     buf_str_put(out, s);
     free(text);
 }
@@ -56,7 +56,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
 static void send_error(struct visitor *v, uint64_t id, enum code code, const char *detail)
 {
     struct buf *out = stream_out(v->stream);
-    frame_head(out, VERB_ERR, id, 0, strlen(detail), str_of(code_name(code)));
+    frame_head(out, &(struct frame_line){VERB_ERR, id, 0, strlen(detail), str_of(code_name(code))});
     buf_puts(out, detail);
 }
 
@@ -142,7 +142,8 @@ static void greet(struct visitor *v, const struct frame *f)
         return;
     }
     v->greeted = true;
-    frame_head(stream_out(v->stream), VERB_HELLO, 0, sizeof(headers) - 1, 0, STR("bellhopd"));
+    frame_head(stream_out(v->stream), &(struct frame_line){.verb = VERB_HELLO, .headers = sizeof(headers) - 1,
+                                                           .subject = STR("bellhopd")});
     buf_puts(stream_out(v->stream), headers);
 }
 
@@ -155,7 +156,7 @@ static void dispatch(struct visitor *v, const struct frame *f)
     else if (f->verb == VERB_CANCEL)
         tap_cancel(v, f->id);
     else if (f->verb == VERB_PING)
-        frame_head(stream_out(v->stream), VERB_PONG, f->id, 0, 0, STR_NONE);
+        frame_bare(stream_out(v->stream), VERB_PONG, f->id);
     else if (f->verb == VERB_PUB || f->verb == VERB_SUB)
         send_error(v, f->id, CODE_INVALID, "this is the admin socket: it takes REQ with a command");
 }

@@ -7,8 +7,7 @@
 
 #define MAP_FIRST 8
 
-static char map_gone; /* its address marks a deleted entry; never written */
-#define MAP_GONE (&map_gone)
+#define MAP_GONE ((char *)1) /* a deleted entry */
 
 static uint64_t rotl(uint64_t x, unsigned n)
 {
@@ -29,19 +28,10 @@ static void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
-/* The key of the process: drawn once before main, read-only afterwards. */
-static uint64_t sip_key[2];
-
-__attribute__((constructor)) static void sip_key_draw(void)
+static uint64_t map_hash(const struct map *m, struct str key)
 {
-    if (getrandom(sip_key, sizeof(sip_key), 0) != (ssize_t)sizeof(sip_key))
-        sip_key[0] = (uint64_t)(uintptr_t)&sip_key;
-}
-
-uint64_t map_hash(struct str key)
-{
-    uint64_t v[4] = {sip_key[0] ^ UINT64_C(0x736f6d6570736575), sip_key[1] ^ UINT64_C(0x646f72616e646f6d),
-                     sip_key[0] ^ UINT64_C(0x6c7967656e657261), sip_key[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t v[4] = {m->key[0] ^ UINT64_C(0x736f6d6570736575), m->key[1] ^ UINT64_C(0x646f72616e646f6d),
+                     m->key[0] ^ UINT64_C(0x6c7967656e657261), m->key[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)key.n << 56, word;
     size_t i = 0;
     for (; i + 8 <= key.n; i += 8) {
@@ -104,14 +94,16 @@ void *map_get(const struct map *m, struct str key)
 {
     if (m->count == 0)
         return NULL;
-    struct map_entry *e = map_find(m, key, map_hash(key));
+    struct map_entry *e = map_find(m, key, map_hash(m, key));
     return e != NULL ? e->value : NULL;
 }
 
 void *map_set(struct map *m, struct str key, void *value)
 {
     assert(value != NULL);
-    uint64_t hash = map_hash(key);
+    if (m->cap == 0 && getrandom(m->key, sizeof(m->key), 0) != (ssize_t)sizeof(m->key))
+        m->key[0] = (uint64_t)(uintptr_t)m; /* no randomness to be had: addresses are still hard to guess */
+    uint64_t hash = map_hash(m, key);
     struct map_entry *e = map_find(m, key, hash);
     if (e != NULL) {
         void *before = e->value;
@@ -131,7 +123,7 @@ void *map_set(struct map *m, struct str key, void *value)
 
 void *map_remove(struct map *m, struct str key)
 {
-    struct map_entry *e = m->count > 0 ? map_find(m, key, map_hash(key)) : NULL;
+    struct map_entry *e = m->count > 0 ? map_find(m, key, map_hash(m, key)) : NULL;
     if (e == NULL)
         return NULL;
     void *value = e->value;

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Two hash maps. `struct map` is keyed by bytes (SipHash-1-3 with a key of the process, so that
+ * Two hash maps. `struct map` is keyed by bytes (SipHash-1-3 with a key of its own, so that
  * strangers cannot aim collisions); it copies its keys. `struct idmap` is keyed by uint64 ids
  * (linear probing; ids are mostly consecutive). Neither owns its values. Zeroed maps are empty
  * and valid; an empty map holds no memory until its first insertion.
@@ -21,6 +21,7 @@ struct map_entry {
 struct map {
     struct map_entry *entries;
     size_t count, used, cap; /* cap is a power of two or 0 */
+    uint64_t key[2];         /* drawn at the first insertion */
 };
 
 void map_fini(struct map *m);                          /* frees keys and table, not the values */
@@ -31,8 +32,6 @@ void *map_remove(struct map *m, struct str key);       /* the value removed, or 
 /* for (size_t i = 0; (e = map_next(&m, &i)) != NULL;) … in no particular order; the map may not
  * change meanwhile except by removal of the current key. */
 struct map_entry *map_next(const struct map *m, size_t *i);
-
-uint64_t map_hash(struct str key); /* the hash that struct map uses */
 
 struct idmap_entry {
     uint64_t id;

@@ -114,7 +114,8 @@ static void welcome(struct session *s)
     const struct config *c = s->server->env.conf;
     buf_printf(&headers, "version: 1\nnode: %s\nlimits.body: %llu\nsession: %llu\n", c->node,
                (unsigned long long)c->limits.body, (unsigned long long)s->number);
-    frame_head(stream_out(s->stream), VERB_HELLO, 0, headers.len, 0, STR("bellhopd"));
+    frame_head(stream_out(s->stream),
+               &(struct frame_line){.verb = VERB_HELLO, .headers = headers.len, .subject = STR("bellhopd")});
     buf_put(stream_out(s->stream), buf_data(&headers), headers.len);
     buf_fini(&headers);
 }

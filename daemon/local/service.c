@@ -53,8 +53,9 @@ static void write_delivery(struct session *s, const struct handover *h, uint64_t
     struct buf *out = stream_out(s->stream);
     size_t extra = delivery_lines(s, h, lines);
     const struct msg *m = h->msg;
-    frame_head(out, h->kind == MSG_REQUEST ? VERB_REQ : VERB_PUB, id, extra + m->headers.n, m->body.n,
-               h->subject);
+    frame_head(out, &(struct frame_line){
+        .verb = h->kind == MSG_REQUEST ? VERB_REQ : VERB_PUB, .id = id, .headers = extra + m->headers.n,
+        .body = m->body.n, .subject = h->subject});
     char *at = (char *)buf_reserve(out, extra + m->headers.n + m->body.n);
     at = bytes_copy(at, lines, extra);
     at = bytes_str(at, m->headers);
@@ -87,7 +88,7 @@ static void service_cancel(struct sink *sink, struct handover *h, bool abandoned
     ask_staged_end(s, h->carrier_id, false);
     s->inflight--;
     if (abandoned)
-        frame_head(stream_out(s->stream), VERB_CANCEL, h->carrier_id, 0, 0, STR_NONE);
+        frame_bare(stream_out(s->stream), VERB_CANCEL, h->carrier_id);
     service_room(s);
 }
 

@@ -111,7 +111,7 @@ void session_answer(struct session *s, enum verb v, uint64_t id, const struct re
         return;
     struct buf *out = stream_out(s->stream);
     struct str code = v == VERB_ERR ? str_of(code_name(r->code)) : STR_NONE;
-    frame_head(out, v, id, r->headers.n, r->body.n, code);
+    frame_head(out, &(struct frame_line){v, id, r->headers.n, r->body.n, code});
     buf_str_put(out, r->headers);
     buf_str_put(out, r->body);
     s->full = stream_pending(s->stream) > SESSION_HIGH;
@@ -122,7 +122,7 @@ void session_bye(struct session *s)
     if (s->state != SESSION_OPEN || s->bye_sent)
         return;
     s->bye_sent = true;
-    frame_head(stream_out(s->stream), VERB_BYE, 0, 0, 0, STR_NONE);
+    frame_bare(stream_out(s->stream), VERB_BYE, 0);
 }
 
 /* ---------------------------------------------------------------- frames */
@@ -138,7 +138,7 @@ static void on_credit(struct session *s, const struct frame *f)
 
 static void on_ping(struct session *s, const struct frame *f)
 {
-    frame_head(stream_out(s->stream), VERB_PONG, f->id, 0, 0, STR_NONE);
+    frame_bare(stream_out(s->stream), VERB_PONG, f->id);
 }
 
 static void on_nothing(struct session *s, const struct frame *f)

@@ -131,19 +131,19 @@ enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, str
     return FRAME_OK;
 }
 
-void frame_head(struct buf *out, enum verb v, uint64_t id, size_t headers, size_t body, struct str subject)
+void frame_head(struct buf *out, const struct frame_line *l)
 {
-    char *start = (char *)buf_reserve(out, VERB_LONGEST + 3 * 21 + 2 + subject.n), *at;
-    at = bytes_str(start, verbs[v]);
+    char *start = (char *)buf_reserve(out, VERB_LONGEST + 3 * 21 + 2 + l->subject.n), *at;
+    at = bytes_str(start, verbs[l->verb]);
     *at++ = ' ';
-    at = bytes_u64(at, id);
+    at = bytes_u64(at, l->id);
     *at++ = ' ';
-    at = bytes_u64(at, headers);
+    at = bytes_u64(at, l->headers);
     *at++ = ' ';
-    at = bytes_u64(at, body);
-    if (subject.n > 0) {
+    at = bytes_u64(at, l->body);
+    if (l->subject.n > 0) {
         *at++ = ' ';
-        at = bytes_str(at, subject);
+        at = bytes_str(at, l->subject);
     }
     *at++ = '\n';
     buf_commit(out, (size_t)(at - start));

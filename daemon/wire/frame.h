@@ -48,5 +48,18 @@ enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, str
 
 const char *verb_name(enum verb v);
 
-/* Appends the first line. subject may be {NULL, 0}; it is legal. */
-void frame_head(struct buf *out, enum verb v, uint64_t id, size_t headers, size_t body, struct str subject);
+struct frame_line {
+    enum verb verb;
+    uint64_t id;
+    size_t headers, body; /* byte counts of what follows */
+    struct str subject;   /* legal; {NULL, 0} = none */
+};
+
+/* Appends the first line. */
+void frame_head(struct buf *out, const struct frame_line *l);
+
+/* A whole frame of nothing but its line. */
+static inline void frame_bare(struct buf *out, enum verb v, uint64_t id)
+{
+    frame_head(out, &(struct frame_line){.verb = v, .id = id});
+}
