@@ -28,10 +28,16 @@ static void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
-static uint64_t map_hash(const struct map *m, struct str key)
+void map_draw_key(uint64_t key[2])
 {
-    uint64_t v[4] = {m->key[0] ^ UINT64_C(0x736f6d6570736575), m->key[1] ^ UINT64_C(0x646f72616e646f6d),
-                     m->key[0] ^ UINT64_C(0x6c7967656e657261), m->key[1] ^ UINT64_C(0x7465646279746573)};
+    if (getrandom(key, 2 * sizeof(uint64_t), 0) != (ssize_t)(2 * sizeof(uint64_t)))
+        key[0] = (uint64_t)(uintptr_t)key; /* no randomness to be had: addresses are still hard to guess */
+}
+
+uint64_t map_hash(const uint64_t secret[2], struct str key)
+{
+    uint64_t v[4] = {secret[0] ^ UINT64_C(0x736f6d6570736575), secret[1] ^ UINT64_C(0x646f72616e646f6d),
+                     secret[0] ^ UINT64_C(0x6c7967656e657261), secret[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t last = (uint64_t)key.n << 56, word;
     size_t i = 0;
     for (; i + 8 <= key.n; i += 8) {
@@ -94,16 +100,16 @@ void *map_get(const struct map *m, struct str key)
 {
     if (m->count == 0)
         return NULL;
-    struct map_entry *e = map_find(m, key, map_hash(m, key));
+    struct map_entry *e = map_find(m, key, map_hash(m->key, key));
     return e != NULL ? e->value : NULL;
 }
 
 void *map_set(struct map *m, struct str key, void *value)
 {
     assert(value != NULL);
-    if (m->cap == 0 && getrandom(m->key, sizeof(m->key), 0) != (ssize_t)sizeof(m->key))
-        m->key[0] = (uint64_t)(uintptr_t)m; /* no randomness to be had: addresses are still hard to guess */
-    uint64_t hash = map_hash(m, key);
+    if (m->cap == 0)
+        map_draw_key(m->key);
+    uint64_t hash = map_hash(m->key, key);
     struct map_entry *e = map_find(m, key, hash);
     if (e != NULL) {
         void *before = e->value;
@@ -123,7 +129,7 @@ void *map_set(struct map *m, struct str key, void *value)
 
 void *map_remove(struct map *m, struct str key)
 {
-    struct map_entry *e = m->count > 0 ? map_find(m, key, map_hash(m, key)) : NULL;
+    struct map_entry *e = m->count > 0 ? map_find(m, key, map_hash(m->key, key)) : NULL;
     if (e == NULL)
         return NULL;
     void *value = e->value;

@@ -24,6 +24,10 @@ struct map {
     uint64_t key[2];         /* drawn at the first insertion */
 };
 
+/* SipHash-1-3 under a secret key, and a fresh key from the kernel: for tables that map does not fit. */
+uint64_t map_hash(const uint64_t key[2], struct str bytes);
+void map_draw_key(uint64_t key[2]);
+
 void map_fini(struct map *m);                          /* frees keys and table, not the values */
 void *map_get(const struct map *m, struct str key);    /* value or NULL */
 void *map_set(struct map *m, struct str key, void *value); /* returns the value replaced, or NULL; value != NULL */

@@ -33,6 +33,7 @@ struct matcher {
     struct node *root;
     struct node **edges; /* open addressing, linear probing */
     size_t edges_count, edges_cap;
+    uint64_t key[2]; /* of the token hashes */
     size_t count; /* (filter, value) pairs */
 };
 
@@ -101,7 +102,7 @@ static void values_each(const struct values *v, void (*fn)(void *arg, uint32_t v
 
 /* ---- edges ---- */
 
-/* map_hash is keyed by the process, so strangers cannot aim at one slot. */
+/* map_hash has a secret key, so strangers cannot aim at one slot. */
 static uint32_t edge_hash(const struct node *parent, uint64_t token_hash)
 {
     uint64_t mixed = (token_hash ^ (uintptr_t)parent) * UINT64_C(0x9E3779B97F4A7C15);
@@ -173,7 +174,7 @@ static struct node *node_literal(const struct matcher *m, const struct node *par
 
 static struct node *node_child(const struct matcher *m, const struct node *parent, struct str token)
 {
-    return str_is(token, "*") ? parent->star : node_literal(m, parent, token, map_hash(token));
+    return str_is(token, "*") ? parent->star : node_literal(m, parent, token, map_hash(m->key, token));
 }
 
 static struct node *node_child_make(struct matcher *m, struct node *parent, struct str token)
@@ -185,7 +186,7 @@ static struct node *node_child_make(struct matcher *m, struct node *parent, stru
         return parent->star = node_new(parent, STR_NONE, 0);
     if ((m->edges_count + 1) * 4 > m->edges_cap * 3)
         edges_grow(m);
-    uint32_t hash = edge_hash(parent, map_hash(token));
+    uint32_t hash = edge_hash(parent, map_hash(m->key, token));
     child = node_new(parent, token, hash);
     *edge_slot(m, parent, token, hash) = child;
     m->edges_count++;
@@ -286,6 +287,7 @@ static void exact_set(struct matcher *m, struct str path, struct values *v)
 struct matcher *matcher_new(void)
 {
     struct matcher *m = mem_zalloc(sizeof(*m));
+    map_draw_key(m->key);
     m->root = node_new(NULL, STR_NONE, 0);
     return m;
 }
@@ -406,7 +408,7 @@ static const struct node *walk_literal(struct walk *w, const struct step *s)
     if (s->node->literals == 0)
         return NULL;
     for (; w->hashed <= s->depth; w->hashed++)
-        w->hashes[w->hashed] = map_hash(subject_token(&w->subject, w->hashed));
+        w->hashes[w->hashed] = map_hash(w->m->key, subject_token(&w->subject, w->hashed));
     return node_literal(w->m, s->node, subject_token(&w->subject, s->depth), w->hashes[s->depth]);
 }
 

@@ -30,7 +30,7 @@ static void check_frame(struct str in, const struct frame *f)
     HOLDS(f->size <= in.n && f->verb < VERB_COUNT && f->body.n == f->body_size && f->body.n <= BODY_MAX);
     HOLDS(f->subject.n <= FRAME_SUBJECT_MAX && f->headers.n <= FRAME_HEADERS_MAX && str_printable(f->subject));
     HOLDS(fuzz_inside(f->subject, in) && fuzz_inside(f->headers, in) && fuzz_inside(f->body, in));
-    frame_head(&out, f->verb, f->id, f->headers.n, f->body.n, f->subject);
+    frame_head(&out, &(struct frame_line){f->verb, f->id, f->headers.n, f->body.n, f->subject});
     buf_str_put(&out, f->headers);
     buf_str_put(&out, f->body);
     HOLDS(str_eq(buf_str(&out), str_make(in.p, f->size)));
