@@ -151,7 +151,8 @@ struct column {
 };
 /* An array of objects as a table. */
 void output_table(const struct cli *cli, const json_t *rows, const struct column *columns);
-/* An object as lines "title  value"; keys that are absent or null are left out. */
+/* An object as lines "title  value"; a key "a.b" reaches into the object a. What is absent, null or an empty
+ * array is left out. */
 void output_record(const struct cli *cli, const json_t *object, const struct column *rows);
 /* Any value, indented, with a newline. */
 void output_json(const json_t *value);

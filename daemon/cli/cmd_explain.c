@@ -12,6 +12,10 @@ static const struct column head[] = {
     { "route", "route", COLUMN_TEXT },
     { "why", "why", COLUMN_TEXT },
     { "captures", "captures", COLUMN_LIST },
+    { "policy", "policy.name", COLUMN_TEXT },
+    { "time-out", "policy.timeout_ms", COLUMN_DURATION },
+    { "attempts", "policy.attempts", COLUMN_COUNT },
+    { "at worst settled after", "policy.worst_case_ms", COLUMN_DURATION },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -21,19 +25,10 @@ static const struct column destinations[] = {
     { NULL, NULL, COLUMN_TEXT },
 };
 
-static const struct column policy[] = {
-    { "policy", "name", COLUMN_TEXT },
-    { "time-out", "timeout_ms", COLUMN_DURATION },
-    { "attempts", "attempts", COLUMN_COUNT },
-    { "at worst settled after", "worst_case_ms", COLUMN_DURATION },
-    { NULL, NULL, COLUMN_TEXT },
-};
-
 static void explain_print(const struct cli *cli, const json_t *reply)
 {
     const json_t *to = json_object_get(reply, "to");
     output_record(cli, reply, head);
-    output_record(cli, json_object_get(reply, "policy"), policy);
     if (json_array_size(to) == 0)
         return;
     printf("\n");

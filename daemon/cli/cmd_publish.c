@@ -1,9 +1,11 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "cli/list.h"
 
 struct publish {
@@ -11,6 +13,7 @@ struct publish {
     struct bellhop_headers headers;
     uint64_t count;
     const char *name;
+    int64_t timeout_ms;
     bool no_ack;
     bool dry_run;
     uint64_t accepted, refused;
@@ -53,6 +56,19 @@ static void result_print(const struct publish *p, uint64_t sent)
         printf("%s %" PRIu64 " event%s\n", word, n, n == 1 ? "" : "s");
 }
 
+/* Without a durable route the answer waits for the destination's own, which may not even be attached. */
+static void answers_await(struct publish *p, struct bellhop *b)
+{
+    int64_t end = clock_mono_ms() + p->timeout_ms;
+    int64_t left = p->timeout_ms;
+    while (left > 0 && cli_turn(p->cli, b, left > INT_MAX ? INT_MAX : (int)left))
+        left = end - clock_mono_ms();
+    if (left > 0 || p->rc != EXIT_OK)
+        return;
+    p->rc = cli_fail(p->cli, "timeout: %zu not answered: no destination has taken them yet, and one still may "
+                     "(`bellhop status` shows what is queued)", bellhop_pending(b));
+}
+
 static int publish_all(struct publish *p, struct bellhop *b, const struct bellhop_msg *msg)
 {
     uint64_t sent = 0;
@@ -60,8 +76,7 @@ static int publish_all(struct publish *p, struct bellhop *b, const struct bellho
     while (open && sent < p->count)
         open = cli_turn(p->cli, b, -1) && events_send(p, b, msg, &sent);
     bellhop_bye(b); /* the connection ends when every answer is here and the output is written */
-    while (cli_turn(p->cli, b, -1))
-        continue;
+    answers_await(p, b);
     result_print(p, sent);
     if (p->rc == EXIT_OK && (sent < p->count || (!p->no_ack && p->accepted < sent)))
         p->rc = cli_lost(p->cli, b);
@@ -79,7 +94,7 @@ static int dry_run(const struct publish *p, const struct bellhop_msg *msg)
 
 static int run(struct cli *cli, int argc, char **argv)
 {
-    struct publish p = { .cli = cli, .count = 1, .name = "cli" };
+    struct publish p = { .cli = cli, .count = 1, .timeout_ms = 10000, .name = "cli" };
     struct buf body = BUF_EMPTY;
     int rc = cli_parse(cli, argc, argv, &p);
     if (rc >= 0)
@@ -100,6 +115,7 @@ static int run(struct cli *cli, int argc, char **argv)
 static const struct option_row options[] = {
     { "header", 'H', OPTION_HEADER, offsetof(struct publish, headers), "NAME:VALUE", "a header; may be repeated" },
     { "count", 'n', OPTION_COUNT, offsetof(struct publish, count), "N", "send it N times (1)" },
+    { "timeout", 't', OPTION_DURATION, offsetof(struct publish, timeout_ms), "DURATION", "wait that long for the answers (10s)" },
     { "no-ack", 0, OPTION_FLAG, offsetof(struct publish, no_ack), NULL, "do not ask whether it was accepted" },
     { "dry-run", 0, OPTION_FLAG, offsetof(struct publish, dry_run), NULL, "attach and print what would be sent" },
     { "name", 0, OPTION_TEXT, offsetof(struct publish, name), "NAME", "attach under this name (cli)" },

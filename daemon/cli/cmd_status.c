@@ -8,13 +8,9 @@ static const struct column head[] = {
     { "node", "node", COLUMN_TEXT },      { "version", "version", COLUMN_TEXT },
     { "state", "state", COLUMN_STATE },   { "pid", "pid", COLUMN_COUNT },
     { "up for", "uptime_ms", COLUMN_DURATION }, { "memory", "memory_bytes", COLUMN_SIZE },
-    { NULL, NULL, COLUMN_TEXT },
-};
-
-static const struct column config[] = {
-    { "configuration", "file", COLUMN_TEXT },
-    { "generation", "generation", COLUMN_COUNT },
-    { "last reload failed", "error", COLUMN_TEXT },
+    { "configuration", "config.file", COLUMN_TEXT },
+    { "generation", "config.generation", COLUMN_COUNT },
+    { "last reload failed", "config.error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -55,7 +51,6 @@ static void status_print(const struct cli *cli, const json_t *status)
 {
     json_t *counts = json_pack("[O?]", json_object_get(status, "messages"));
     output_record(cli, status, head);
-    output_record(cli, json_object_get(status, "config"), config);
     section(cli, counts, "no messages", messages);
     section(cli, json_object_get(status, "services"), "no services", services);
     section(cli, json_object_get(status, "endpoints"), "no endpoints", endpoints);

@@ -114,15 +114,32 @@ void output_table(const struct cli *cli, const json_t *rows, const struct column
     scols_unref_table(table);
 }
 
+/* "a.b": the member b of the object a. */
+static const json_t *member(const json_t *object, const char *path)
+{
+    struct str rest = str_of(path);
+    while (object != NULL && rest.n > 0) {
+        struct str key = str_cut(&rest, '.');
+        object = json_object_getn(object, key.p, key.n);
+    }
+    return object;
+}
+
+static bool is_absent(const json_t *value)
+{
+    return value == NULL || json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0);
+}
+
 void output_record(const struct cli *cli, const json_t *object, const struct column *rows)
 {
     int width = 0;
     for (const struct column *r = rows; r->title != NULL; r++)
-        width = (int)strlen(r->title) > width ? (int)strlen(r->title) : width;
+        if (!is_absent(member(object, r->key)) && (int)strlen(r->title) > width)
+            width = (int)strlen(r->title);
     for (const struct column *r = rows; r->title != NULL; r++) {
-        const json_t *value = json_object_get(object, r->key);
+        const json_t *value = member(object, r->key);
         struct buf text = BUF_EMPTY;
-        if (value == NULL || json_is_null(value))
+        if (is_absent(value))
             continue;
         value_format(value, r->type, &text);
         printf("%s%-*s%s  %s\n", cli->color ? "\033[1m" : "", width, r->title,

@@ -108,7 +108,7 @@ class FakeDaemon:
             verb, ident, subject, headers, body = frame
             if verb == "REQ":
                 self.answer(peer, ident, subject, body)
-            elif verb == "PUB" and ident:
+            elif verb == "PUB" and ident and subject != "silence":
                 peer.send("ERR" if subject == "refuse" else "OK", ident, subject="no-route" if subject == "refuse" else None)
             elif verb == "SUB" and subject == "secret":
                 peer.send("ERR", ident, "not yours", subject="denied")

@@ -115,6 +115,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.ok("publish", "a", "--no-ack", "-n", "3"), "sent 3 events\n")
         self.assertEqual(json.loads(self.ok("publish", "a", "-o", "json")), {"accepted": 1, "refused": 0})
         self.assertIn("no-route", self.fails(1, "publish", "refuse"))
+        self.assertIn("timeout: 2 not answered", self.fails(1, "publish", "silence", "-n", "2", "-t", "100ms"))
         before = len(self.frames("PUB"))
         self.assertEqual(json.loads(self.ok("publish", "a", "b", "--dry-run"))["subject"], "a")
         self.assertEqual(len(self.frames("PUB")), before)
