@@ -337,7 +337,7 @@ static const uint8_t *skip_object(struct scan *s, const uint8_t *p, struct json_
     if (p != NULL)
         return p;
     for (;;) {
-        struct json_member found;
+        struct json_member found = {.value = STR_NONE};
         p = skip_member(s, next, &found);
         if (p == NULL)
             return NULL;
