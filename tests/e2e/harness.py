@@ -423,6 +423,14 @@ class NestServer(Node):
         return [l for l in list(self.lines) if l.get(kind) == pattern and
                 (key is None or (l.get("data") or {}).get("key") == key)]
 
+    def expect_seen(self, kind, pattern, key, count):
+        """What seen() tells once there are so many of them (its lines come a little later than replies)."""
+        wait_until(lambda: len(self.seen(kind, pattern, key)) >= count, f"{count} {kind}s {pattern} {key}")
+        found = self.seen(kind, pattern, key)
+        if len(found) != count:
+            raise AssertionError(f"{len(found)} in place of {count}: {found}")
+        return found
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -479,8 +487,11 @@ class Certificates:
         if done.returncode != 0:
             raise AssertionError(f"openssl {' '.join(arguments)}: {done.stderr}")
 
-    def _key(self, name):
-        self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+    def _key(self, name, weak=False):
+        if weak:
+            self._run("genrsa", "-out", f"{name}.key", "1024")
+        else:
+            self._run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
 
     def authority(self, name):
         self._key(name)
@@ -489,17 +500,17 @@ class Certificates:
                   "-addext", "basicConstraints=critical,CA:TRUE",
                   "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
-    def issue(self, name, san=None, ca="ca", start=None, end=None):
+    def issue(self, name, san=None, ca="ca", start=None, end=None, usage="serverAuth,clientAuth", weak=False):
         """NAME.key and NAME.pem. start, end: as openssl-ca(1) wants them, YYYYMMDDHHMMSSZ."""
         san = san or f"DNS:localhost,IP:127.0.0.1,URI:spiffe://test/{name}"
-        self._key(name)
+        self._key(name, weak)
         self._run("req", "-new", "-key", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         with open(self.path(f"{name}.cnf"), "w") as f:
             f.write("[ca]\ndefault_ca=x\n[x]\nnew_certs_dir=.\ndatabase=%(n)s.db\nrand_serial=yes\n"
                     "default_md=sha256\npolicy=p\nunique_subject=no\nx509_extensions=e\n"
                     "[p]\ncommonName=supplied\n[e]\nbasicConstraints=CA:FALSE\n"
-                    "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
-                    "subjectAltName=%(s)s\n" % {"n": name, "s": san})
+                    "keyUsage=critical,digitalSignature\nextendedKeyUsage=%(u)s\n"
+                    "subjectAltName=%(s)s\n" % {"n": name, "s": san, "u": usage})
         open(self.path(f"{name}.db"), "w").close()
         when = ["-startdate", start or time.strftime("%Y%m%d000000Z", time.gmtime(time.time() - 86400)),
                 "-enddate", end or time.strftime("%Y%m%d000000Z", time.gmtime(time.time() + 86400 * 3))]
@@ -522,6 +533,7 @@ class Certificates:
         if version:
             context.maximum_version = version
         if name:
+            context.set_ciphers("DEFAULT@SECLEVEL=0")  # a test may want to show a weak key
             context.load_cert_chain(self.path(f"{name}.pem"), self.path(f"{name}.key"))
         return context
 
@@ -557,7 +569,8 @@ class Daemon:
             "services": {"open": True},
         }
         for key, value in config.items():
-            whole[key] = {**whole[key], **value} if isinstance(whole.get(key), dict) else value
+            merge = isinstance(whole.get(key), dict) and key != "services"
+            whole[key] = {**whole[key], **value} if merge else value
         self.write_text(json.dumps(whole, indent=1, ensure_ascii=False))
 
     def write_text(self, text):

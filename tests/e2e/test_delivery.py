@@ -1,5 +1,6 @@
 """Delivery: time-outs, retries, dead letters, breakers, credit, sharing, life times, cancelling, waiting,
 staging, fan-out, subscriptions, backpressure."""
+import contextlib
 import json
 import os
 import re
@@ -399,6 +400,17 @@ class CreditCase(Base, Case):
         two.wait(10)
         self.assertEqual(len(one.deliveries), 5)
 
+    def test_instance_that_leaves_settles_what_it_has(self):
+        daemon, caller = self.start()
+
+        def handler(delivery, service):
+            service.client.send("BYE", 0)
+            time.sleep(0.1)
+            return b"settled"
+        daemon.serve("a", handler)
+        self.assertEqual(caller.request("a.x")[1].body, b"settled")
+        self.error(caller.request("a.x")[1], "no-service")
+
     def test_instance_that_leaves_gets_no_more(self):
         daemon, caller = self.start()
         one, two = daemon.serve("a"), daemon.serve("a")
@@ -773,6 +785,59 @@ class PressureCase(Base, Case):
         got = [caller.expect("REP", "ERR") for _ in range(300)]
         sender.join()
         self.assertEqual({(g.verb, len(g.body)) for g in got}, {("REP", 60000)})
+
+    def test_caller_that_does_not_read_its_stream(self):
+        """It can hold up the service no longer than its own time-out."""
+        port = free_port()
+        daemon = self.daemon({"endpoints": {"edge": {"listen": f"tcp://127.0.0.1:{port}"}},
+                              "policies": {"default": policy("1s", breaker={"failures": 100000})},
+                              "routes": [{"from": "edge", "match": ">", "to": "a"},
+                                         {"from": "local", "match": ">", "to": "a"}]})
+
+        def pour(delivery, service):
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    service.client.send("MORE", delivery.id, body=b"1" * 50000)
+
+        def handler(delivery, service):
+            if delivery.body != b'"flood"':
+                return delivery.body
+            threading.Thread(target=pour, args=(delivery, service), daemon=True).start()
+            return Service.LATER
+        service = daemon.serve("a", handler)
+        caller, deaf, deaf_nest = (self.keep(daemon.connect("caller")), self.keep(daemon.connect("deaf")),
+                                   self.keep(NestRaw(port)))
+        for n, ask in enumerate((lambda: deaf.start("REQ", "x", b'"flood"'),
+                                 lambda: deaf_nest.send({"pattern": "x", "data": "flood", "id": "f"}))):
+            ask()
+            wait_until(lambda: len([d for d in service.deliveries if d.body == b'"flood"']) == n + 1, "the flood")
+            wait_until(lambda: caller.request("x", b"1")[1].verb == "REP", "answers again", 4)
+
+    def test_flood_for_a_service_that_is_not_there(self):
+        daemon, caller = self.start(policy("60s"), **self.LIMITS)
+        daemon.serve("b")
+        before = daemon.rss()
+        codes = set()
+        for n in range(40):
+            ids = [caller.start("PUB", "a.x", b"x" * 2000) for _ in range(100)]
+            caller.send("PING", n)
+            while (got := caller.expect("ERR", "PONG")).verb != "PONG":
+                codes.add(got.subject)
+                self.assertIn(got.id, ids)
+        self.assertEqual(codes, {"overloaded"})
+        self.assertLess(daemon.rss() - before, (100 if SANITIZED else 24) * MIB)
+        self.assertEqual(caller.request("b.x", b"1")[1].body, b"1")
+        self.assertEqual(daemon.admin("status")["messages"]["ready"], 1000)
+
+    def test_dead_letters_are_bounded(self):
+        def bad(delivery, service):
+            raise Service.Err("failed", headers={"retry": "no"})
+        daemon, caller = self.start(limits={"dead": 10})
+        daemon.serve("a", bad)
+        for n in range(25):
+            self.error(caller.publish("a.x", str(n), {"id": f"m{n}"}), "failed")
+        self.assertEqual([d["id"] for d in daemon.admin("dlq.ls")["items"]], [f"m{n}" for n in range(15, 25)])
+        self.assertEqual(daemon.admin("status")["messages"]["unaccounted"], 0)
 
     def test_large_bodies_both_ways(self):
         daemon, caller = self.start(None, limits={"body": "16MiB"})

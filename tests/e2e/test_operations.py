@@ -108,7 +108,7 @@ class ReloadCase(Case):
         bad = {
             "no yaml": "version: 1\nroutes: [",
             "unknown key": "version: 1\nlokal: {}\n",
-            "empty": "",
+            "other version": "version: 2\n",
             "bad target": json.dumps({"routes": [{"from": "local", "match": "a", "to": {"endpoint": "nope"}}]}),
         }
         with first, second:
@@ -168,7 +168,8 @@ class ReloadCase(Case):
         self.assertTrue(caller.silent(0.1))
         daemon.write({"routes": []})
         daemon.signal(signal.SIGHUP)
-        wait_until(lambda: caller.publish("echo", b"new").verb == "ERR", "the end of the route")
+        daemon.wait_log(lambda l: l["event"] == "reloaded", "the reload")
+        self.assertEqual(caller.publish("echo", b"new").subject, "no-route")
         service = daemon.serve("echo")
         self.assertEqual(caller.answer(id)[1].verb, "OK")
         self.assertEqual(service.deliveries[0].body, b"kept")
@@ -270,13 +271,16 @@ class StopCase(Case):
 
     def test_idle_daemon_is_quick(self):
         for number in (signal.SIGTERM, signal.SIGINT):
-            daemon = self.ending({"routes": [ECHO], "drain_timeout": "30s"})
-            idle = self.keep(daemon.connect())
+            port = free_port()
+            daemon = self.ending(edge(port, drain_timeout="30s"))
+            idle, raw = self.keep(daemon.connect()), self.keep(NestRaw(port))
+            self.assertTrue(raw.ask("x", 1)[0]["err"])
             begun = time.monotonic()
             daemon.signal(number)
             self.assertEqual(daemon.wait_exit(10), 0)
             self.assertLess(time.monotonic() - begun, 3)
             self.assertEqual([f.verb for f in idle.ended()], ["BYE"])
+            self.assertIsNone(raw.recv())
 
     def test_under_load(self):
         """Each request gets an answer, or the end of its connection: none a wrong one."""

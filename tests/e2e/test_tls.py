@@ -101,6 +101,8 @@ class Certified(Mutual):
         certs.issue("prefix", san="DNS:localhost,URI:spiffe://test.evil/peer")
         certs.issue("twofold", san="DNS:localhost,URI:spiffe://test/a,URI:spiffe://test/b")
         certs.issue("nameless", san="DNS:localhost")
+        certs.issue("server only", usage="serverAuth")
+        certs.issue("weak", weak=True)
 
     def listening(self, profile=None, **endpoint):
         port = free_port()
@@ -126,14 +128,16 @@ class Certified(Mutual):
 class AcceptingCase(Certified, Case):
     def test_wrong_certificates(self):
         daemon, port = self.listening()
-        for name in (None, "stranger", "expired", "early", "elsewhere", "prefix", "twofold", "nameless"):
+        names = (None, "stranger", "expired", "early", "elsewhere", "prefix", "twofold", "nameless", "ca",
+                 "server only", "weak")
+        for name in names:
             with self.subTest(certificate=name):
                 before = len(daemon.log())
                 self.refused(port, name)
                 wait_until(lambda: [l for l in daemon.log()[before:] if "tls" in str(l).lower()],
                            "a log line with the reason")
                 self.works(port)
-        self.assertEqual(len(daemon.services[0].deliveries), 8)
+        self.assertEqual(len(daemon.services[0].deliveries), len(names))
 
     def test_real_nestjs_client_without_a_certificate(self):
         _, port = self.listening()
@@ -248,6 +252,30 @@ class ReloadCase(Reload, Certified, Case):
             daemon.signal(signal.SIGHUP)
             wait_until(lambda: self.shown(port) != before, "the new certificate")
 
+    def test_many_rotations(self):
+        """No handshake fails meanwhile, whatever moment it meets."""
+        daemon, port = self.listening()
+        stop, failed, done = threading.Event(), [], []
+
+        def handshakes():
+            while not stop.is_set():
+                try:
+                    self.works(port)
+                    done.append(1)
+                except Exception as e:  # the test reports it
+                    failed.append(repr(e))
+        thread = threading.Thread(target=handshakes)
+        with self.under_load(port):
+            thread.start()
+            for n in range(20):
+                self.certs.issue("bellhop")
+                daemon.signal(signal.SIGHUP)
+                time.sleep(0.03)
+            stop.set()
+            thread.join()
+        self.assertEqual(failed, [])
+        self.assertGreater(len(done), 20)
+
     def test_swapped_link(self):
         """As Kubernetes does it: files are links through `..data`, which is replaced."""
         folder = self.temporary()
@@ -328,6 +356,14 @@ class ConnectingCase(Certified, Case):
                 _, got = caller.request("echo", b"1")
                 self.assertEqual((got.verb, got.subject), ("ERR", "unavailable"))
                 self.assertEqual(server.seen("request", "echo"), [])
+
+    def test_name_of_the_server_counts_where_no_peers_are_named(self):
+        profile = self.certs.profile("bellhop", verify="mutual")
+        for name, good in (("elsewhere", False), ("peer", True)):
+            server = self.keep(NestServer("12", tls=self.certs.node(name)))
+            daemon, caller = self.caller(server.port, profile)
+            daemon.wait_log(lambda l: l["event"] in ("link_up", "link_down"), "a first attempt")
+            self.assertEqual(caller.request("echo", b"1")[1].verb, "REP" if good else "ERR", name)
 
     def test_server_that_wants_a_certificate_we_do_not_have(self):
         server = self.keep(NestServer("12", tls=self.certs.node("peer", requestCert=True,
