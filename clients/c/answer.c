@@ -11,6 +11,8 @@ static void answer_read_error(struct bellhop_answer *a, const struct bellhop_fra
         return;
     if (h.value_len == 2 && memcmp(h.value, "no", 2) == 0)
         a->retry_ms = BELLHOP_RETRY_NO;
+    if (h.value_len == 3 && memcmp(h.value, "yes", 3) == 0)
+        a->retry_ms = BELLHOP_RETRY_YES;
     if (h.value_len > 6 && memcmp(h.value, "after ", 6) == 0) {
         int64_t ms = bellhop_duration_ms(h.value + 6, h.value_len - 6);
         a->retry_ms = ms >= 0 ? ms : BELLHOP_RETRY_POLICY;

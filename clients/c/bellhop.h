@@ -178,8 +178,9 @@ enum bellhop_result {
     BELLHOP_ERROR  /* final: refused or failed */
 };
 
-#define BELLHOP_RETRY_POLICY (-1) /* the sender's own policy decides */
+#define BELLHOP_RETRY_POLICY (-1) /* not said: events are tried again by the route's policy, requests are not */
 #define BELLHOP_RETRY_NO (-2)     /* it would fail again */
+#define BELLHOP_RETRY_YES (-3)    /* try again, requests too, with the delays of the route's policy */
 
 /* An answer. For BELLHOP_ERROR `code` is one of the protocol's codes and the body its detail; retry_ms is the time after
  * which to try again, or one of the two above. `local`: made by this library (`timeout`, `unavailable` when the
@@ -235,7 +236,7 @@ BELLHOP_API int64_t bellhop_ping(struct bellhop *b, bellhop_answer_fn *fn, void 
 BELLHOP_API int bellhop_delivery_ok(struct bellhop_delivery *d);
 /* The reply: msg->body and msg->headers; the subject is not used. */
 BELLHOP_API int bellhop_delivery_reply(struct bellhop_delivery *d, const struct bellhop_msg *msg);
-/* code: a protocol code, `failed` when in doubt; detail: text or NULL; retry_ms: time to wait, BELLHOP_RETRY_POLICY or _NO. */
+/* code: a protocol code, `failed` when in doubt; detail: text or NULL; retry_ms: time to wait, or BELLHOP_RETRY_… */
 BELLHOP_API int bellhop_delivery_error(struct bellhop_delivery *d, const char *code, const char *detail,
                                        int64_t retry_ms);
 /* Gives it back unhandled; no attempt is counted. */

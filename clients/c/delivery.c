@@ -148,6 +148,8 @@ int bellhop_delivery_error(struct bellhop_delivery *d, const char *code, const c
     char extra[64] = "";
     if (retry_ms == BELLHOP_RETRY_NO)
         snprintf(extra, sizeof extra, "retry: no\n");
+    else if (retry_ms == BELLHOP_RETRY_YES)
+        snprintf(extra, sizeof extra, "retry: yes\n");
     else if (retry_ms >= 0)
         snprintf(extra, sizeof extra, "retry: after %" PRId64 "ms\n", retry_ms);
     struct bellhop_frame f = { .verb = BELLHOP_VERB_ERR, .subject = code, .subject_len = code_len,

@@ -49,7 +49,7 @@ static void on_delivery(struct bellhop *b, struct bellhop_delivery *d, void *use
     env_free(env);
     if (child == NULL) {
         cli_fail(s->cli, "%s cannot be started: %s", s->argv[0], why);
-        bellhop_delivery_error(d, "unavailable", why, BELLHOP_RETRY_POLICY);
+        bellhop_delivery_error(d, "unavailable", why, BELLHOP_RETRY_YES);
         return;
     }
     struct job *job = mem_alloc(sizeof *job);
@@ -113,7 +113,7 @@ static void answer(struct job *job, int status)
     if (WIFEXITED(status) && code == 0)
         answer_success(job);
     else
-        answer_failure(job, WIFEXITED(status) && code != EXIT_RETRY ? BELLHOP_RETRY_NO : BELLHOP_RETRY_POLICY, text);
+        answer_failure(job, WIFEXITED(status) && code != EXIT_RETRY ? BELLHOP_RETRY_NO : BELLHOP_RETRY_YES, text);
 }
 
 static void job_end(struct serve *s, pid_t pid, int status)

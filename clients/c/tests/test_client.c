@@ -287,11 +287,12 @@ START_TEST(errors_steer_retry)
     struct fixture fx;
     fixture_ready(&fx);
     struct bellhop_msg msg = { .subject = "s" };
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         bellhop_request(fx.b, &msg, 0, on_answer, &fx);
-    say(&fx, "ERR 1 0 3 failed\nwhyERR 2 10 0 invalid\nretry: no\nERR 3 16 0 overloaded\nretry: after 5s\nERR 4 0 0\n");
+    say(&fx, "ERR 1 0 3 failed\nwhyERR 2 10 0 invalid\nretry: no\nERR 3 16 0 overloaded\nretry: after 5s\nERR 4 0 0\n"
+             "ERR 5 11 0 busy\nretry: yes\n");
     ck_assert_str_eq(fx.log, "error 1 failed [why] -1;error 2 invalid [] -2;error 3 overloaded [] 5000;"
-                             "error 4 failed [] -1;");
+                             "error 4 failed [] -1;error 5 busy [] -3;");
     fixture_close(&fx);
 }
 END_TEST
@@ -379,7 +380,7 @@ START_TEST(answers_later)
     struct fixture fx;
     fixture_ready(&fx);
     fx.hold = true;
-    say(&fx, "REQ 1 0 0 a\nREQ 2 0 0 b\nPUB 3 0 0 c\nPUB 4 0 0 d\nPUB 5 0 0 e\n");
+    say(&fx, "REQ 1 0 0 a\nREQ 2 0 0 b\nPUB 3 0 0 c\nPUB 4 0 0 d\nPUB 5 0 0 e\nREQ 6 0 0 f\n");
     ck_assert_ptr_null(fx.held[0]->msg.subject);
     struct bellhop_msg item = { .body = "i", .body_len = 1 };
     ck_assert_int_eq(bellhop_delivery_more(fx.held[0], &item), 0);
@@ -388,10 +389,11 @@ START_TEST(answers_later)
     ck_assert_int_eq(bellhop_delivery_ok(fx.held[0]), 0);
     ck_assert_int_eq(bellhop_delivery_error(fx.held[1], "invalid", "no", BELLHOP_RETRY_NO), 0);
     ck_assert_int_eq(bellhop_delivery_error(fx.held[2], "bad\ncode", NULL, 1500), 0);
+    ck_assert_int_eq(bellhop_delivery_error(fx.held[5], "failed", NULL, BELLHOP_RETRY_YES), 0);
     ck_assert_int_eq(bellhop_delivery_release(fx.held[3]), 0);
     ck_assert_int_eq(bellhop_delivery_reply(fx.held[4], &item), 0);
     ck_assert_str_eq(turn(&fx), "MORE 1 0 1\niWAIT 2 0 0\nREP 1 0 0\nERR 2 10 2 invalid\nretry: no\nno"
-                                "ERR 3 20 0 failed\nretry: after 1500ms\nERR 4 0 0 release\nOK 5 0 0\n");
+                                "ERR 3 20 0 failed\nretry: after 1500ms\nERR 6 11 0 failed\nretry: yes\nERR 4 0 0 release\nOK 5 0 0\n");
     fixture_close(&fx);
 }
 END_TEST

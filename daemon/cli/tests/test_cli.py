@@ -171,9 +171,9 @@ class Tool(unittest.TestCase):
                   'echo "why $BELLHOP_SUBJECT" >&2; echo more >&2; exit $BELLHOP_SUBJECT')
         self.serve("svc", "--", "sh", "-c", script, answers=5)
         errors = {f[1]: (f[2], f[3], f[4].decode()) for f in self.frames("ERR")}
-        self.assertEqual(errors[2], ("failed", [], "why 75"))
+        self.assertEqual(errors[2], ("failed", [("retry", "yes")], "why 75"))
         self.assertEqual(errors[3], ("failed", [("retry", "no")], "why 9"))
-        self.assertEqual(errors[4], ("failed", [], "the command was ended by signal 9"))
+        self.assertEqual(errors[4], ("failed", [("retry", "yes")], "the command was ended by signal 9"))
         self.assertEqual(errors[5][:2], ("too-large", [("retry", "no")]))
         self.assertEqual([f[1] for f in self.frames("REP")], [1])
 
