@@ -195,13 +195,13 @@ int64_t bellhop_delivery_publish(struct bellhop_delivery *d, const struct bellho
                                  void *user)
 {
     struct bellhop_frame f = { .verb = BELLHOP_VERB_PUB };
-    char with[48];
+    char with[BELLHOP_LINE_ROOM];
     int rc = fn == NULL || msg->subject == NULL ? -EINVAL : delivery_check(d);
     if (rc == 0)
         rc = bellhop_frame_from_msg(d->conn, msg, &f);
     if (rc != 0)
         return rc;
-    snprintf(with, sizeof with, "with: %" PRIu64 "\n", d->id);
+    bellhop_line_write(with, "with: ", d->id, "\n");
     return bellhop_ask(d->conn, &f, with, &(struct bellhop_waiting){ .fn = fn, .user = user });
 }
 

@@ -102,7 +102,7 @@ enum bellhop_parse bellhop_frame_parse(const char *data, size_t len, size_t body
     return f->size <= len ? BELLHOP_PARSE_FRAME : BELLHOP_PARSE_MORE;
 }
 
-static char *number_write(char *out, uint64_t n)
+char *bellhop_number_write(char *out, uint64_t n)
 {
     char digits[20];
     size_t used = 0;
@@ -110,19 +110,24 @@ static char *number_write(char *out, uint64_t n)
         digits[used++] = (char)('0' + n % 10);
         n /= 10;
     } while (n != 0);
-    *out++ = ' ';
     while (used > 0)
         *out++ = digits[--used];
     return out;
+}
+
+static char *field_write(char *out, uint64_t n)
+{
+    *out = ' ';
+    return bellhop_number_write(out + 1, n);
 }
 
 size_t bellhop_frame_line(char *out, const struct bellhop_frame *f)
 {
     const struct verb_name *n = &verb_names[f->verb];
     memcpy(out, n->text, n->len);
-    char *p = number_write(out + n->len, f->id);
-    p = number_write(p, f->headers_len);
-    p = number_write(p, f->body_len);
+    char *p = field_write(out + n->len, f->id);
+    p = field_write(p, f->headers_len);
+    p = field_write(p, f->body_len);
     if (f->subject != NULL) {
         *p++ = ' ';
         memcpy(p, f->subject, f->subject_len);

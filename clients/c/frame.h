@@ -41,5 +41,8 @@ enum bellhop_parse bellhop_frame_parse(const char *data, size_t len, size_t body
  * room; the subject is at most BELLHOP_SUBJECT_MAX long. Returns the bytes written. */
 size_t bellhop_frame_line(char *out, const struct bellhop_frame *f);
 
+/* Decimal digits, at most 20 of them; returns the byte behind the last. */
+char *bellhop_number_write(char *out, uint64_t n);
+
 /* UTF-8 without control characters (C0 and DEL), which is what subjects and header values are. */
 bool bellhop_text_is_valid(const char *text, size_t len);

@@ -133,6 +133,9 @@ void bellhop_fail(struct bellhop *b, const char *format, ...) __attribute__((for
 /* Appends one frame: line, the caller's header block, `extra` (more header lines, "" = none), body. f->headers_len and f->body_len
  * count the caller's parts. 0 or -ENOMEM. */
 int bellhop_put(struct bellhop *b, const struct bellhop_frame *f, const char *extra);
+/* A header line that holds a number, such as "timeout: 5ms"; before and after have at most 24 bytes together. */
+#define BELLHOP_LINE_ROOM 48
+void bellhop_line_write(char out[static BELLHOP_LINE_ROOM], const char *before, uint64_t n, const char *after);
 /* A frame with nothing but verb and id. */
 int bellhop_put_plain(struct bellhop *b, enum bellhop_verb verb, uint64_t id);
 int bellhop_put_hello(struct bellhop *b);
