@@ -163,7 +163,8 @@ class Decoder {
 /** The bytes of one frame. rawHeaders: text of a header block; body: text or bytes. Nothing is checked here. */
 function encode(verb, id, subject = '', rawHeaders = '', body = EMPTY) {
     const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-    const line = `${verb} ${id} ${Buffer.byteLength(rawHeaders)} ${bytes.length}${subject === '' ? '' : ' ' + subject}\n`;
+    const tail = subject === '' ? '\n' : ` ${subject}\n`;
+    const line = `${verb} ${id} ${Buffer.byteLength(rawHeaders)} ${bytes.length}${tail}`;
     return Buffer.concat([Buffer.from(line + rawHeaders), bytes]);
 }
 

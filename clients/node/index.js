@@ -61,7 +61,9 @@ class Client {
     }
 
     addCredit(more) {
-        if (!Number.isInteger(more) || more < 1 || this.credit + more > 65535) throw new RangeError('credit is 1 to 65535');
+        if (!Number.isInteger(more) || more < 1 || this.credit + more > 65535) {
+            throw new RangeError('credit is 1 to 65535');
+        }
         this.credit += more;
         if (this._wire !== undefined) this._wire.text(`CREDIT ${more} 0 0\n`);
     }
@@ -165,7 +167,8 @@ class Client {
         const text = checkSubject(subject);
         let raw = encodeHeaders(headers);
         const start = timeout === undefined ? 0 : Date.now();
-        const wire = this.connected ? this._wire : await this._ready(timeout === undefined ? this.connectTimeout : timeout);
+        const patience = timeout === undefined ? this.connectTimeout : timeout;
+        const wire = this.connected ? this._wire : await this._ready(patience);
         if (signal !== undefined) signal.throwIfAborted();
         const left = timeout === undefined ? undefined : Math.max(1, Math.round(timeout - (Date.now() - start)));
         if (left !== undefined) raw += `timeout: ${left}ms\n`;
@@ -200,7 +203,8 @@ class Client {
     async publish(subject, value, { headers, ack = true, timeout } = {}) {
         const text = checkSubject(subject);
         const raw = encodeHeaders(headers);
-        const wire = this.connected ? this._wire : await this._ready(timeout === undefined ? this.connectTimeout : timeout);
+        const patience = timeout === undefined ? this.connectTimeout : timeout;
+        const wire = this.connected ? this._wire : await this._ready(patience);
         if (!ack) wire.send('PUB', 0, text, value, raw);
         if (!wire.writable) await new Promise((resolve) => { wire.waiters.push(resolve); });
         if (!ack) return;

@@ -99,7 +99,8 @@ class Delivery extends Message {
 
     publish(subject, value, { headers } = {}) {
         if (this._settled || !this._wire.alive) {
-            return Promise.reject(new BellhopError('unavailable', 'the delivery is settled or its connection gone', false));
+            const why = 'the delivery is settled or its connection gone';
+            return Promise.reject(new BellhopError('unavailable', why, false));
         }
         const raw = `${encodeHeaders(headers)}with: ${this.number}\n`;
         const fate = new Promise((resolve, reject) => {

@@ -110,7 +110,8 @@ Frame.__doc__ = "One frame: verb (str), id (int), subject (str, may be empty), h
 
 def encode(verb, id, subject="", headers=b"", body=b""):
     """The bytes of one frame. `headers` is a raw block (see encode_headers); nothing is checked here."""
-    line = f"{verb} {id} {len(headers)} {len(body)} {subject}\n" if subject else f"{verb} {id} {len(headers)} {len(body)}\n"
+    tail = f" {subject}\n" if subject else "\n"
+    line = f"{verb} {id} {len(headers)} {len(body)}{tail}"
     return b"".join((line.encode(), headers, body))
 
 
@@ -591,7 +592,7 @@ class _Base:
             code, detail = "failed", f"{type(e).__name__}: {e}"
             log.warning("handler of %r failed", delivery.subject, exc_info=e)
         body, kind = _to_body(detail)
-        raw = encode_headers([("retry", retry)] if retry else []) + (f"content-type: {kind}\n".encode() if kind else b"")
+        raw = encode_headers([(n, v) for n, v in (("retry", retry), ("content-type", kind)) if v])
         self._settle(delivery, "ERR", str(code), raw, body[:self.limit])
 
     def _handler(self, delivery):
