@@ -68,7 +68,7 @@ def run(unit, verbose):
     command = [sys.executable, "-m", "unittest", *(["-v"] if verbose else []), unit]
     done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     ran = re.search(r"^Ran (\d+) test", done.stdout, re.M)
-    bad = re.findall(r"^(?:FAIL|ERROR): (.*)$", done.stdout, re.M)
+    bad = sorted(set(re.findall(r"^(?:FAIL|ERROR): (\S+ \([^)]*\))", done.stdout, re.M)))  # subtests count once
     skipped = sum(map(int, re.findall(r"skipped=(\d+)", done.stdout)))
     if done.returncode != 0 and not bad:
         bad = [f"{unit}: exit {done.returncode}"]

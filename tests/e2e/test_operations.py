@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 
-from harness import (BELLHOPD, Case, Daemon, Local, NestClient, NestRaw, Service, free_port, policy, wait_until)
+from harness import (BELLHOPD, NO_HANDLER, Case, Daemon, Local, NestClient, NestRaw, Service, free_port,
+                     nest_frame, policy, wait_until)
 
 ECHO = {"name": "echo", "from": "local", "match": "echo", "to": "echo"}
 SECOND = {"name": "second", "from": "local", "match": "second", "to": "echo"}
@@ -573,14 +574,14 @@ class LogCase(Case):
         self.assertEqual(open(path + ".1").read(), before)
 
     def test_rate_limit(self):
-        daemon = self.daemon({"log": {"level": "info"}})
-        for _ in range(200):
-            with Local(daemon.socket, "x") as client:
-                client.raw(b"junk\n")
-                client.ended()
-        time.sleep(1.1)
-        with Local(daemon.socket, "x") as client:
-            client.raw(b"junk\n")
-            client.ended()
-        wait_until(lambda: daemon.log("suppressed"), "a line that counts the suppressed ones")
+        port = free_port()
+        daemon = self.daemon(edge(port, log={"level": "info"}, routes=[ECHO]))
+        unknown = nest_frame({"pattern": "no.such", "data": 1})
+        with NestRaw(port) as raw:
+            raw.send(unknown * 2000)
+            self.assertEqual(raw.ask("no.such", 1)[0]["err"], NO_HANDLER)
+            time.sleep(1.1)
+            raw.send(unknown)
+            suppressed = daemon.wait_log(lambda l: l["event"] == "suppressed", "the count of those left out")
+        self.assertGreater(int(suppressed["lines"]), 1000)
         self.assertLess(len(daemon.log()), 300)
