@@ -115,8 +115,10 @@ static bool open_doors(struct app *a, struct err *err)
     if (a->server == NULL)
         return false;
     for (size_t i = 0; i < c->endpoint_count; i++) {
-        if (endpoint_open(a, a->current, &c->endpoints[i], err) == NULL)
+        struct open_endpoint *e = endpoint_open(a, a->current, &c->endpoints[i], err);
+        if (e == NULL)
             return false;
+        endpoint_use(a, e);
     }
     struct admin_env admin = {.loop = a->loop, .log = a->log, .hub = a->hub, .server = a->server,
                               .listen_fd = notify_listen_fd("admin"), .ops = &app_admin_ops, .app = a};
@@ -154,6 +156,7 @@ struct app *app_new(struct config *conf, struct err *err)
     a->current = generation_new(conf);
     a->generation = 1;
     list_init(&a->endpoints);
+    list_init(&a->fresh);
     list_init(&a->leavers);
     raise_descriptor_limit();
     if (!open_log(a, err)) {

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include "app/internal.h"
 #include "app/notify.h"
 #include "app/transports.h"
@@ -23,6 +25,35 @@ static bool is_source(const struct config *c, const char *endpoint)
     return false;
 }
 
+static void move_to(struct list *home, struct open_endpoint *e)
+{
+    if (e->home != NULL)
+        list_remove(e->home, &e->link);
+    e->home = home;
+    list_push(home, &e->link);
+}
+
+static bool same_address(const struct endpoint_conf *a, const struct endpoint_conf *b)
+{
+    return a->listen && b->listen && strcmp(a->url.host, b->url.host) == 0 &&
+           strcmp(a->url.port, b->url.port) == 0;
+}
+
+/* A socket that listens there already: systemd's at the start, a predecessor's at a reload. The
+ * successor shares it, so that no caller is ever refused. */
+static int inherited_fd(struct app *a, const struct endpoint_conf *conf)
+{
+    if (a->state == APP_STARTING)
+        return notify_listen_fd(conf->name);
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        int fd = same_address(e->conf, conf) ? e->transport->listen_fd(e->endpoint) : -1;
+        if (fd >= 0)
+            return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    }
+    return -1;
+}
+
 struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const struct endpoint_conf *conf,
                                     struct err *err)
 {
@@ -33,7 +64,7 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
             .loop = a->loop, .log = a->log, .body_max = g->conf->limits.body, .tls = e->tls,
-            .listen_fd = a->state == APP_STARTING ? notify_listen_fd(conf->name) : -1,
+            .listen_fd = inherited_fd(a, conf),
             .intake = conf->listen || is_source(g->conf, conf->name) ? hub_intake(a->hub, conf->name) : NULL};
         e->endpoint = e->transport->open(conf, &env, err);
     }
@@ -43,10 +74,15 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
         return NULL;
     }
     e->generation = generation_ref(g);
+    move_to(&a->fresh, e);
+    return e;
+}
+
+void endpoint_use(struct app *a, struct open_endpoint *e)
+{
+    move_to(&a->endpoints, e);
     if (e->transport->sink(e->endpoint) != NULL)
         hub_adopt(a->hub, e->transport->sink(e->endpoint));
-    list_push(&a->endpoints, &e->link);
-    return e;
 }
 
 void endpoint_close(struct app *a, struct open_endpoint *e)
@@ -54,7 +90,7 @@ void endpoint_close(struct app *a, struct open_endpoint *e)
     struct sink *sink = e->transport->sink(e->endpoint);
     if (sink != NULL && sink->dest != NULL)
         hub_disown(a->hub, sink);
-    list_remove(e->leaving_until_ms > 0 ? &a->leavers : &a->endpoints, &e->link);
+    list_remove(e->home, &e->link);
     e->transport->close(e->endpoint);
     tls_context_unref(e->tls);
     generation_unref(e->generation);
@@ -69,8 +105,7 @@ void endpoint_leave(struct app *a, struct open_endpoint *e)
         return;
     }
     e->transport->stop_intake(e->endpoint);
-    list_remove(&a->endpoints, &e->link);
-    list_push(&a->leavers, &e->link);
+    move_to(&a->leavers, e);
     e->leaving_until_ms = loop_now(a->loop) + a->current->conf->limits.drain_timeout_ms;
     timer_after(a->leaving, 1);
 }

@@ -20,6 +20,7 @@ struct generation {
 
 struct open_endpoint {
     struct list_node link;
+    struct list *home; /* the list it is in */
     const struct transport *transport;
     const struct endpoint_conf *conf;
     struct generation *generation; /* conf points into it */
@@ -39,7 +40,8 @@ struct app {
     struct timer *tick, *watchdog, *leaving, *drain;
     struct watch *watch;
     struct generation *current;
-    struct list endpoints, leavers; /* struct open_endpoint */
+    struct list endpoints, fresh, leavers; /* struct open_endpoint: in use; opened by a reload that is
+                                              not yet decided; on their way out */
     enum app_state state;
     uint64_t generation;
     char *reload_error;
@@ -54,8 +56,10 @@ struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
 
 /* endpoints.c */
+/* Opens into a->fresh: nothing is handed to it before endpoint_use(). */
 struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const struct endpoint_conf *conf,
                                     struct err *err);
+void endpoint_use(struct app *a, struct open_endpoint *e);
 void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
 void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
 struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err);

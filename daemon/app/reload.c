@@ -12,44 +12,34 @@ static bool unchanged(const struct config *before, const struct config *after, c
     return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
 }
 
-/*
- * Opens what is new or different. A changed endpoint's predecessor is let go first, since both may
- * want the same address; when its successor cannot be opened, the old form is opened again.
- */
-static bool swap_endpoint(struct app *a, struct generation *g, const struct endpoint_conf *conf, struct err *err)
-{
-    struct open_endpoint *old = endpoint_named(a, conf->name);
-    struct err again = {0};
-    if (old == NULL)
-        return endpoint_open(a, g, conf, err) != NULL;
-    const struct endpoint_conf *old_conf = old->conf;
-    struct generation *old_generation = generation_ref(old->generation);
-    endpoint_leave(a, old);
-    bool good = endpoint_open(a, g, conf, err) != NULL;
-    if (!good && endpoint_open(a, old_generation, old_conf, &again) == NULL)
-        log_write(a->log, LOG_ERROR, "endpoint_lost", "endpoint", conf->name, NULL);
-    err_fini(&again);
-    generation_unref(old_generation);
-    return good;
-}
-
-static bool swap_endpoints(struct app *a, struct generation *g, struct err *err)
+/* First half: opens what is new or different. What fails here has changed nothing. */
+static bool open_fresh(struct app *a, struct generation *g, struct err *err)
 {
     const struct config *before = a->current->conf, *after = g->conf;
     for (size_t i = 0; i < after->endpoint_count; i++) {
         const struct endpoint_conf *conf = &after->endpoints[i];
         const struct endpoint_conf *was = config_endpoint(before, conf->name);
-        if (was != NULL && unchanged(before, after, was) && endpoint_named(a, conf->name) != NULL)
+        if (was != NULL && unchanged(before, after, was))
             continue;
-        if (!swap_endpoint(a, g, conf, err))
-            return false;
-    }
-    LIST_EACH(&a->endpoints, n) {
-        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        if (config_endpoint(after, e->conf->name) == NULL)
-            endpoint_leave(a, e);
+        if (endpoint_open(a, g, conf, err) != NULL)
+            continue;
+        while (!list_empty(&a->fresh))
+            endpoint_close(a, CONTAINER_OF(list_first(&a->fresh), struct open_endpoint, link));
+        return false;
     }
     return true;
+}
+
+/* Second half, which cannot fail: what has gone or was replaced leaves, its successors take over. */
+static void swap_endpoints(struct app *a, const struct config *before, const struct config *after)
+{
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (!unchanged(before, after, config_endpoint(before, e->conf->name)))
+            endpoint_leave(a, e);
+    }
+    while (!list_empty(&a->fresh))
+        endpoint_use(a, CONTAINER_OF(list_first(&a->fresh), struct open_endpoint, link));
 }
 
 static void use(struct app *a, struct generation *g)
@@ -57,6 +47,7 @@ static void use(struct app *a, struct generation *g)
     const struct config *c = g->conf;
     struct hub_limits limits = {c->limits.memory, c->limits.queue, c->limits.dead};
     struct err err = {0};
+    swap_endpoints(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
     hub_set_limits(a->hub, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
@@ -84,7 +75,7 @@ bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *
     if (good)
         config_diff(a->current->conf, conf, changes);
     if (good && !dry_run)
-        good = swap_endpoints(a, g, err);
+        good = open_fresh(a, g, err);
     if (good && !dry_run)
         use(a, g);
     else

@@ -25,18 +25,23 @@ struct nest_framer { /* zeroed = at a frame boundary; else how far a frame was c
 
 enum nest_frame { NEST_FRAME, NEST_MORE, NEST_BAD };
 
+struct nest_found {
+    struct str json;  /* NEST_FRAME: its text */
+    size_t used;      /* NEST_FRAME: bytes of the whole frame */
+    const char *what; /* NEST_BAD: why, static text */
+};
+
 /*
- * Looks for one frame at the start of p. NEST_FRAME: *json is its text (a slice of p; may hold
- * invalid UTF-8, which counts as Node decodes it: one unit per U+FFFD replacement) and *used the
+ * Looks for one frame at the start of in. NEST_FRAME: out->json is its text (a slice; may hold
+ * invalid UTF-8, which counts as Node decodes it: one unit per U+FFFD replacement) and out->used the
  * bytes of the whole frame; the framer is at a boundary again. NEST_MORE: unfinished, call again
- * with the same start and more bytes (the work is not repeated). NEST_BAD: *what says why (static
- * text): the stream cannot go on. Lengths: 1 to 10 decimal digits, no leading zero, at least 1, at
+ * with the same start and more bytes (the work is not repeated). NEST_BAD: out->what says why: the
+ * stream cannot go on. Lengths: 1 to 10 decimal digits, no leading zero, at least 1, at
  * most limit_units. NestJS writes no other form, though it would take ` +47#`, `00047#` and
  * `47junk#`. A text takes at most 3 bytes a unit. Nothing is allocated.
  */
-enum nest_frame nest_frame_next(struct nest_framer *f, const uint8_t *p, size_t n,
-                                uint64_t limit_units, struct str *json, size_t *used,
-                                const char **what);
+enum nest_frame nest_frame_next(struct nest_framer *f, struct str in, uint64_t limit_units,
+                                struct nest_found *out);
 
 /* Appends "<length>#" for a JSON text of valid UTF-8. */
 void nest_frame_head(struct buf *out, struct str json);

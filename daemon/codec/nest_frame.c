@@ -87,21 +87,21 @@ static bool count_units(struct nest_framer *f, const uint8_t *p, size_t n)
     return true;
 }
 
-enum nest_frame nest_frame_next(struct nest_framer *f, const uint8_t *p, size_t n,
-                                uint64_t limit_units, struct str *json, size_t *used,
-                                const char **what)
+enum nest_frame nest_frame_next(struct nest_framer *f, struct str in, uint64_t limit_units,
+                                struct nest_found *out)
 {
+    const uint8_t *p = (const uint8_t *)in.p;
     if (f->head == 0) {
-        enum nest_frame head = parse_head(f, p, n, limit_units, what);
+        enum nest_frame head = parse_head(f, p, in.n, limit_units, &out->what);
         if (head != NEST_FRAME)
             return head;
     }
-    if (!count_units(f, p + f->head, n - f->head))
+    if (!count_units(f, p + f->head, in.n - f->head))
         return NEST_MORE;
     if (f->counted_units > f->units)
-        return bad(what, "the length ends inside a character");
-    *json = str_make(p + f->head, f->counted_bytes);
-    *used = f->head + f->counted_bytes;
+        return bad(&out->what, "the length ends inside a character");
+    out->json = str_make(p + f->head, f->counted_bytes);
+    out->used = f->head + f->counted_bytes;
     *f = (struct nest_framer){0};
     return NEST_FRAME;
 }

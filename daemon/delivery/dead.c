@@ -4,6 +4,7 @@
 static void dead_free(struct hub *h, struct dead_letter *d)
 {
     list_remove(&h->dead, &d->link);
+    d->dest->routed--;
     h->dead_bytes -= d->msg->size;
     msg_unref(d->msg);
     route_set_unref(d->route->set);
@@ -41,6 +42,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->route = v->route;
     d->route->set->refs++;
     d->dest = v->dest;
+    d->dest->routed++;
     d->subject = str_dup(v->h.subject);
     d->target = v->h.target;
     d->reason = reason;

@@ -337,6 +337,11 @@ void hub_unsubscribe(struct hub *h, uint32_t at)
     h->subscribers[at] = (struct subscription){NULL, NULL};
 }
 
+bool hub_forgettable(const struct dest *d)
+{
+    return d->routed == 0 && list_empty(&d->ready) && list_empty(&d->waiting) && list_empty(&d->inflight);
+}
+
 void hub_retire(struct hub *h, struct dest *d)
 {
     hub_disown(h, d->sink);

@@ -120,7 +120,9 @@ bool hub_explain(struct hub *h, const char *from, struct str subject, struct rou
 /* ---- subscriptions at run time ---- */
 uint32_t hub_subscribe(struct hub *h, struct str filter, struct dest *dest); /* events only */
 void hub_unsubscribe(struct hub *h, uint32_t subscription);
-/* A destination of one subscription only; its waiting deliveries are dropped with it. */
+/* Does nothing name this destination any more, and nothing wait for it? Then it may be retired. */
+bool hub_forgettable(const struct dest *d);
+/* The end of a destination that no route names; its waiting deliveries are dropped with it. */
 void hub_retire(struct hub *h, struct dest *d);
 
 /* ---- dead letters: a bounded list in memory, oldest first; a full one drops its oldest ---- */

@@ -47,7 +47,8 @@ struct route_set {
 struct dest {
     struct hub *hub;
     char *name;
-    bool service, retired;
+    bool service;
+    size_t routed; /* routes and dead letters that name it */
     struct sink *sink; /* NULL = nobody has come yet */
     struct breaker breaker;
     struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */

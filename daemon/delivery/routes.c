@@ -33,7 +33,9 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
     r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
     for (size_t i = 0; i < conf->to_count; i++) {
         const struct target_conf *to = &conf->to[i];
-        r->targets[i] = (struct route_target){hub_dest(s->hub, to->name, to->service), to->subject, to->extra};
+        struct dest *dest = hub_dest(s->hub, to->name, to->service);
+        dest->routed++;
+        r->targets[i] = (struct route_target){dest, to->subject, to->extra};
     }
     if (s->count == s->cap) {
         s->cap = s->cap > 0 ? s->cap * 2 : 16;
@@ -59,6 +61,8 @@ static void route_set_free(struct route_set *s)
     }
     map_fini(&s->sources);
     for (size_t i = 0; i < s->count; i++) {
+        for (size_t k = 0; k < s->routes[i]->conf->to_count; k++)
+            s->routes[i]->targets[k].dest->routed--;
         mem_free(s->routes[i]->targets);
         mem_free(s->routes[i]);
     }

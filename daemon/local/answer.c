@@ -68,6 +68,32 @@ void answer_final(struct session *s, const struct frame *f)
     service_room(s);
 }
 
+/* The asker has taken nothing for a while: its stream ends, so that the service's other callers go on. */
+static void on_patience(void *arg)
+{
+    struct session *s = arg;
+    struct handover *h = take(s, s->stalled_id);
+    struct settlement st = {.outcome = OUTCOME_REJECT, .retry_after_ms = -1, .final = true,
+                            .reply = {.code = CODE_OVERLOADED, .body = STR("the asker does not read its stream")}};
+    waiter_cancel(&s->waiter);
+    stream_resume(s->stream);
+    if (h == NULL)
+        return;
+    frame_bare(stream_out(s->stream), VERB_CANCEL, s->stalled_id);
+    ask_staged_end(s, s->stalled_id, false);
+    report(h, &st);
+    service_room(s);
+}
+
+static void stall(struct session *s, uint64_t id)
+{
+    if (s->patience == NULL)
+        s->patience = timer_new(s->server->env.loop, on_patience, s);
+    s->stalled_id = id;
+    timer_after(s->patience, STREAM_STALL_MS);
+    stream_pause(s->stream);
+}
+
 void answer_more(struct session *s, const struct frame *f)
 {
     struct handover *h = idmap_get(&s->deliveries, f->id);
@@ -77,7 +103,7 @@ void answer_more(struct session *s, const struct frame *f)
     }
     struct reply item = {.headers = f->headers, .body = f->body};
     if (!h->core->more(h, &item, &s->waiter))
-        stream_pause(s->stream);
+        stall(s, f->id);
 }
 
 void answer_wait(struct session *s, const struct frame *f)

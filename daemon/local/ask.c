@@ -127,6 +127,8 @@ static bool take(struct session *s, const struct frame *f, struct str subject)
     const char *what = NULL;
     struct str why = refused(s, f, subject, &code);
     struct msg *m = why.p == NULL ? make(s, f, subject, &what) : NULL;
+    if (m == NULL && f->id == 0 && f->verb == VERB_PUB)
+        return true; /* nobody wants to hear of it */
     if (m == NULL) {
         session_error(s, f->id, why.p != NULL ? code : CODE_INVALID, why.p != NULL ? why.p : what);
         return true;

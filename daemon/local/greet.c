@@ -1,11 +1,13 @@
 #include <grp.h>
 #include <pwd.h>
+#include <sys/socket.h>
 
 #include "local/internal.h"
 #include "msg/headers.h"
 
 #define NAME_MAX_BYTES 128
 #define NOBODY 65534
+#define GROUPS_MAX 256
 
 /*
  * A name in the configuration against a uid of the kernel. Looked up at each attach, so that a
@@ -20,7 +22,7 @@ static bool user_is(const char *name, unsigned uid)
     return str_parse_u64(str_of(name), &number) && number == uid;
 }
 
-static bool group_is(const char *name, unsigned gid)
+static bool group_is(const char *name, gid_t gid)
 {
     uint64_t number;
     const struct group *gr = getgrnam(name);
@@ -29,7 +31,31 @@ static bool group_is(const char *name, unsigned gid)
     return str_parse_u64(str_of(name), &number) && number == gid;
 }
 
-static bool uid_allowed(const struct service_conf *c, unsigned uid, unsigned gid)
+/* All groups of a peer: the one of SO_PEERCRED, and the supplementary ones. */
+struct groups {
+    gid_t ids[GROUPS_MAX];
+    size_t count;
+};
+
+static void groups_of(struct groups *g, int fd, gid_t first)
+{
+    socklen_t size = sizeof(g->ids) - sizeof(g->ids[0]);
+    g->ids[0] = first;
+    g->count = 1;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, g->ids + 1, &size) == 0)
+        g->count += size / sizeof(g->ids[0]);
+}
+
+static bool in_group(const struct groups *g, const char *name)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        if (group_is(name, g->ids[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool uid_allowed(const struct service_conf *c, unsigned uid, const struct groups *g)
 {
     if (c->users.count == 0 && c->groups.count == 0)
         return true;
@@ -38,21 +64,23 @@ static bool uid_allowed(const struct service_conf *c, unsigned uid, unsigned gid
             return true;
     }
     for (size_t i = 0; i < c->groups.count; i++) {
-        if (group_is(c->groups.items[i], gid))
+        if (in_group(g, c->groups.items[i]))
             return true;
     }
     return false;
 }
 
-bool greet_uid_known(struct server *s, unsigned uid, unsigned gid)
+bool greet_uid_known(struct session *s)
 {
-    const struct config *c = s->env.conf;
-    if (uid == NOBODY)
+    const struct config *c = s->server->env.conf;
+    struct groups groups;
+    if (s->uid == NOBODY)
         return false;
     if (c->services_open)
         return true;
+    groups_of(&groups, stream_fd(s->stream), s->gid);
     for (size_t i = 0; i < c->service_count; i++) {
-        if (uid_allowed(&c->services[i], uid, gid))
+        if (uid_allowed(&c->services[i], s->uid, &groups))
             return true;
     }
     return false;
@@ -80,16 +108,17 @@ static bool token_matches(const char *wanted, struct str given)
 }
 
 /* NULL = may attach; else why not. Nothing of it tells a stranger which part was wrong. */
-static const char *refusal(struct session *s, struct str name, struct str token, const char *z)
+static const char *refusal(struct session *s, struct str token, const char *z)
 {
     const struct config *c = s->server->env.conf;
     const struct service_conf *conf = config_service(c, z);
-    (void)name;
+    struct groups groups;
+    groups_of(&groups, stream_fd(s->stream), s->gid);
     if (config_endpoint(c, z) != NULL || strcmp(z, "local") == 0)
         return "this name belongs to an endpoint";
     if (conf == NULL)
         return c->services_open ? NULL : "no service of this name is configured (services)";
-    if (!uid_allowed(conf, s->uid, s->gid))
+    if (!uid_allowed(conf, s->uid, &groups))
         return "this uid may not attach under this name (services: users)";
     if (conf->token != NULL && !token_matches(conf->token, token))
         return "a valid token is needed to attach under this name";
@@ -127,6 +156,7 @@ static void attach(struct session *s, const char *name)
     struct service *sv = service_for(s->server, name);
     log_write(s->server->env.log, LOG_INFO, "client_attached", "service", name, "client", LOG_NUM(s->number),
               "uid", LOG_NUM(s->uid), "pid", LOG_NUM(s->pid), "credit", LOG_NUM(s->credit), NULL);
+    sv->attached++;
     service_join(sv, &s->member, s);
     if (s->server->stopped)
         session_bye(s);
@@ -145,7 +175,7 @@ void greet_hello(struct session *s, const struct frame *f)
         return;
     }
     *bytes_str(z, name) = '\0';
-    const char *why = refusal(s, name, headers_get(f->headers, "token"), z);
+    const char *why = refusal(s, headers_get(f->headers, "token"), z);
     if (why != NULL)
         session_drop(s, CODE_DENIED, why);
     else if (!read_credit(s, f, config_service(s->server->env.conf, z)))

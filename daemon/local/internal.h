@@ -12,6 +12,7 @@
 #define CREDIT_DEFAULT 64
 #define CREDIT_MAX 65535
 #define GREETING_MS 10000         /* for HELLO */
+#define STREAM_STALL_MS 2000      /* an asker that takes nothing of its stream for so long loses it */
 #define STAGED_MAX 1024           /* PUB `with` held per session */
 #define STAGED_BYTES_MAX (16u << 20)
 #define SUBSCRIPTIONS_MAX 1024    /* per session */
@@ -25,6 +26,7 @@ struct service {
     struct dest *dest;
     char *name;
     struct list members; /* struct member by link */
+    size_t attached;     /* sessions that said HELLO under this name, leaving ones too */
     const struct service_conf *conf; /* NULL = no entry of its own (services are open) */
     uint32_t subscription; /* of a group or a single subscriber; UINT32_MAX = a service */
     bool starved;          /* a send has failed since the last time there was room */
@@ -64,6 +66,8 @@ struct session {
     size_t staged_bytes;
     struct list askers_waiting; /* waiters that wait for our output to drain */
     struct waiter waiter;       /* we wait: for room at a destination, or for an asker */
+    struct timer *patience;     /* with an asker that does not read its stream; NULL until needed */
+    uint64_t stalled_id;        /* the delivery whose stream that is */
     uint64_t consumed;          /* bytes taken so far, for error messages */
     uint64_t skip;              /* bytes of a body above the limit, still to be thrown away */
     bool full;                  /* output above SESSION_HIGH */
@@ -97,7 +101,7 @@ void session_answer(struct session *s, enum verb v, uint64_t id, const struct re
 void session_bye(struct session *s);
 
 /* greet.c */
-bool greet_uid_known(struct server *s, unsigned uid, unsigned gid);
+bool greet_uid_known(struct session *s);
 void greet_hello(struct session *s, const struct frame *f);
 
 /* ask.c: what a client asks of the daemon */

@@ -234,6 +234,16 @@ void service_subscribe(struct session *s, const struct frame *f)
     buf_fini(&text);
 }
 
+static void service_end(struct service *sv)
+{
+    struct server *server = sv->server;
+    map_remove(&server->services, str_of(sv->name));
+    if (sv->subscription != UINT32_MAX)
+        hub_unsubscribe(server->env.hub, sv->subscription);
+    hub_retire(server->env.hub, sv->dest);
+    service_free(sv);
+}
+
 /* The last member of a group takes the group with it: what waits there is dropped. */
 static void member_end(struct session *s, struct member *m)
 {
@@ -241,12 +251,8 @@ static void member_end(struct session *s, struct member *m)
     service_leave(m);
     list_remove(&s->subscriptions, &m->session_link);
     mem_free(m);
-    if (!list_empty(&sv->members))
-        return;
-    map_remove(&s->server->services, str_of(sv->name));
-    hub_unsubscribe(s->server->env.hub, sv->subscription);
-    hub_retire(s->server->env.hub, sv->dest);
-    service_free(sv);
+    if (list_empty(&sv->members))
+        service_end(sv);
 }
 
 void service_unsubscribe(struct session *s, const struct frame *f)
@@ -262,7 +268,11 @@ void service_unsubscribe(struct session *s, const struct frame *f)
 
 void service_leave_all(struct session *s)
 {
-    service_leave(&s->member);
+    struct service *own = s->member.service;
     while (!list_empty(&s->subscriptions))
         member_end(s, CONTAINER_OF(list_first(&s->subscriptions), struct member, session_link));
+    service_leave(&s->member);
+    own->attached--;
+    if (own->attached == 0 && hub_forgettable(own->dest))
+        service_end(own); /* a name that nobody uses any more */
 }

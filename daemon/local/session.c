@@ -12,6 +12,8 @@ static const struct stream_ops session_ops;
 static void on_resume(void *arg)
 {
     struct session *s = arg;
+    if (s->patience != NULL)
+        timer_stop(s->patience);
     stream_resume(s->stream);
 }
 
@@ -46,7 +48,7 @@ void session_open(struct server *server, int fd)
     server->counts.accepted++;
     if (server->sessions.count > server->env.conf->limits.clients)
         session_drop(s, CODE_OVERLOADED, "limits.clients connections are open");
-    else if (!greet_uid_known(server, s->uid, s->gid))
+    else if (!greet_uid_known(s))
         session_drop(s, CODE_DENIED, "no service may attach under this uid (services: users)");
 }
 
@@ -55,6 +57,7 @@ static void session_forget(void *arg)
     struct session *s = arg;
     idmap_fini(&s->deliveries);
     idmap_fini(&s->asks);
+    timer_free(s->patience);
     mem_free(s);
 }
 
@@ -66,6 +69,8 @@ static void session_end(struct session *s, const char *why)
         return;
     s->state = SESSION_CLOSED;
     waiter_cancel(&s->waiter);
+    if (s->patience != NULL)
+        timer_stop(s->patience);
     if (s->member.service != NULL) {
         log_write(s->server->env.log, LOG_INFO, "client_detached", "service", s->member.service->name,
                   "client", LOG_NUM(s->number), "reason", why, "unanswered", LOG_NUM(s->inflight), NULL);
@@ -139,6 +144,7 @@ static void on_credit(struct session *s, const struct frame *f)
 static void on_ping(struct session *s, const struct frame *f)
 {
     frame_bare(stream_out(s->stream), VERB_PONG, f->id);
+    s->full = stream_pending(s->stream) > SESSION_HIGH;
 }
 
 static void on_nothing(struct session *s, const struct frame *f)
@@ -178,6 +184,15 @@ static void drop_bad(struct session *s, size_t offset, const char *what)
     buf_fini(&text);
 }
 
+/*
+ * What makes us write waits while our output is full: whoever asks faster than it reads is held
+ * back. Its answers are always taken, or a service that writes before it reads on would be stuck.
+ */
+static bool makes_output(enum verb v)
+{
+    return v == VERB_PUB || v == VERB_REQ || v == VERB_PING || v == VERB_SUB || v == VERB_UNSUB;
+}
+
 /* false: the frame was not taken and has to be shown again. */
 static bool dispatch(struct session *s, const struct frame *f)
 {
@@ -190,6 +205,8 @@ static bool dispatch(struct session *s, const struct frame *f)
             greet_hello(s, f);
         else
             drop_bad(s, 0, "the first frame has to be HELLO");
+    } else if (s->full && makes_output(f->verb)) {
+        return false;
     } else if (f->verb == VERB_PUB || f->verb == VERB_REQ) {
         return ask_message(s, f);
     } else {
@@ -209,9 +226,9 @@ static void on_big(struct session *s, const struct frame *f)
     s->skip = f->body_size;
     buf_printf(&text, "a body of %llu bytes; limits.body is %s", (unsigned long long)f->body_size,
                str_format_size(s->server->env.conf->limits.body, limit));
-    if (f->verb == VERB_PUB || f->verb == VERB_REQ)
+    if ((f->verb == VERB_PUB && f->id != 0) || f->verb == VERB_REQ)
         session_error(s, f->id, CODE_TOO_LARGE, buf_cstr(&text));
-    else
+    else if (f->verb != VERB_PUB)
         answer_too_large(s, f->id);
     buf_fini(&text);
 }
@@ -253,8 +270,6 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
             break;
         used += took;
         s->consumed += took;
-        if (s->full && s->state != SESSION_CLOSED)
-            stream_pause(s->stream); /* whoever fills its own output is read again once it has drained */
     }
     return used;
 }

@@ -110,6 +110,11 @@ void listen_pause(struct listener *n, bool paused)
     listen_watch(n);
 }
 
+int listen_fd(const struct listener *n)
+{
+    return n->socket.fd;
+}
+
 unsigned listen_port(const struct listener *n)
 {
     return n->socket.port;

@@ -32,6 +32,7 @@ typedef void listen_fn(void *arg, int fd);
 struct listener *listen_open(struct loop *l, const struct listen_spec *spec, listen_fn *fn, void *arg,
                              struct err *err);
 void listen_pause(struct listener *n, bool paused);
+int listen_fd(const struct listener *n); /* borrowed; dup(2) it to hand it to a successor */
 unsigned listen_port(const struct listener *n); /* the port really bound */
 const char *listen_address(const struct listener *n); /* "127.0.0.1:4000" or the path */
 void listen_close(struct listener *n); /* removes the path it made (not one handed over); NULL is legal */

@@ -648,6 +648,16 @@ static char *peer_text(const struct sockaddr_storage *a)
     return mem_strdup(text);
 }
 
+/* A peer whose host has gone sends no FIN: ask after 15 s of silence, give up after 15 s more. */
+static void stream_keepalive(int fd)
+{
+    int on = 1, idle = 15, between = 5, probes = 3;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof(between));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 static void stream_look_up_peer(struct stream *s)
 {
     struct sockaddr_storage a = {0};
@@ -658,6 +668,7 @@ static void stream_look_up_peer(struct stream *s)
     } else if (a.ss_family == AF_INET || a.ss_family == AF_INET6) {
         s->peer = peer_text(&a);
         setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        stream_keepalive(s->fd);
     }
 }
 

@@ -212,6 +212,7 @@ struct transport {
     struct endpoint *(*open)(const struct endpoint_conf *conf, const struct endpoint_env *env,
                              struct err *err);
     struct sink *(*sink)(struct endpoint *e); /* NULL = cannot be a target */
+    int (*listen_fd)(const struct endpoint *e); /* -1 = does not listen; borrowed */
     void (*set_tls)(struct endpoint *e, struct tls_context *tls); /* for new connections */
     void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
     size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */

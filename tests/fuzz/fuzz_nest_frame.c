@@ -31,17 +31,16 @@ static void feed(struct str stream, size_t step, struct run *r)
     size_t from = 0, have = step > 0 ? 0 : stream.n;
     r->count = 0;
     for (;;) {
-        struct str json, in = str_make(stream.p + from, have - from);
-        size_t used = 0;
-        const char *what = NULL;
-        r->last = nest_frame_next(&f, (const uint8_t *)in.p, in.n, LIMIT, &json, &used, &what);
+        struct str in = str_make(stream.p + from, have - from);
+        struct nest_found found = {0};
+        r->last = nest_frame_next(&f, in, LIMIT, &found);
         if (r->last == NEST_FRAME) {
-            check_frame(in, used, json);
-            from += used;
+            check_frame(in, found.used, found.json);
+            from += found.used;
             if (r->count < FRAMES_MAX)
                 r->end[r->count++] = from;
         } else if (r->last == NEST_BAD) {
-            HOLDS(what != NULL);
+            HOLDS(found.what != NULL);
             return;
         } else if (have == stream.n) {
             return;

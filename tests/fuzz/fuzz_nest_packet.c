@@ -9,12 +9,10 @@
 static struct str unframe(const struct buf *frame)
 {
     struct nest_framer f = {0};
-    struct str json = STR_NONE;
-    const char *what;
-    size_t used = 0;
-    HOLDS(nest_frame_next(&f, buf_data(frame), frame->len, LIMIT, &json, &used, &what) == NEST_FRAME);
-    HOLDS(used == frame->len);
-    return json;
+    struct nest_found found;
+    HOLDS(nest_frame_next(&f, buf_str(frame), LIMIT, &found) == NEST_FRAME);
+    HOLDS(found.used == frame->len);
+    return found.json;
 }
 
 static void check_request(struct str subject, const struct nest_request *q)

@@ -14,7 +14,12 @@
 
 static enum nest_frame next(struct nest_framer *f, struct str in, struct str *json, size_t *used, const char **what)
 {
-    return nest_frame_next(f, (const uint8_t *)in.p, in.n, LIMIT, json, used, what);
+    struct nest_found found = {0};
+    enum nest_frame status = nest_frame_next(f, in, LIMIT, &found);
+    *json = found.json;
+    *used = found.used;
+    *what = found.what;
+    return status;
 }
 
 static void assert_text(struct buf *b, const char *text)
@@ -117,12 +122,12 @@ static void check_splits(const struct buf *frame, size_t head)
         uint8_t *exact = mem_alloc(cut + 1);
         bytes_copy((char *)exact, p, cut);
         enum nest_frame whole = cut == frame->len ? NEST_FRAME : NEST_MORE;
-        ck_assert_int_eq(nest_frame_next(&f, exact, cut, LIMIT, &json, &used, &what), whole);
-        ck_assert_int_eq(nest_frame_next(&slow, exact, cut, LIMIT, &json, &used, &what), whole);
+        ck_assert_int_eq(next(&f, str_make(exact, cut), &json, &used, &what), whole);
+        ck_assert_int_eq(next(&slow, str_make(exact, cut), &json, &used, &what), whole);
         mem_free(exact);
         if (cut == frame->len)
             break;
-        ck_assert_int_eq(nest_frame_next(&f, p, frame->len, LIMIT, &json, &used, &what), NEST_FRAME);
+        ck_assert_int_eq(next(&f, str_make(p, frame->len), &json, &used, &what), NEST_FRAME);
         ck_assert(used == frame->len && json.n == frame->len - head);
         ck_assert(f.head == 0 && f.counted_bytes == 0);
     }

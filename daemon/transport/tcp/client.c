@@ -2,11 +2,13 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "loop/timer.h"
 #include "msg/headers.h"
 #include "transport/tcp/internal.h"
 #include "wire/json.h"
 
 #define ID_DIGITS 21 /* as NestJS writes them: lower-case hex */
+#define STREAM_STALL_MS 2000
 #define NO_HANDLER "\"There is no matching message handler defined in the remote service.\""
 
 /* The one connection to a NestJS server; requests are multiplexed by id. */
@@ -19,6 +21,8 @@ struct client {
     struct idmap waiting;  /* number -> struct handover */
     struct list sent;      /* handovers of events without acknowledgement, settled at the turn's end */
     struct waiter waiter;  /* an asker that cannot take more of a stream */
+    struct timer *patience; /* with that asker */
+    uint64_t stalled_id;
     bool starved, settling;
 };
 
@@ -82,16 +86,22 @@ static void settle_later(struct client *c, struct handover *h, bool legal)
 
 static void write_request(struct client *c, const struct handover *h, struct str data, uint64_t id)
 {
-    struct buf metadata = BUF_EMPTY;
+    struct buf metadata = BUF_EMPTY, headers = BUF_EMPTY;
     char text[ID_DIGITS + 1];
     struct str id_text = STR_NONE;
-    nest_headers_metadata(h->msg->headers, &metadata);
+    if (h->kind == MSG_REQUEST) { /* the time that is left crosses the hop */
+        int64_t left = h->deadline_ms - loop_now(c->endpoint->env.loop);
+        buf_printf(&headers, "timeout: %" PRId64 "ms\n", left > 0 ? left : 0);
+    }
+    buf_str_put(&headers, h->msg->headers);
+    nest_headers_metadata(buf_str(&headers), &metadata);
     if (id != 0) {
         snprintf(text, sizeof(text), "%05" PRIx32 "%016" PRIx64, c->salt & 0xFFFFF, id);
         id_text = str_make(text, ID_DIGITS);
     }
     nest_request_format(stream_out(link_stream(c->link)), h->subject, data, buf_str(&metadata), id_text);
     c->endpoint->sent++;
+    buf_fini(&headers);
     buf_fini(&metadata);
 }
 
@@ -163,6 +173,19 @@ static void end_with_error(struct handover *h, const struct nest_reply *r)
     report(h, retry ? OUTCOME_RETRY : OUTCOME_REJECT, &err, true);
 }
 
+/* The asker has taken nothing for a while: its stream ends, so that the others on this connection go on. */
+static void on_patience(void *arg)
+{
+    struct client *c = arg;
+    struct handover *h = idmap_remove(&c->waiting, c->stalled_id);
+    struct reply slow = {.code = CODE_OVERLOADED, .body = STR("the asker does not read its stream")};
+    waiter_cancel(&c->waiter);
+    if (link_is_up(c->link))
+        stream_resume(link_stream(c->link));
+    if (h != NULL)
+        report(h, OUTCOME_REJECT, &slow, true);
+}
+
 static void on_reply(struct client *c, const struct nest_reply *r)
 {
     uint64_t id;
@@ -173,9 +196,11 @@ static void on_reply(struct client *c, const struct nest_reply *r)
         return; /* late, or not ours: NestJS clients ignore these too */
     c->endpoint->received++;
     if (!r->last && h->kind == MSG_REQUEST) {
-        struct stream *stream = link_stream(c->link);
-        if (r->response.p != NULL && !h->core->more(h, &value, &c->waiter))
-            stream_pause(stream);
+        if (r->response.p == NULL || h->core->more(h, &value, &c->waiter))
+            return;
+        c->stalled_id = id;
+        timer_after(c->patience, STREAM_STALL_MS);
+        stream_pause(link_stream(c->link));
         return;
     }
     if (!r->last)
@@ -191,21 +216,20 @@ static void on_reply(struct client *c, const struct nest_reply *r)
 static size_t on_data(void *arg, const uint8_t *p, size_t n)
 {
     struct client *c = arg;
-    size_t done = 0, used = 0;
-    struct str json;
-    const char *what;
+    size_t done = 0;
+    struct nest_found found;
     while (done < n && link_is_up(c->link) && !stream_paused(link_stream(c->link))) {
         struct nest_reply reply;
-        enum nest_frame f = nest_frame_next(&c->framer, p + done, n - done,
-                                            c->endpoint->env.body_max + ENVELOPE_MAX, &json, &used, &what);
+        enum nest_frame f = nest_frame_next(&c->framer, str_make(p + done, n - done),
+                                            c->endpoint->env.body_max + ENVELOPE_MAX, &found);
         if (f == NEST_MORE)
             break;
-        if (f == NEST_BAD || !nest_reply_parse(json, &reply, &what)) {
+        if (f == NEST_BAD || !nest_reply_parse(found.json, &reply, &found.what)) {
             c->endpoint->bad++;
-            link_reset(c->link, what);
+            link_reset(c->link, found.what);
             return n;
         }
-        done += used;
+        done += found.used;
         on_reply(c, &reply);
     }
     return done;
@@ -214,6 +238,7 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
 static void on_resume(void *arg)
 {
     struct client *c = arg;
+    timer_stop(c->patience);
     if (link_is_up(c->link))
         stream_resume(link_stream(c->link));
 }
@@ -238,6 +263,7 @@ static void on_down(void *arg, const char *reason)
     struct reply gone = {.code = CODE_UNAVAILABLE, .body = str_of(reason)};
     c->waiting = (struct idmap){0};
     waiter_cancel(&c->waiter);
+    timer_stop(c->patience);
     sink_set_up(&c->endpoint->sink, false, reason);
     for (size_t i = 0; (e = idmap_next(&lost, &i)) != NULL;)
         report(e->value, OUTCOME_RETRY, &gone, false);
@@ -258,6 +284,7 @@ struct client *client_new(struct endpoint *e)
     c->salt = (uint32_t)rand_u64(&seed);
     c->waiter = (struct waiter){.resume = on_resume, .arg = c};
     list_init(&c->sent);
+    c->patience = timer_new(e->env.loop, on_patience, c);
     e->sink.ops = &client_sink;
     c->link = link_new(&(struct link_spec){.loop = e->env.loop, .name = e->conf->name,
                                            .host = e->conf->url.host, .port = e->conf->url.port,
@@ -278,6 +305,7 @@ void client_free(struct client *c)
     if (c == NULL)
         return;
     waiter_cancel(&c->waiter);
+    timer_free(c->patience);
     link_free(c->link);
     list_init(&c->sent); /* settle_sent() may still be due */
     loop_later(c->endpoint->env.loop, forget, c);

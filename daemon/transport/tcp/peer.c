@@ -288,24 +288,23 @@ static void peer_drop(struct peer *p, const char *why)
 static size_t on_data(void *arg, const uint8_t *data, size_t n)
 {
     struct peer *p = arg;
-    size_t done = 0, used = 0;
-    struct str json;
-    const char *what;
+    size_t done = 0;
+    struct nest_found found;
     while (done < n) {
-        enum nest_frame f = nest_frame_next(&p->framer, data + done, n - done,
-                                            p->endpoint->env.body_max + ENVELOPE_MAX, &json, &used, &what);
+        enum nest_frame f = nest_frame_next(&p->framer, str_make(data + done, n - done),
+                                            p->endpoint->env.body_max + ENVELOPE_MAX, &found);
         if (f == NEST_MORE)
             break;
-        enum verdict v = f == NEST_BAD ? BROKEN : on_packet(p, json);
+        enum verdict v = f == NEST_BAD ? BROKEN : on_packet(p, found.json);
         if (v == BROKEN) {
-            peer_drop(p, f == NEST_BAD ? what : "a frame that is not JSON");
+            peer_drop(p, f == NEST_BAD ? found.what : "a frame that is not JSON");
             return n;
         }
         if (v == HELD) {
             stream_pause(p->stream);
             break;
         }
-        done += used;
+        done += found.used;
         if (p->full) {
             stream_pause(p->stream); /* it asks faster than it reads the answers */
             break;

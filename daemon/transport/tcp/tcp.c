@@ -75,6 +75,11 @@ static struct sink *tcp_sink(struct endpoint *e)
     return e->client != NULL ? &e->sink : NULL;
 }
 
+static int tcp_listen_fd(const struct endpoint *e)
+{
+    return e->listener != NULL ? listen_fd(e->listener) : -1;
+}
+
 static void tcp_set_tls(struct endpoint *e, struct tls_context *tls)
 {
     tls_context_unref(e->env.tls);
@@ -127,6 +132,6 @@ const struct transport tcp_transport = {
     .conf = {.name = "tcp", .schemes = tcp_schemes, .can_listen = true, .can_connect = true,
              .endpoint_keys = tcp_endpoint_keys, .endpoint_size = sizeof(struct tcp_conf),
              .target_keys = tcp_target_keys, .target_size = sizeof(struct tcp_target)},
-    .open = tcp_open, .sink = tcp_sink, .set_tls = tcp_set_tls, .stop_intake = tcp_stop_intake,
+    .open = tcp_open, .sink = tcp_sink, .listen_fd = tcp_listen_fd, .set_tls = tcp_set_tls, .stop_intake = tcp_stop_intake,
     .busy = tcp_busy, .status = tcp_status, .close = tcp_close,
 };
