@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -111,6 +112,7 @@ static int store_header(struct cli *cli, const struct option_row *row, const cha
 
 static int row_store(struct cli *cli, const struct option_row *row, const char *text, char *values)
 {
+    assert(values != NULL); /* a command without a struct for its options has no rows */
     void *at = values + row->offset;
     switch (row->type) {
     case OPTION_FLAG:

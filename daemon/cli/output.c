@@ -214,12 +214,14 @@ json_t *output_message(const struct bellhop_msg *msg)
     if (msg->subject != NULL)
         json_object_set_new(object, "subject", json_string(msg->subject));
     json_object_set_new(object, "headers", headers_json(msg));
-    json_t *text = json_stringn(msg->body != NULL ? msg->body : "", msg->body_len);
+    const char *body = msg->body != NULL ? msg->body : "";
+    size_t len = msg->body != NULL ? msg->body_len : 0;
+    json_t *text = json_stringn(body, len);
     if (text != NULL) { /* NULL: not UTF-8 */
         json_object_set_new(object, "body", text);
         return object;
     }
-    char *encoded = base64(msg->body, msg->body_len);
+    char *encoded = base64((const unsigned char *)body, len);
     json_object_set_new(object, "body_base64", json_string(encoded));
     mem_free(encoded);
     return object;
