@@ -181,8 +181,7 @@ class Harness:
         t, busy, own = time.monotonic(), busy_seconds(), self.own_seconds()
         result = f()
         t, busy, own = time.monotonic() - t, busy_seconds() - busy, self.own_seconds() - own
-        if t > 0.3:
-            self.foreign.append(max(0.0, (busy - own) / t))
+        self.foreign.append(max(0.0, (busy - own) / t))
         return result
 
     def load(self, program, *args, pids=()):

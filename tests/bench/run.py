@@ -17,6 +17,8 @@ import time
 from harness import Failed, Harness, Missing
 from rows import all_rows
 
+DISTURBED = 0.25    # cores taken by others, median over a row's runs
+
 HEAD = ["what", "size", "yardstick", "Bellhop", "ratio (min–max)", "must", "aim", "verdict", "daemon CPU per message"]
 
 
@@ -41,6 +43,7 @@ class Result:
         self.yards = {name: [] for name, _ in row.yards}
         self.bellhop = []
         self.failed = []
+        self.foreign = []
 
     def round(self, h, number):
         sides = [(name, f, self.yards[name]) for name, f in self.row.yards] + [("Bellhop", self.row.bellhop, self.bellhop)]
@@ -49,6 +52,7 @@ class Result:
         for name, f, samples in sides:
             try:
                 samples.append(h.measured(lambda f=f: f(h)))
+                self.foreign.append(h.foreign[-1])
             except Missing:
                 self.yards.pop(name, None)
             except (Failed, OSError) as e:
@@ -77,7 +81,10 @@ class Result:
         text = f"{statistics.median(spread):.2f}{unit} ({spread[0]:.2f}–{spread[-1]:.2f})" if spread else "-"
         judged = ours if view.basis == "value" else statistics.median(spread)
         return [view.what, self.row.size, yards or "none here", figure(ours, view.unit), text, *goals(view),
-                verdict(view, judged), self.cpu()]
+                verdict(view, judged) + ("?" if self.disturbed() else ""), self.cpu()]
+
+    def disturbed(self):
+        return statistics.median(self.foreign) > DISTURBED
 
     def cpu(self):
         def of(samples):
@@ -103,7 +110,8 @@ def conditions(h, args):
     foreign = sorted(h.foreign) or [0]
     lines = [f"{args.rounds} rounds of {args.seconds:g} s, yardstick and Bellhop in turn; {os.cpu_count()} CPUs, "
              f"{platform.machine()}, Linux {platform.release()}; " + time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-             f"CPU taken by others meanwhile: median {statistics.median(foreign):.2f} cores, most {foreign[-1]:.2f}."]
+             f"CPU taken by others meanwhile: median {statistics.median(foreign):.2f} cores, most {foreign[-1]:.2f}; "
+             f"a verdict with a question mark had more than {DISTURBED} (median of its runs)."]
     for program, package in h.missing.items():
         lines.append(f"Not here, so not compared with: {program} (Debian package {package}).")
     return lines
