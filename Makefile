@@ -92,3 +92,10 @@ install: all libbellhop
 include scripts/module.mk clients/c/module.mk tests/bench/module.mk
 -include tests/sim/module.mk tests/fuzz/module.mk
 -include $(DAEMON_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
+
+# Against the real daemon and real peers; with SAN=1 against the sanitized one.
+.PHONY: check-conformance check-e2e
+check-conformance: all $(B)/clients/c/conformance
+	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
+check-e2e: all
+	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py

@@ -656,6 +656,15 @@ class Daemon:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def settled_fds(self):
+        """The count once it has stood still: what was closed a moment ago may not be gone yet."""
+        last, since = self.fds(), time.monotonic()
+        while time.monotonic() - since < 0.3:
+            time.sleep(0.02)
+            if self.fds() != last:
+                last, since = self.fds(), time.monotonic()
+        return last
+
     def rss(self):
         """Resident bytes."""
         with open(f"/proc/{self.pid}/statm") as f:

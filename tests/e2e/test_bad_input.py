@@ -252,7 +252,7 @@ class LocalFramesCase(Watched, Case):
 
     def test_descriptors_are_closed_at_once(self):
         client = self.client()
-        before = self.bellhop.fds()
+        before = self.bellhop.settled_fds()
         pipes = [os.pipe() for _ in range(20)]
         for n in range(10):
             fds = array.array("i", [end for pair in pipes for end in pair])
@@ -489,7 +489,7 @@ class CrowdCase(Case):
         daemon.serve("echo")
         caller = self.keep(daemon.connect("caller"))
         caller.request("echo", b"warm")
-        fds, before = daemon.fds(), daemon.rss()
+        fds, before = daemon.settled_fds(), daemon.rss()
         crowd = []
         try:
             for i in range(count):
@@ -551,7 +551,7 @@ class CrowdCase(Case):
     def test_churn(self):
         daemon = self.daemon({"log": {"level": "info"}, "routes": []})
         self.assert_alive(daemon)
-        fds = daemon.fds()
+        fds = daemon.settled_fds()
         for i in range(500):
             client = Local(daemon.socket, f"churn{i}")
             if i % 3 == 0:
@@ -737,7 +737,7 @@ class BadServersCase(Case):
             with self.subTest(answer=kind):
                 daemon, caller = self.start(run)
                 wait_until(lambda: caller.request("far.fine")[1].verb == "REP", "the first reply")
-                fds = daemon.fds()
+                fds = daemon.settled_fds()
                 got = caller.request(f"far.{kind}")[1]
                 self.assertEqual(got.verb, "ERR")
                 self.assertIn(got.subject, ("unavailable", "timeout", "failed", "invalid"))
