@@ -95,7 +95,8 @@ include scripts/module.mk clients/c/module.mk tests/bench/module.mk
 
 # Against the real daemon and real peers; with SAN=1 against the sanitized one.
 .PHONY: check-conformance check-e2e
-check-conformance: all $(B)/clients/c/conformance
+check-conformance: all
+	@$(MAKE) -s SAN= build/clients/c/conformance
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
 check-e2e: all
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py

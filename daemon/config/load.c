@@ -250,7 +250,10 @@ struct config *config_load(const char *file, const struct config_transport *cons
 {
     struct buf text = BUF_EMPTY;
     struct config *c = NULL;
-    if (file_read(file, &text))
+    bool read = file_read(file, &text);
+    if (read && text.len == 0) /* cut short by an editor: a reload may not take every route away */
+        err_add(err, "%s:1:1: the file is empty", file);
+    else if (read)
         c = config_parse(file, buf_str(&text), transports, err);
     else
         err_add(err, "%s: %s", file, strerror(errno));

@@ -53,7 +53,8 @@ void server_reload(struct server *s, const struct config *conf)
 void server_stop(struct server *s)
 {
     s->stopped = true;
-    listen_pause(s->listener, true);
+    listen_close(s->listener); /* newcomers are refused at once instead of waiting in vain */
+    s->listener = NULL;
 }
 
 void server_bye(struct server *s)
