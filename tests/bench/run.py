@@ -23,12 +23,11 @@ HEAD = ["what", "size", "yardstick", "Bellhop", "ratio (min–max)", "must", "ai
 
 
 def figure(v, unit):
-    if unit == "/s":
-        for limit, name in ((1e6, "M"), (1e3, "k")):
-            if v >= limit:
-                return f"{v / limit:.3g} {name}/s"
-        return f"{v:.0f}/s"
-    return f"{v:.3g} {unit}" if v < 1000 else f"{v:.0f} {unit}"
+    """Three digits and a unit."""
+    for limit, prefix in ((1e6, "M"), (1e3, "k")):
+        if unit == "/s" and v >= limit:
+            return figure(v / limit, f"{prefix}/s")
+    return f"{v:.3g} {unit}" if v < 99.95 else f"{v:.0f} {unit}"
 
 
 def median(samples, metric):
