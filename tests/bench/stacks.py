@@ -138,12 +138,17 @@ def bellhop_idle(h):
 
 
 def bellhop_ready(sock):
+    hello(sock, "idle")
+
+
+def bellhop_ready_named(sock):
     hello(sock, f"idle{sock.fileno()}")
 
 
 # What is compared when idle: start(h) -> (process, address), greet(socket).
 SERVERS = {
     "bellhopd": (bellhop_idle, bellhop_ready),
+    "bellhopd, names": (bellhop_idle, bellhop_ready_named),
     "nats-server": (nats, nats_ready),
     "mosquitto": (mosquitto, mosquitto_ready),
     "beanstalkd": (beanstalkd, beanstalkd_ready),
