@@ -55,7 +55,7 @@ $(CLIENT_C_TESTS): $(B)/clients/c/tests/%: clients/c/tests/%.c $(B)/libbellhop.a
 	    -o $@ $< $(B)/libbellhop.a $$(pkg-config --libs check)
 $(B)/clients/c/tests/replay_frame: clients/c/tests/fuzz_frame.c tests/fuzz/replay.c $(B)/libbellhop.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $(ALL_LDFLAGS) -o $@ $^
+	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Idaemon -Iclients/c $(ALL_LDFLAGS) -o $@ $^
 check-client-c: $(CLIENT_C_TESTS) $(B)/clients/c/tests/replay_frame
 	@set -e; for t in $(CLIENT_C_TESTS); do $$t; done
 	@$(B)/clients/c/tests/replay_frame clients/c/tests/corpus

@@ -42,7 +42,8 @@ START_TEST(frame_bad)
         { "PUB 1 0", "bad body length" },      { "PUB 1 0 99999999999999999999 a", "bad body length" },
         { "PUB 1 0 0a", "bad subject" },       { "PUB 1 0 0 a\tb", "bad subject" },
         { "PUB 1 0 0 a\r", "bad subject" },    { "PUB 1 0 0 \xff", "bad subject" },
-        { "PUB 1 0 0 \xc0\x80", "bad subject" }, { "PUB 1 0 0 \xed\xa0\x80", "bad subject" },
+        { "PUB 1 0 0 \xc0\x80", "bad subject" }, { "PUB 1 0 0 \xe0\x80\x80", "bad subject" },
+        { "PUB 1 0 0 \xf0\x80\x80\x80", "bad subject" }, { "PUB 1 0 0 \xed\xa0\x80", "bad subject" },
         { "PUB 1 0 0 \xf4\x90\x80\x80", "bad subject" }, { "PUB 1 0 0 \x7f", "bad subject" },
         { "PUB 1 0 0 \xe2\x82", "bad subject" },
     };
