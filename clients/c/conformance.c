@@ -131,7 +131,7 @@ static long number(const struct bellhop_delivery *d)
 
 static void serve_count(struct adapter *a, struct bellhop_delivery *d)
 {
-    char item[16];
+    char item[24];
     long n = number(d);
     (void)a;
     for (long i = 1; i <= n; i++) {

@@ -32,7 +32,7 @@ static void add_dest(void *arg, const struct dest_status *d)
     json_object_set_new(l->rows, d->name,
                         json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:s}", "name", d->name, "instances", 0, "credit", 0,
                                   "inflight", (json_int_t)d->inflight, "queued",
-                                  (json_int_t)(d->ready + d->waiting), "done", (json_int_t)d->done, "failed",
+                                  (json_int_t)d->ready + (json_int_t)d->waiting, "done", (json_int_t)d->done, "failed",
                                   (json_int_t)d->failed, "breaker", d->breaker));
 }
 

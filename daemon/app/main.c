@@ -86,7 +86,7 @@ static int show(struct config *c, const struct options *o)
     if (o->print)
         config_print(c, &text);
     if (text.len > 0)
-        fwrite(buf_data(&text), 1, text.len, stdout);
+        fputs(buf_cstr(&text), stdout);
     buf_fini(&text);
     config_free(c);
     return EXIT_SUCCESS;

@@ -1,12 +1,18 @@
 #include "base/buf.h"
 
-#include <assert.h>
 #include <endian.h>
 #include <stdio.h>
 
 #include "base/mem.h"
 
 #define BUF_FIRST 256
+
+void buf_wipe(struct buf *b)
+{
+    if (b->base != NULL)
+        explicit_bzero(b->base, b->cap);
+    buf_fini(b);
+}
 
 void buf_fini(struct buf *b)
 {
@@ -17,9 +23,9 @@ void buf_fini(struct buf *b)
 uint8_t *buf_reserve(struct buf *b, size_t n)
 {
     size_t end = b->off + b->len, need;
-    if (b->cap - end >= n && b->base != NULL)
+    if (b->base != NULL && b->cap - end >= n)
         return b->base + end;
-    if (b->off > 0 && b->cap - b->len >= n && b->off >= b->len) {
+    if (b->base != NULL && b->off > 0 && b->cap - b->len >= n && b->off >= b->len) {
         memmove(b->base, b->base + b->off, b->len);
         b->off = 0;
         return b->base + b->len;
@@ -83,10 +89,10 @@ char *buf_cstr(struct buf *b)
 
 char *buf_steal(struct buf *b)
 {
-    char *text = buf_cstr(b);
+    buf_cstr(b);
     if (b->off > 0)
-        memmove(b->base, text, b->len + 1);
-    text = (char *)b->base;
+        memmove(b->base, b->base + b->off, b->len + 1);
+    char *text = (char *)b->base;
     *b = BUF_EMPTY;
     return text;
 }

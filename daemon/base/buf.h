@@ -3,6 +3,7 @@
  * A growable byte buffer with a consumable front, and the only raw memcpy of the daemon.
  * An empty one holds no memory. Offsets stay valid across growth, pointers do not.
  */
+#include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,8 +31,9 @@ static inline struct str buf_str(const struct buf *b)
     return str_make(buf_data(b), b->len);
 }
 
+void buf_wipe(struct buf *b);                             /* buf_fini for secrets: overwritten first */
 void buf_fini(struct buf *b);                             /* frees; the buffer is empty again */
-uint8_t *buf_reserve(struct buf *b, size_t n);            /* room for n bytes at the end; then buf_commit */
+uint8_t *buf_reserve(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* room for n bytes at the end; then buf_commit */
 void buf_consume(struct buf *b, size_t n);                /* drop n bytes of the front; n <= len */
 void buf_clear(struct buf *b);                            /* len = 0, memory kept */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -48,6 +50,7 @@ static inline void buf_commit(struct buf *b, size_t n)
 static inline void buf_put(struct buf *b, const void *p, size_t n)
 {
     uint8_t *to = buf_reserve(b, n);
+    assert(n == 0 || p != NULL);
     if (n > 0)
         memcpy(to, p, n);
     b->len += n;

@@ -162,10 +162,10 @@ void idmap_fini(struct idmap *m)
     *m = (struct idmap){0};
 }
 
+/* The entry of id, or the free one where it would be. The table is not empty. */
 static struct idmap_entry *idmap_find(const struct idmap *m, uint64_t id)
 {
-    if (m->cap == 0)
-        return NULL;
+    assert(m->entries != NULL);
     for (size_t i = idmap_slot(m, id);; i = (i + 1) & (m->cap - 1)) {
         struct idmap_entry *e = &m->entries[i];
         if (e->value == NULL || e->id == id)

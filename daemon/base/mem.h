@@ -6,10 +6,12 @@
  */
 #include <stddef.h>
 
-void *mem_alloc(size_t size);               /* uninitialised; the caller's, mem_free() */
-void *mem_zalloc(size_t size);              /* zeroed */
-void *mem_calloc(size_t n, size_t size);    /* zeroed array; n * size is checked for overflow */
-void *mem_realloc(void *p, size_t size);    /* p may be NULL */
-char *mem_strdup(const char *s);
-char *mem_strndup(const char *s, size_t n); /* copies exactly n bytes and adds a NUL */
+#define MEM_NEVER_NULL __attribute__((returns_nonnull))
+
+MEM_NEVER_NULL void *mem_alloc(size_t size); /* uninitialised; the caller's, mem_free() */
+MEM_NEVER_NULL void *mem_zalloc(size_t size);              /* zeroed */
+MEM_NEVER_NULL void *mem_calloc(size_t n, size_t size);    /* zeroed array; n * size is checked for overflow */
+MEM_NEVER_NULL void *mem_realloc(void *p, size_t size);    /* p may be NULL */
+MEM_NEVER_NULL char *mem_strdup(const char *s);
+MEM_NEVER_NULL char *mem_strndup(const char *s, size_t n); /* copies exactly n bytes and adds a NUL */
 void mem_free(void *p);                     /* NULL is legal */

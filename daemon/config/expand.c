@@ -65,8 +65,8 @@ static bool file_put(struct str path, struct buf *out, struct buf *why)
         return false;
     }
     cut_newline(out, start);
-    if (str_utf8(str_make(buf_data(out) + start, out->len - start)) &&
-        memchr(buf_data(out), '\0', out->len) == NULL)
+    struct str added = str_make(buf_cstr(out) + start, out->len - start);
+    if (str_utf8(added) && memchr(added.p, '\0', added.n) == NULL)
         return true;
     buf_printf(why, "`${file:" STR_FMT "}`: holds bytes that are not text", STR_ARG(path));
     return false;

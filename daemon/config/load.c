@@ -257,8 +257,6 @@ struct config *config_load(const char *file, const struct config_transport *cons
         c = config_parse(file, buf_str(&text), transports, err);
     else
         err_add(err, "%s: %s", file, strerror(errno));
-    if (text.len > 0)
-        explicit_bzero(buf_data(&text), text.len);
-    buf_fini(&text);
+    buf_wipe(&text);
     return c;
 }

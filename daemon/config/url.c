@@ -98,13 +98,6 @@ struct url_reader {
     bool whole_secret, secret_user, ok;
 };
 
-static void wipe(struct buf *b)
-{
-    if (b->len > 0)
-        explicit_bzero(buf_data(b), b->len);
-    buf_fini(b);
-}
-
 /* part of the user or password: decoded, and may come from a file. */
 static char *piece(struct url_reader *r, struct str raw, bool credential, bool *from_file)
 {
@@ -120,7 +113,7 @@ static char *piece(struct url_reader *r, struct str raw, bool credential, bool *
                             r->key);
     else
         copy = arena_str(r->w->arena, buf_str(&text));
-    wipe(&text);
+    buf_wipe(&text);
     buf_fini(&why);
     *from_file = secret;
     return copy;
@@ -230,7 +223,7 @@ static char *decoded(struct url_reader *r, struct str raw)
         r->ok = problem_add(r->w->errors, r->n->place,
                             "`%s`: `%%` must be followed by two hex digits",
                             r->key);
-    wipe(&text);
+    buf_wipe(&text);
     return copy;
 }
 
@@ -266,7 +259,7 @@ bool url_read(struct walk *w, const struct node *n, const char *key, struct url 
     bool ok = r.ok && url_check(&r, url);
     if (ok)
         url_mask(&r, url);
-    wipe(&whole);
+    buf_wipe(&whole);
     return ok;
 }
 

@@ -66,9 +66,7 @@ static const char *text_expand(struct walk *w, const struct node *n, const char 
         copy = arena_str(w->arena, buf_str(&text));
     else
         problem_add(w->errors, n->place, "`%s`: %s", key, buf_cstr(&why));
-    if (text.len > 0)
-        explicit_bzero(buf_data(&text), text.len);
-    buf_fini(&text);
+    buf_wipe(&text);
     buf_fini(&why);
     return copy;
 }

@@ -29,13 +29,11 @@ static void read_retry(struct settlement *st, const struct handover *h, struct s
 {
     st->outcome = hopeless(st->reply.code) ? OUTCOME_REJECT : OUTCOME_RETRY;
     st->final = h->kind == MSG_REQUEST;
+    bool after = str_starts(wish, STR("after ")) &&
+                 str_parse_duration(str_make(wish.p + 6, wish.n - 6), &st->retry_after_ms);
     if (str_is(wish, "no")) {
         st->outcome = OUTCOME_REJECT;
-    } else if (str_is(wish, "yes")) {
-        st->outcome = OUTCOME_RETRY;
-        st->final = false;
-    } else if (str_starts(wish, STR("after ")) &&
-               str_parse_duration(str_make(wish.p + 6, wish.n - 6), &st->retry_after_ms)) {
+    } else if (after || str_is(wish, "yes")) {
         st->outcome = OUTCOME_RETRY;
         st->final = false;
     }

@@ -179,7 +179,7 @@ static frame_fn *const handlers[VERB_COUNT] = {
 static void drop_bad(struct session *s, size_t offset, const char *what)
 {
     struct buf text = BUF_EMPTY;
-    buf_printf(&text, "byte %llu: %s", (unsigned long long)(s->consumed + offset), what);
+    buf_printf(&text, "byte %llu: %s", (unsigned long long)s->consumed + offset, what);
     session_drop(s, CODE_BAD_FRAME, buf_cstr(&text));
     buf_fini(&text);
 }

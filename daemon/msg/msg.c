@@ -215,7 +215,7 @@ void msg_log(struct log *l, enum log_level level, const char *event, const struc
         return;
     char *id = str_dup(m->id), *correlation = str_dup(m->correlation_id);
     char *trace = str_dup(m->traceparent), *subject = str_dup(m->subject), *source = str_dup(m->source);
-    const char *keys[4], *values[4];
+    const char *keys[4] = {0}, *values[4] = {0};
     for (int i = 0; i < 4; i++) { /* a pair without a key is left out by its NULL value */
         keys[i] = pairs[i].key != NULL ? pairs[i].key : "-";
         values[i] = pairs[i].key != NULL ? pairs[i].value : NULL;
