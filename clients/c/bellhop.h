@@ -118,7 +118,7 @@ BELLHOP_API int bellhop_connect(struct bellhop *b, const char *path);
 BELLHOP_API int bellhop_attach(struct bellhop *b, int fd);
 
 /* Polite end: BYE is sent, the daemon stops delivering; the connection closes by itself (on.closed, for good) once every
- * delivery is answered, every request has its answer and the output is written. */
+ * delivery is answered, those that crossed the BYE included, every request has its answer and the output is written. */
 BELLHOP_API int bellhop_bye(struct bellhop *b);
 
 /* Ends the connection now, for good. Outstanding requests get their local error and on.closed fires at the next

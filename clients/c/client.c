@@ -278,9 +278,13 @@ int bellhop_bye(struct bellhop *b)
         return 0;
     }
     int rc = bellhop_put_plain(b, BELLHOP_VERB_BYE, 0);
-    if (rc == 0)
-        b->state = BELLHOP_LEAVING;
-    return rc;
+    if (rc != 0)
+        return rc;
+    b->state = BELLHOP_LEAVING;
+    /* PONG comes behind the last delivery that crossed our BYE: leaving before it would lose that one an attempt. */
+    struct bellhop_frame ping = { .verb = BELLHOP_VERB_PING };
+    int64_t id = bellhop_ask(b, &ping, "", &(struct bellhop_waiting){ 0 });
+    return id < 0 ? (int)id : 0;
 }
 
 bool bellhop_is_open(const struct bellhop *b)

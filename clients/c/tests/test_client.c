@@ -489,13 +489,17 @@ START_TEST(bye_waits_for_all)
     bellhop_request(fx.b, &(struct bellhop_msg){ .subject = "s" }, 0, on_answer, &fx);
     ck_assert_int_eq(bellhop_bye(fx.b), 0);
     ck_assert_int_eq(bellhop_publish(fx.b, &(struct bellhop_msg){ .subject = "s" }, NULL, NULL), -ENOTCONN);
-    ck_assert_str_eq(turn(&fx), "REQ 1 0 0 s\nBYE 0 0 0\n");
+    ck_assert_str_eq(turn(&fx), "REQ 1 0 0 s\nBYE 0 0 0\nPING 2 0 0\n");
     say(&fx, "REP 1 0 0\n");
     ck_assert(bellhop_is_open(fx.b));
     bellhop_delivery_ok(fx.held[0]);
     ck_assert_str_eq(turn(&fx), "REP 1 0 0\n");
+    ck_assert(bellhop_is_open(fx.b));
+    say(&fx, "PUB 3 0 0 crossed\nPONG 2 0 0\n"); /* a delivery that was sent before BYE was read */
+    bellhop_delivery_release(fx.held[1]);
+    ck_assert_str_eq(turn(&fx), "ERR 3 0 0 release\n");
     ck_assert(!bellhop_is_open(fx.b));
-    ck_assert_str_eq(fx.log, "req 1 a a1 [];reply 1 - [] -1;closed left for good;");
+    ck_assert_str_eq(fx.log, "req 1 a a1 [];reply 1 - [] -1;pub 3 crossed a1 [];closed left for good;");
     fixture_close(&fx);
 }
 END_TEST

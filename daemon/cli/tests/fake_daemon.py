@@ -106,7 +106,9 @@ class FakeDaemon:
                 return
             self.seen.append(frame)
             verb, ident, subject, headers, body = frame
-            if verb == "REQ":
+            if verb == "PING":
+                peer.send("PONG", ident)
+            elif verb == "REQ":
                 self.answer(peer, ident, subject, body)
             elif verb == "PUB" and ident and subject != "silence":
                 peer.send("ERR" if subject == "refuse" else "OK", ident, subject="no-route" if subject == "refuse" else None)
