@@ -23,7 +23,7 @@ WARN = -Wall -Wextra -Wconversion -Wformat=2 -Wimplicit-fallthrough -Wshadow -Ws
 HARDEN = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE \
          -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing \
          $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
-OPTIM = -O2 -g
+OPTIM = -O3 -g
 ifdef SAN
 HARDEN = -fPIE -fno-strict-aliasing
 OPTIM = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -24,7 +24,7 @@
 #define OPEN_MS 10000
 #define FINISH_MS 5000
 #define SWEEP_MS 20        /* sweeps are at least this far apart */
-#define QUICKACK_MS 1
+#define QUICKACK_MS 4
 
 enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };
 
@@ -50,16 +50,20 @@ struct stream {
     bool want_write : 1;   /* the layer's read or handshake waits for EV_WRITE */
     bool paused : 1;
     bool resumed : 1;      /* the leftover is to be shown without new input */
-    bool quickack : 1;
+    uint8_t quickack;      /* enum stream_quickack */
+    uint8_t quick_age;     /* which of the hub's lists `quick` is in */
     bool above : 1;        /* output has passed the high mark */
     bool lingering : 1;    /* all written, waits for the peer's end */
 };
+
+enum quick_age { QUICK_NEW, QUICK_OLD, QUICK_NOW, QUICK_AGES };
 
 /* What the streams of a loop share. */
 struct stream_hub {
     struct loop *loop;
     uint8_t *input; /* INPUT_HEAD + STREAM_READ_MAX bytes, from the first read on */
-    struct list ready, dirty, timed, quick, dead;
+    struct list ready, dirty, timed, dead;
+    struct list quick[QUICK_AGES]; /* take input and have not answered */
     struct buf spares[SPARE_COUNT];
     size_t spare_count;
     struct timer *sweep, *quick_timer;
@@ -196,31 +200,65 @@ static void stream_retime(struct stream *s)
     hub_plan_sweep(s->hub, deadline);
 }
 
-/* Early acknowledgements: one timer, planned when the first stream waits, not moved after. */
+/*
+ * Early acknowledgements. An eager stream that has taken input and written nothing in this turn is
+ * acknowledged at the end of the turn. The others grow old first: one timer, planned when the first
+ * waits, acknowledges those that have seen it twice; most have answered by then, which
+ * acknowledges for nothing.
+ */
+
+static void quick_forget(struct stream *s)
+{
+    list_remove(&s->hub->quick[s->quick_age], &s->quick);
+}
+
+static void quick_add(struct stream *s, enum quick_age age)
+{
+    s->quick_age = (uint8_t)age;
+    list_push(&s->hub->quick[age], &s->quick);
+}
+
+static void quick_plan(struct stream_hub *h)
+{
+    if (h->quick_planned)
+        return;
+    h->quick_planned = true;
+    timer_at(h->quick_timer, loop_now(h->loop) + QUICKACK_MS);
+}
+
+static void quick_acknowledge(struct stream_hub *h, enum quick_age age)
+{
+    struct list_node *n;
+    int on = 1;
+    while ((n = list_first(&h->quick[age])) != NULL) {
+        struct stream *s = CONTAINER_OF(n, struct stream, quick);
+        quick_forget(s);
+        setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+    }
+}
 
 static void hub_on_quick(void *arg)
 {
     struct stream_hub *h = arg;
     struct list_node *n;
-    int on = 1;
     h->quick_planned = false;
-    while ((n = list_first(&h->quick)) != NULL) {
+    quick_acknowledge(h, QUICK_OLD);
+    while ((n = list_first(&h->quick[QUICK_NEW])) != NULL) {
         struct stream *s = CONTAINER_OF(n, struct stream, quick);
-        list_remove(&h->quick, n);
-        setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+        quick_forget(s);
+        quick_add(s, QUICK_OLD);
     }
+    if (!list_empty(&h->quick[QUICK_OLD]))
+        quick_plan(h);
 }
 
 static void stream_plan_quick(struct stream *s)
 {
-    struct stream_hub *h = s->hub;
     if (list_linked(&s->quick) || s->out.len > 0)
         return;
-    list_push(&h->quick, &s->quick);
-    if (h->quick_planned)
-        return;
-    h->quick_planned = true;
-    timer_at(h->quick_timer, loop_now(h->loop) + QUICKACK_MS);
+    quick_add(s, s->quickack == QUICKACK_EAGER ? QUICK_NOW : QUICK_NEW);
+    if (s->quickack == QUICKACK_LAZY)
+        quick_plan(s->hub);
 }
 
 /* The end of a stream. */
@@ -233,7 +271,7 @@ static void stream_unlink(struct stream *s)
     stream_watch(s);
     list_remove(&h->dirty, &s->dirty);
     list_remove(&h->timed, &s->timed);
-    list_remove(&h->quick, &s->quick);
+    quick_forget(s);
     list_remove(&h->ready, &s->queue);
 }
 
@@ -359,7 +397,7 @@ static void stream_write(struct stream *s)
         sent = stream_send(s);
         if (sent < 0)
             return;
-        list_remove(&s->hub->quick, &s->quick);
+        quick_forget(s);
         buf_consume(&s->out, (size_t)sent);
     }
     if (s->out.len > 0)
@@ -456,7 +494,7 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
             s->in = small;
         }
     }
-    if (used > 0 && s->quickack)
+    if (used > 0 && s->quickack != QUICKACK_OFF)
         stream_plan_quick(s);
     stream_check_left(s, used, was_partial);
 }
@@ -567,7 +605,8 @@ static void stream_go_on(struct stream *s)
 struct stream_hub *stream_hub_new(struct loop *l)
 {
     struct stream_hub *h = mem_zalloc(sizeof(*h));
-    struct list *lists[] = {&h->ready, &h->dirty, &h->timed, &h->quick, &h->dead};
+    struct list *lists[] = {&h->ready, &h->dirty, &h->timed, &h->dead, &h->quick[QUICK_NEW],
+                            &h->quick[QUICK_OLD], &h->quick[QUICK_NOW]};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     h->loop = l;
@@ -617,6 +656,7 @@ void stream_hub_flush(struct stream_hub *h)
         if (stream_alive(s) && !s->blocked)
             stream_write(s);
     }
+    quick_acknowledge(h, QUICK_NOW);
 }
 
 void stream_hub_reap(struct stream_hub *h)
@@ -708,9 +748,9 @@ void stream_limit(struct stream *s, const struct stream_limits *limits)
     stream_retime(s);
 }
 
-void stream_quickack(struct stream *s)
+void stream_quickack(struct stream *s, enum stream_quickack how)
 {
-    s->quickack = s->peer != NULL;
+    s->quickack = s->peer != NULL ? (uint8_t)how : QUICKACK_OFF;
 }
 
 struct buf *stream_out(struct stream *s)

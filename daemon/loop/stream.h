@@ -66,9 +66,14 @@ struct stream *stream_new_secure(struct loop *l, int fd, const struct stream_tls
 
 void stream_limit(struct stream *s, const struct stream_limits *limits);
 
-/* Send TCP acknowledgements early (within about 1 ms) when no reply has carried them: a NestJS peer
- * leaves Nagle's algorithm on and would stall 40 ms. No effect on Unix sockets. */
-void stream_quickack(struct stream *s);
+/*
+ * Acknowledge early what no reply has acknowledged: a NestJS peer leaves Nagle's algorithm on and
+ * would hold its next small frame back for up to 40 ms. LAZY waits 4 to 8 ms for a reply to go out;
+ * EAGER does it at the end of the turn (a system call for each read that is not answered at once).
+ * No effect on Unix sockets.
+ */
+enum stream_quickack { QUICKACK_OFF, QUICKACK_LAZY, QUICKACK_EAGER };
+void stream_quickack(struct stream *s, enum stream_quickack how);
 
 /* Where output goes: append to it with base/buf.h; it is written at the end of this turn. Ask for it
  * again in each turn: asking is what marks the stream as having output. */

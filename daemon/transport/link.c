@@ -108,8 +108,7 @@ static void on_dial(void *arg, int fd, const char *reason)
     else
         l->stream = stream_new(l->spec.loop, fd, &link_stream_ops, l);
     stream_limit(l->stream, &l->spec.limits);
-    if (l->spec.quickack)
-        stream_quickack(l->stream);
+    stream_quickack(l->stream, l->spec.quickack);
 }
 
 static void start_dial(struct link *l)

@@ -31,7 +31,7 @@ struct link_spec {
     const char *host, *port;   /* borrowed for the link's life */
     struct tls_context *tls;   /* NULL = plain; referenced */
     struct stream_limits limits;
-    bool quickack;
+    enum stream_quickack quickack;
     int64_t min_pause_ms, max_pause_ms; /* back-off; 0 = 100 ms, 30 s */
 };
 

@@ -548,19 +548,19 @@ static int quickack_of(int fd)
     return on;
 }
 
-START_TEST(quickack_after_input_without_answer)
+static void check_quickack(enum stream_quickack how)
 {
     struct end tcp;
     int pair[2], off = 0;
     pair_tcp(pair);
     end_init(&tcp, &rig, pair[0]);
-    stream_quickack(tcp.stream);
+    stream_quickack(tcp.stream, how);
     RIG_UNTIL(&rig, tcp.opened);
     setsockopt(pair[0], IPPROTO_TCP, TCP_QUICKACK, &off, sizeof(off));
     tcp.echo = true;
     ck_assert_int_eq(send(pair[1], "a\n", 2, 0), 2);
     RIG_UNTIL(&rig, tcp.shown == 1);
-    rig_for(&rig, 10);
+    rig_for(&rig, 20);
     ck_assert_int_eq(quickack_of(pair[0]), 0); /* the answer has carried it */
     tcp.echo = false;
     ck_assert_int_eq(send(pair[1], "b\n", 2, 0), 2);
@@ -568,6 +568,17 @@ START_TEST(quickack_after_input_without_answer)
     RIG_UNTIL(&rig, quickack_of(pair[0]) == 1);
     end_fini(&tcp);
     close(pair[1]);
+}
+
+START_TEST(quickack_after_input_without_answer)
+{
+    check_quickack(QUICKACK_LAZY);
+}
+END_TEST
+
+START_TEST(quickack_at_once)
+{
+    check_quickack(QUICKACK_EAGER);
 }
 END_TEST
 
@@ -623,7 +634,7 @@ int main(void)
         peer_that_never_reads_times_out, slow_reader_is_no_dead_one,
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
-        quickack_after_input_without_answer, idle_streams_are_small,
+        quickack_after_input_without_answer, quickack_at_once, idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -288,7 +288,7 @@ struct client *client_new(struct endpoint *e)
     e->sink.ops = &client_sink;
     c->link = link_new(&(struct link_spec){.loop = e->env.loop, .name = e->conf->name,
                                            .host = e->conf->url.host, .port = e->conf->url.port,
-                                           .tls = e->env.tls, .limits = tcp_limits(e), .quickack = true},
+                                           .tls = e->env.tls, .limits = tcp_limits(e), .quickack = QUICKACK_EAGER},
                        &client_link_ops, c);
     return c;
 }

@@ -53,7 +53,7 @@ void peer_open(struct endpoint *e, int fd)
     p->stream = e->env.tls != NULL ? stream_new_tls(e->env.loop, fd, e->env.tls, NULL, &peer_ops, p)
                                    : stream_new(e->env.loop, fd, &peer_ops, p);
     stream_limit(p->stream, &limits);
-    stream_quickack(p->stream);
+    stream_quickack(p->stream, QUICKACK_LAZY);
     list_push(&e->peers, &p->link);
     if (e->peers.count <= e->keys->connections)
         return;
