@@ -3,7 +3,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-static const char *const event_names[] = {"accepted", "delivered", "done", "retry", "dead", "expired"};
+static const char *const event_names[] = {"accepted", "delivered", "done", "retry", "dead", "expired",
+                                            "failed"};
 
 static json_t *line_of(const struct tap *t, bool bodies)
 {

@@ -189,11 +189,18 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
     dest_wake(d);
 }
 
+/* A request ends with an error, which its asker is told. */
+static void end_failed(struct delivery *v, const struct reply *reply)
+{
+    v->dest->failed++;
+    hub_trace(v->dest->hub, TAP_FAILED, v);
+    end_with(v, DELIVERY_DONE, reply);
+}
+
 static void answer_error(struct delivery *v, enum code code, const char *why)
 {
     struct reply r = {.code = code, .body = str_of(why)};
-    v->dest->failed++;
-    end_with(v, DELIVERY_DONE, &r);
+    end_failed(v, &r);
 }
 
 void delivery_drop(struct delivery *v)
@@ -292,8 +299,7 @@ static void retry(struct delivery *v, const struct settlement *s)
     if (s->retry_after_ms >= 0)
         pause = s->retry_after_ms;
     if (v->h.kind == MSG_REQUEST && pause >= left_ms(v)) {
-        v->dest->failed++;
-        end_with(v, DELIVERY_DONE, &s->reply);
+        end_failed(v, &s->reply);
         return;
     }
     v->dest->retries++;
@@ -312,11 +318,12 @@ static void failed(struct delivery *v, const struct settlement *s)
         retry(v, s);
         return;
     }
+    if (v->h.kind == MSG_REQUEST) {
+        end_failed(v, &s->reply);
+        return;
+    }
     v->dest->failed++;
-    if (v->h.kind == MSG_REQUEST)
-        end_with(v, DELIVERY_DONE, &s->reply);
-    else
-        die(v, &s->reply);
+    die(v, &s->reply);
 }
 
 /* Does this outcome say that the destination, not this message, is in trouble? */

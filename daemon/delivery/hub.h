@@ -151,7 +151,8 @@ const char *route_name(const struct route *r);
 const char *dest_name(const struct dest *d);
 
 /* ---- tap ---- */
-enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED };
+enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED,
+                 TAP_FAILED /* a request that was answered with an error */ };
 struct tap {
     enum tap_event event;
     const struct msg *msg;
