@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "loop/impl.h"
 #include "loop/layer.h"
+#include "loop/quickack.h"
 #include "loop/timer.h"
 
 #define INPUT_HEAD 16384   /* leftovers up to this are joined with new input in the loop's buffer */
@@ -24,7 +25,6 @@
 #define OPEN_MS 10000
 #define FINISH_MS 5000
 #define SWEEP_MS 20        /* sweeps are at least this far apart */
-#define QUICKACK_MS 4
 
 enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };
 
@@ -38,7 +38,7 @@ struct stream {
     struct buf in, out;      /* in: what on_data has left over */
     struct list_node dirty;  /* may have output */
     struct list_node timed;  /* has a deadline */
-    struct list_node quick;  /* took input, has not answered */
+    struct quickack quick;   /* took input, has not answered */
     struct list_node queue;  /* goes on without an event; closed: waits to be freed */
     struct stream_limits limits;
     int64_t partial_since, write_since;
@@ -50,25 +50,20 @@ struct stream {
     bool want_write : 1;   /* the layer's read or handshake waits for EV_WRITE */
     bool paused : 1;
     bool resumed : 1;      /* the leftover is to be shown without new input */
-    uint8_t quickack;      /* enum stream_quickack */
-    uint8_t quick_age;     /* which of the hub's lists `quick` is in */
     bool above : 1;        /* output has passed the high mark */
     bool lingering : 1;    /* all written, waits for the peer's end */
 };
-
-enum quick_age { QUICK_NEW, QUICK_OLD, QUICK_NOW, QUICK_AGES };
 
 /* What the streams of a loop share. */
 struct stream_hub {
     struct loop *loop;
     uint8_t *input; /* INPUT_HEAD + STREAM_READ_MAX bytes, from the first read on */
     struct list ready, dirty, timed, dead;
-    struct list quick[QUICK_AGES]; /* take input and have not answered */
+    struct quickacks quick;
     struct buf spares[SPARE_COUNT];
     size_t spare_count;
-    struct timer *sweep, *quick_timer;
+    struct timer *sweep;
     int64_t sweep_at, swept; /* INT64_MAX = not planned */
-    bool quick_planned;
 };
 
 static void stream_fail(struct stream *s, const char *reason);
@@ -200,67 +195,6 @@ static void stream_retime(struct stream *s)
     hub_plan_sweep(s->hub, deadline);
 }
 
-/*
- * Early acknowledgements. An eager stream that has taken input and written nothing in this turn is
- * acknowledged at the end of the turn. The others grow old first: one timer, planned when the first
- * waits, acknowledges those that have seen it twice; most have answered by then, which
- * acknowledges for nothing.
- */
-
-static void quick_forget(struct stream *s)
-{
-    list_remove(&s->hub->quick[s->quick_age], &s->quick);
-}
-
-static void quick_add(struct stream *s, enum quick_age age)
-{
-    s->quick_age = (uint8_t)age;
-    list_push(&s->hub->quick[age], &s->quick);
-}
-
-static void quick_plan(struct stream_hub *h)
-{
-    if (h->quick_planned)
-        return;
-    h->quick_planned = true;
-    timer_at(h->quick_timer, loop_now(h->loop) + QUICKACK_MS);
-}
-
-static void quick_acknowledge(struct stream_hub *h, enum quick_age age)
-{
-    struct list_node *n;
-    int on = 1;
-    while ((n = list_first(&h->quick[age])) != NULL) {
-        struct stream *s = CONTAINER_OF(n, struct stream, quick);
-        quick_forget(s);
-        setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-    }
-}
-
-static void hub_on_quick(void *arg)
-{
-    struct stream_hub *h = arg;
-    struct list_node *n;
-    h->quick_planned = false;
-    quick_acknowledge(h, QUICK_OLD);
-    while ((n = list_first(&h->quick[QUICK_NEW])) != NULL) {
-        struct stream *s = CONTAINER_OF(n, struct stream, quick);
-        quick_forget(s);
-        quick_add(s, QUICK_OLD);
-    }
-    if (!list_empty(&h->quick[QUICK_OLD]))
-        quick_plan(h);
-}
-
-static void stream_plan_quick(struct stream *s)
-{
-    if (list_linked(&s->quick) || s->out.len > 0)
-        return;
-    quick_add(s, s->quickack == QUICKACK_EAGER ? QUICK_NOW : QUICK_NEW);
-    if (s->quickack == QUICKACK_LAZY)
-        quick_plan(s->hub);
-}
-
 /* The end of a stream. */
 
 static void stream_unlink(struct stream *s)
@@ -271,7 +205,7 @@ static void stream_unlink(struct stream *s)
     stream_watch(s);
     list_remove(&h->dirty, &s->dirty);
     list_remove(&h->timed, &s->timed);
-    quick_forget(s);
+    quickack_forget(&h->quick, &s->quick);
     list_remove(&h->ready, &s->queue);
 }
 
@@ -397,7 +331,7 @@ static void stream_write(struct stream *s)
         sent = stream_send(s);
         if (sent < 0)
             return;
-        quick_forget(s);
+        quickack_forget(&s->hub->quick, &s->quick);
         buf_consume(&s->out, (size_t)sent);
     }
     if (s->out.len > 0)
@@ -494,8 +428,8 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
             s->in = small;
         }
     }
-    if (used > 0 && s->quickack != QUICKACK_OFF)
-        stream_plan_quick(s);
+    if (used > 0 && s->out.len == 0)
+        quickack_waits(&s->hub->quick, &s->quick);
     stream_check_left(s, used, was_partial);
 }
 
@@ -605,15 +539,14 @@ static void stream_go_on(struct stream *s)
 struct stream_hub *stream_hub_new(struct loop *l)
 {
     struct stream_hub *h = mem_zalloc(sizeof(*h));
-    struct list *lists[] = {&h->ready, &h->dirty, &h->timed, &h->dead, &h->quick[QUICK_NEW],
-                            &h->quick[QUICK_OLD], &h->quick[QUICK_NOW]};
+    struct list *lists[] = {&h->ready, &h->dirty, &h->timed, &h->dead};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     h->loop = l;
     h->sweep_at = INT64_MAX;
     h->swept = -SWEEP_MS;
     h->sweep = timer_new(l, hub_on_sweep, h);
-    h->quick_timer = timer_new(l, hub_on_quick, h);
+    quickacks_init(&h->quick, l);
     return h;
 }
 
@@ -624,7 +557,7 @@ void stream_hub_free(struct stream_hub *h)
             stream_close(CONTAINER_OF(n, struct stream, timed));
     stream_hub_reap(h);
     timer_free(h->sweep);
-    timer_free(h->quick_timer);
+    quickacks_fini(&h->quick);
     while (h->spare_count > 0)
         buf_fini(&h->spares[--h->spare_count]);
     mem_free(h->input);
@@ -656,7 +589,7 @@ void stream_hub_flush(struct stream_hub *h)
         if (stream_alive(s) && !s->blocked)
             stream_write(s);
     }
-    quick_acknowledge(h, QUICK_NOW);
+    quickacks_end_turn(&h->quick);
 }
 
 void stream_hub_reap(struct stream_hub *h)
@@ -750,7 +683,8 @@ void stream_limit(struct stream *s, const struct stream_limits *limits)
 
 void stream_quickack(struct stream *s, enum stream_quickack how)
 {
-    s->quickack = s->peer != NULL ? (uint8_t)how : QUICKACK_OFF;
+    s->quick.how = s->peer != NULL ? (uint8_t)how : QUICKACK_OFF;
+    s->quick.fd = s->fd;
 }
 
 struct buf *stream_out(struct stream *s)

@@ -1,5 +1,5 @@
 # The simulator. `make check-sim SEEDS=10000`; one seed again: build/tests/sim/sim --seed N --verbose
-SEEDS ?= 10000
+SEEDS ?= 100000
 SIM_OBJ := $(B)/tests/sim/sim.o $(B)/tests/sim/world.o
 $(B)/tests/sim/sim: $(SIM_OBJ) $(B)/libdaemon.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)

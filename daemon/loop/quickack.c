@@ -1,0 +1,86 @@
+#include "loop/quickack.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "loop/timer.h"
+
+#define QUICKACK_MS 4
+
+static void add(struct quickacks *all, struct quickack *q, enum quick_age age)
+{
+    q->age = (uint8_t)age;
+    list_push(&all->lists[age], &q->link);
+}
+
+static void plan(struct quickacks *all)
+{
+    if (all->planned)
+        return;
+    all->planned = true;
+    timer_after(all->timer, QUICKACK_MS);
+}
+
+static struct quickack *first(struct quickacks *all, enum quick_age age)
+{
+    struct list_node *n = list_first(&all->lists[age]);
+    return n != NULL ? CONTAINER_OF(n, struct quickack, link) : NULL;
+}
+
+static void acknowledge(struct quickacks *all, enum quick_age age)
+{
+    struct quickack *q;
+    int on = 1;
+    while ((q = first(all, age)) != NULL) {
+        quickack_forget(all, q);
+        setsockopt(q->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct quickacks *all = arg;
+    struct quickack *q;
+    all->planned = false;
+    acknowledge(all, QUICK_OLD);
+    while ((q = first(all, QUICK_NEW)) != NULL) {
+        quickack_forget(all, q);
+        add(all, q, QUICK_OLD);
+    }
+    if (!list_empty(&all->lists[QUICK_OLD]))
+        plan(all);
+}
+
+void quickacks_init(struct quickacks *all, struct loop *l)
+{
+    all->loop = l;
+    all->planned = false;
+    all->timer = timer_new(l, on_timer, all);
+    for (int i = 0; i < QUICK_AGES; i++)
+        list_init(&all->lists[i]);
+}
+
+void quickacks_fini(struct quickacks *all)
+{
+    timer_free(all->timer);
+}
+
+void quickacks_end_turn(struct quickacks *all)
+{
+    acknowledge(all, QUICK_NOW);
+}
+
+void quickack_waits(struct quickacks *all, struct quickack *q)
+{
+    if (q->how == QUICKACK_OFF || list_linked(&q->link))
+        return;
+    add(all, q, q->how == QUICKACK_EAGER ? QUICK_NOW : QUICK_NEW);
+    if (q->how == QUICKACK_LAZY)
+        plan(all);
+}
+
+void quickack_forget(struct quickacks *all, struct quickack *q)
+{
+    list_remove(&all->lists[q->age], &q->link);
+}
