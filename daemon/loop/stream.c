@@ -19,8 +19,9 @@
 #include "loop/timer.h"
 
 #define INPUT_HEAD 16384   /* leftovers up to this are joined with new input in the loop's buffer */
-#define SPARE_COUNT 8      /* output buffers kept for the next stream that writes */
-#define SPARE_MAX 131072   /* none larger than this */
+#define SPARE_COUNT 512     /* output buffers kept for the next streams that write */
+#define SPARE_MAX 131072    /* none larger than this */
+#define SPARE_BYTES 1048576 /* all of them together */
 #define OUTPUT_HIGH 1048576
 #define OPEN_MS 10000
 #define FINISH_MS 5000
@@ -61,7 +62,7 @@ struct stream_hub {
     struct list ready, dirty, timed, dead;
     struct quickacks quick;
     struct buf spares[SPARE_COUNT];
-    size_t spare_count;
+    size_t spare_count, spare_bytes;
     struct timer *sweep;
     int64_t sweep_at, swept; /* INT64_MAX = not planned */
 };
@@ -75,19 +76,22 @@ static void spare_give(struct stream_hub *h, struct buf *b)
 {
     if (b->cap == 0)
         return;
-    if (h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX) {
+    if (h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX || h->spare_bytes + b->cap > SPARE_BYTES) {
         buf_fini(b);
         return;
     }
     buf_clear(b);
+    h->spare_bytes += b->cap;
     h->spares[h->spare_count++] = *b;
     *b = BUF_EMPTY;
 }
 
 static void spare_take(struct stream_hub *h, struct buf *b)
 {
-    if (h->spare_count > 0)
-        *b = h->spares[--h->spare_count];
+    if (h->spare_count == 0)
+        return;
+    *b = h->spares[--h->spare_count];
+    h->spare_bytes -= b->cap;
 }
 
 static bool stream_alive(const struct stream *s)

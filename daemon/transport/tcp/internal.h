@@ -35,7 +35,7 @@ struct endpoint {
     struct list peers;         /* listen: struct peer */
     bool stopped;
     struct client *client;     /* connect */
-    char error[128];
+    struct buf subject; /* scratch of the packet that is being taken */
     uint64_t received, sent, bad;
 };
 

@@ -262,16 +262,16 @@ enum verdict { TAKEN, HELD, BROKEN };
 static enum verdict on_packet(struct peer *p, struct str json)
 {
     struct nest_request req;
-    struct buf subject = BUF_EMPTY;
+    struct buf *subject = &p->endpoint->subject;
     const char *what;
     if (!nest_request_parse(json, &req, &what))
         return foreign(p, json, what) ? TAKEN : BROKEN;
     bool taken = true;
-    if (p->endpoint->env.intake == NULL || !nest_subject(req.pattern, &subject))
+    buf_clear(subject);
+    if (p->endpoint->env.intake == NULL || !nest_subject(req.pattern, subject))
         refuse(p, &req, req.pattern, CODE_NO_ROUTE, "no subject can be made of this pattern");
     else
-        taken = take(p, &req, buf_str(&subject));
-    buf_fini(&subject);
+        taken = take(p, &req, buf_str(subject));
     p->endpoint->received += taken;
     return taken ? TAKEN : HELD;
 }

@@ -125,6 +125,7 @@ static void tcp_close(struct endpoint *e)
     listen_close(e->listener);
     client_free(e->client);
     tls_context_unref(e->env.tls);
+    buf_fini(&e->subject);
     mem_free(e);
 }
 
