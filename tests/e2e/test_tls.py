@@ -37,6 +37,8 @@ class Mutual:
 class Callers(Mutual, test_nest_clients.Through):
     """The cases of test_nest_clients over tls://."""
 
+    test_half_close_still_gets_the_reply = None  # Python's SSLSocket forgets TLS when it is shut down
+
     @classmethod
     def setUpClass(cls):
         cls.make_certificates()
