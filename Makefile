@@ -89,8 +89,9 @@ install: all libbellhop
 	    install -m 640 conf/bellhop.yaml $(DESTDIR)$(sysconfdir)/bellhop/
 	$(MAKE) install-libbellhop
 
-include scripts/module.mk clients/c/module.mk tests/bench/module.mk
--include tests/sim/module.mk tests/fuzz/module.mk
+include scripts/module.mk clients/c/module.mk
+# An image is built without the tests.
+-include tests/bench/module.mk tests/sim/module.mk tests/fuzz/module.mk
 -include $(DAEMON_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
 
 # Against the real daemon and real peers; with SAN=1 against the sanitized one.
