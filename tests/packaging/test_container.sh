@@ -63,11 +63,11 @@ chown $uid:$uid "$work/run" "$work/state"
 chmod 755 "$work"
 chmod 750 "$work/run" "$work/state"
 (cd "$work/bundle" && runc spec)
-image inspect --type image --format '{{json .Docker.config}}' bellhop >"$work/image.json"
+image inspect --type image bellhop >"$work/image.json"
 python3 - "$work" "$root" <<'PYTHON' || fail "the image's own settings"
 import json, sys
 work, root = sys.argv[1:]
-image = json.load(open(f"{work}/image.json"))
+image = json.load(open(f"{work}/image.json"))["Docker"]["config"]
 spec = json.load(open(f"{work}/bundle/config.json"))
 uid, gid = map(int, image["User"].split(":"))
 assert uid != 0 and image["Healthcheck"]["Test"], image
