@@ -30,7 +30,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
         b->off = 0;
         return b->base + b->len;
     }
-    if (__builtin_add_overflow(end, n, &need))
+    if (__builtin_add_overflow(end, n, &need) || need > SIZE_MAX / 2) /* doubling would reach 0 */
         assert(!"buffer size overflows");
     size_t cap = b->cap > 0 ? b->cap : BUF_FIRST;
     while (cap < need)

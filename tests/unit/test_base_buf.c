@@ -198,7 +198,7 @@ int main(void)
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     tcase_add_test_raise_signal(t, consuming_more_than_there_is_ends_the_process, SIGABRT);
-    tcase_add_loop_test_raise_signal(t, a_size_beyond_what_can_be_ends_the_process, SIGABRT, 0, 2);
+    tcase_add_loop_test_raise_signal(t, a_size_beyond_what_can_be_ends_the_process, SIGABRT, 0, 4);
     tcase_add_exit_test(t, no_memory_left_ends_the_process_with_71, 71);
     suite_add_tcase(s, t);
     return run_suite(s);
