@@ -14,6 +14,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 
+#define CUT_JSON ",\"cut\":\"yes\""
+#define LINE_ROOM (LOG_LINE_MAX - sizeof("\"" CUT_JSON "}\n")) /* for all but what ends a line */
+
 struct kind {
     int64_t second;
     unsigned lines, suppressed;
@@ -27,6 +30,7 @@ struct log {
     uint64_t dropped;
     struct map kinds; /* event -> struct kind */
     struct buf line;
+    bool cut; /* it has no room for the rest: whole characters and members only */
 };
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
@@ -94,30 +98,48 @@ uint64_t log_dropped(const struct log *l)
     return l->dropped;
 }
 
-static void put_escaped(struct buf *b, const char *value)
+/* Bytes of the character at p that may not be torn. */
+static size_t char_bytes(unsigned char first, bool utf8)
+{
+    if (!utf8 || first < 0xC0)
+        return 1;
+    return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+static void put_escaped(struct log *l, const char *value)
 {
     bool utf8 = str_utf8(str_of(value));
-    for (const unsigned char *p = (const unsigned char *)value; *p != '\0'; p++) {
-        if (*p == '"' || *p == '\\')
-            buf_printf(b, "\\%c", *p);
-        else if (*p < 0x20 || *p == 0x7F || (*p >= 0x80 && !utf8))
-            buf_printf(b, "\\u%04x", *p);
+    const unsigned char *p = (const unsigned char *)value;
+    for (size_t n; *p != '\0'; p += n) {
+        bool coded = *p < 0x20 || *p == 0x7F || (*p >= 0x80 && !utf8), marked = *p == '"' || *p == '\\';
+        n = char_bytes(*p, utf8);
+        l->cut = l->line.len + (coded ? 6 : n + marked) > LINE_ROOM;
+        if (l->cut)
+            break;
+        if (coded)
+            buf_printf(&l->line, "\\u%04x", *p);
+        else if (marked)
+            buf_printf(&l->line, "\\%c", *p);
         else
-            buf_putc(b, (char)*p);
+            buf_put(&l->line, p, n);
     }
 }
 
 static void put_field(struct log *l, const char *key, const char *value)
 {
     bool plain = value[0] != '\0' && strpbrk(value, " \"\\=\t\n\r") == NULL;
+    if (l->line.len + strlen(key) + sizeof(",\"\":\"\"") > LINE_ROOM)
+        l->cut = true;
+    if (l->cut)
+        return;
     if (l->format == LOG_JSON) {
         buf_printf(&l->line, ",\"%s\":\"", key);
-        put_escaped(&l->line, value);
+        put_escaped(l, value);
         buf_putc(&l->line, '"');
         return;
     }
     buf_printf(&l->line, plain ? " %s=" : " %s=\"", key);
-    put_escaped(&l->line, value);
+    put_escaped(l, value);
     if (!plain)
         buf_putc(&l->line, '"');
 }
@@ -126,6 +148,7 @@ static void line_start(struct log *l, enum log_level level, const char *event)
 {
     char when[32];
     buf_clear(&l->line);
+    l->cut = false;
     clock_rfc3339(clock_wall_ms(), when);
     if (l->format == LOG_JSON)
         buf_printf(&l->line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", when,
@@ -137,20 +160,10 @@ static void line_start(struct log *l, enum log_level level, const char *event)
 /* A pipe that poll() calls writable takes PIPE_BUF (4,096) bytes without blocking: pipe(7). */
 static void line_end(struct log *l)
 {
-    const char *end = l->format == LOG_JSON ? "}\n" : "\n";
     struct pollfd ready = {.fd = l->fd, .events = POLLOUT};
-    size_t room = LOG_LINE_MAX - strlen(end);
-    if (l->line.len > room) {
-        static const char cut[] = "\",\"cut\":\"yes\"";
-        l->line.len = room - sizeof(cut);
-        while (l->line.len > 0 && (buf_data(&l->line)[l->line.len - 1] & 0x80) != 0)
-            l->line.len--;
-        while (l->line.len > 0 && buf_data(&l->line)[l->line.len - 1] == '\\')
-            l->line.len--;
-        if (l->format == LOG_JSON)
-            buf_puts(&l->line, cut);
-    }
-    buf_puts(&l->line, end);
+    if (l->cut)
+        buf_puts(&l->line, l->format == LOG_JSON ? CUT_JSON : " cut=yes");
+    buf_puts(&l->line, l->format == LOG_JSON ? "}\n" : "\n");
     if (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0 ||
         write(l->fd, buf_data(&l->line), l->line.len) != (ssize_t)l->line.len)
         l->dropped++;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define LOG_BURST 50
-#define LOG_LINE_MAX 4096 /* bytes; longer lines are cut */
+#define LOG_LINE_MAX 4096 /* bytes; longer lines are cut between characters and say `cut` */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_JSON, LOG_TEXT };
