@@ -5,8 +5,6 @@
 #include "local/internal.h"
 #include "msg/headers.h"
 
-#define HEADER_LINES_MAX 80 /* "attempt: " and "timeout: " with their numbers */
-
 static bool has_room(const struct session *s)
 {
     return s->state == SESSION_OPEN && s->inflight < s->credit && !s->full;
@@ -32,7 +30,7 @@ static struct session *choose(struct service *sv)
     return best->session;
 }
 
-/* What differs per delivery stands in front of the message's own block. */
+/* What differs per delivery stands in front of the message's own block; msg_new() left room for it. */
 static size_t delivery_lines(struct session *s, const struct handover *h, char *out)
 {
     char *at = bytes_copy(out, "attempt: ", 9);
@@ -49,7 +47,7 @@ static size_t delivery_lines(struct session *s, const struct handover *h, char *
 
 static void write_delivery(struct session *s, const struct handover *h, uint64_t id)
 {
-    char lines[HEADER_LINES_MAX];
+    char lines[HEADERS_DELIVERY_BYTES];
     struct buf *out = stream_out(s->stream);
     size_t extra = delivery_lines(s, h, lines);
     const struct msg *m = h->msg;

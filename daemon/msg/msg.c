@@ -6,12 +6,14 @@
 #include "msg/trace.h"
 
 #define UUID_LENGTH 36
+#define MADE_LINES 4 /* id, source, correlation-id, traceparent */
 
 /* What one pass over the headers that came with a message finds. */
 struct scan {
     struct str id, correlation_id, traceparent;
     int64_t timeout_ms, ttl_ms;
     size_t kept; /* bytes of the lines that are passed on as they are */
+    size_t kept_lines;
     const char *what;
 };
 
@@ -97,8 +99,10 @@ static void scan_headers(struct scan *s, struct str block)
     *s = (struct scan){.timeout_ms = -1, .ttl_ms = -1};
     while (headers_next(&block, &h)) {
         const struct reserved *r = reserved_find(h.name);
-        if (r == NULL || r->fn(s, h.value) == KEEP)
+        if (r == NULL || r->fn(s, h.value) == KEEP) {
             s->kept += h.name.n + h.value.n + 3;
+            s->kept_lines++;
+        }
     }
 }
 
@@ -178,6 +182,11 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     size_t headers = s.kept + (sizeof("id: \n") - 1 + s.id.n) + (sizeof("source: \n") - 1 + in->source.n) +
                      (sizeof("correlation-id: \n") - 1 + s.correlation_id.n) +
                      (sizeof("traceparent: \n") - 1 + s.traceparent.n);
+    if (headers > HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES ||
+        s.kept_lines > HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES) {
+        *what = "headers above 64 KiB or 128 lines, those that the daemon adds counted";
+        return NULL;
+    }
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
     struct msg *m = mem_alloc(size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,

@@ -49,7 +49,8 @@ struct msg_input {
     struct str source;  /* endpoint or service name */
 };
 
-/* NULL when a reserved header has an illegal value; *what then says which and why (static text). */
+/* NULL when a reserved header has an illegal value, or when a delivery would have more headers than
+ * a client takes (msg/headers.h); *what then says which and why (static text). */
 struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what);
 struct msg *msg_ref(struct msg *m);
 void msg_unref(struct msg *m); /* NULL is legal */
