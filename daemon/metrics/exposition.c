@@ -14,9 +14,9 @@ static void put_name(struct buf *out, const char *name, const char *label, const
         return;
     buf_printf(out, "{%s=\"", label);
     for (const char *p = label_value; *p != '\0'; p++) {
-        if (*p == '\\' || *p == '"')
+        if (*p == '\\' || *p == '"' || *p == '\n')
             buf_putc(out, '\\');
-        buf_putc(out, *p);
+        buf_putc(out, *p != '\n' ? *p : 'n');
     }
     buf_puts(out, "\"}");
 }
