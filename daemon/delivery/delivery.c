@@ -288,8 +288,7 @@ static bool may_retry(const struct delivery *v, const struct settlement *s)
     if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
         return false;
     return v->h.kind == MSG_EVENT ||
-           (!s->final && !v->streamed && v->route->policy->idempotent && v->dest->sink != NULL &&
-            v->dest->sink->up);
+           (!s->final && !v->streamed && v->route->policy->idempotent && dest_is_up(v->dest));
 }
 
 static void retry(struct delivery *v, const struct settlement *s)
@@ -334,6 +333,16 @@ static bool tells_of_trouble(const struct settlement *s)
             s->reply.code == CODE_OVERLOADED || s->reply.code == CODE_INTERNAL);
 }
 
+/* Given back: a pause, then again. A request is refused where nobody is left to take it. */
+static void hold(struct delivery *v)
+{
+    v->h.attempt--;
+    if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
+        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
+    else
+        wait_for(v, GIVEN_BACK_MS);
+}
+
 static void tell_breaker(struct delivery *v, const struct settlement *s)
 {
     if (s->outcome == OUTCOME_HOLD)
@@ -355,8 +364,7 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
         hub_trace(d->hub, TAP_DONE, v);
         end_with(v, DELIVERY_DONE, &s->reply);
     } else if (s->outcome == OUTCOME_HOLD) {
-        v->h.attempt--;
-        wait_for(v, GIVEN_BACK_MS);
+        hold(v);
     } else {
         failed(v, s);
     }

@@ -17,7 +17,7 @@ const char *dest_name(const struct dest *d)
     return d->name;
 }
 
-static bool dest_is_up(const struct dest *d)
+bool dest_is_up(const struct dest *d)
 {
     return d->sink != NULL && d->sink->up;
 }
@@ -128,7 +128,7 @@ static void refuse_requests(struct list *l, enum code code)
     LIST_EACH(l, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
         if (v->h.kind == MSG_REQUEST)
-            delivery_refuse(v, code, "nobody is there to take the request");
+            delivery_refuse(v, code, DEST_NOBODY);
     }
 }
 

@@ -6,6 +6,8 @@
 #include "delivery/hub.h"
 #include "delivery/sched.h"
 
+#define DEST_NOBODY "nobody is there to take the request"
+
 enum { DUE_DELIVERY, DUE_PROBE }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its name */
@@ -133,6 +135,7 @@ void route_set_unref(struct route_set *s);
 /* dest.c */
 extern const struct sink_up dest_up;
 void dest_free(struct dest *d);
+bool dest_is_up(const struct dest *d);
 void dest_pump(struct dest *d);
 enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
 void dest_wake(struct dest *d);
