@@ -392,13 +392,19 @@ void delivery_extend(struct delivery *v)
     hub_schedule(h, &v->due, v->h.deadline_ms - now, v->h.deadline_ms == now + span);
 }
 
+/* The time that was over: all that there was for it, or this attempt's. */
+static int64_t patience_ms(const struct delivery *v)
+{
+    return v->h.deadline_ms == v->deadline_ms ? v->deadline_ms - v->h.msg->accepted_ms
+                                              : v->route->policy->timeout_ms;
+}
+
 static void attempt_timed_out(struct delivery *v)
 {
     struct hub *h = v->dest->hub;
     struct buf why = BUF_EMPTY;
     char span[32];
-    buf_printf(&why, "%s did not answer within %s", v->dest->name,
-               str_format_duration(v->route->policy->timeout_ms, span));
+    buf_printf(&why, "%s did not answer within %s", v->dest->name, str_format_duration(patience_ms(v), span));
     struct settlement late = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                               .reply = {.code = CODE_TIMEOUT, .body = buf_str(&why)}};
     h->counts.timeouts++;
