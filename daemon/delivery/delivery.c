@@ -313,6 +313,10 @@ static void retry(struct delivery *v, const struct settlement *s)
 static void failed(struct delivery *v, const struct settlement *s)
 {
     note_error(v, &s->reply);
+    if (s->reply.code == CODE_TIMEOUT && v->h.kind == MSG_EVENT && left_ms(v) == 0) {
+        expire(v); /* its ttl has ended the attempt, were it the last one */
+        return;
+    }
     if (s->outcome == OUTCOME_RETRY && may_retry(v, s)) {
         retry(v, s);
         return;
