@@ -249,11 +249,14 @@ static void hub_withdraw(struct receipt *r)
     if (r->request == NULL)
         return; /* events go on without their asker; the last delivery frees the receipt */
     struct delivery *v = r->request;
+    struct dest *d = v->dest;
     if (v->state == DELIVERY_INFLIGHT) {
-        v->dest->sink->ops->cancel(v->dest->sink, &v->h, true);
-        breaker_unsent(&v->dest->breaker);
+        d->sink->ops->cancel(d->sink, &v->h, true);
+        breaker_unsent(&d->breaker);
     }
     delivery_drop(v);
+    if (!list_empty(&d->ready)) /* it was the probe that they were waiting for */
+        dest_pump(d);
 }
 
 static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw};
