@@ -171,7 +171,7 @@ void greet_hello(struct session *s, const struct frame *f)
         return;
     }
     if (f->id != 0 || !name_legal(name)) {
-        session_drop(s, CODE_BAD_FRAME, "HELLO 0 … NAME: a name of 1 to 128 letters, digits and - _ . / @");
+        session_drop_bad(s, 0, "HELLO 0 … NAME: a name of 1 to 128 letters, digits and - _ . / @");
         return;
     }
     *bytes_str(z, name) = '\0';

@@ -95,6 +95,7 @@ struct server {
 /* session.c */
 void session_open(struct server *s, int fd);
 void session_drop(struct session *s, enum code code, const char *why); /* ERR 0 CODE, then close */
+void session_drop_bad(struct session *s, size_t offset, const char *what); /* offset: within this frame */
 void session_close(struct session *s, const char *why);
 void session_error(struct session *s, uint64_t id, enum code code, const char *detail);
 void session_answer(struct session *s, enum verb v, uint64_t id, const struct reply *r);

@@ -110,6 +110,14 @@ void session_drop(struct session *s, enum code code, const char *why)
     session_close(s, why);
 }
 
+void session_drop_bad(struct session *s, size_t offset, const char *what)
+{
+    struct buf text = BUF_EMPTY;
+    buf_printf(&text, "byte %llu: %s", (unsigned long long)s->consumed + offset, what);
+    session_drop(s, CODE_BAD_FRAME, buf_cstr(&text));
+    buf_fini(&text);
+}
+
 void session_answer(struct session *s, enum verb v, uint64_t id, const struct reply *r)
 {
     if (s->stream == NULL || (v != VERB_ERR && id == 0))
@@ -163,7 +171,7 @@ static void on_bye(struct session *s, const struct frame *f)
 static void on_second_hello(struct session *s, const struct frame *f)
 {
     (void)f;
-    session_drop(s, CODE_BAD_FRAME, "HELLO stands only at the start of a connection");
+    session_drop_bad(s, 0, "HELLO stands only at the start of a connection");
 }
 
 typedef void frame_fn(struct session *s, const struct frame *f);
@@ -175,14 +183,6 @@ static frame_fn *const handlers[VERB_COUNT] = {
     [VERB_CREDIT] = on_credit,      [VERB_PING] = on_ping,      [VERB_PONG] = on_nothing,
     [VERB_BYE] = on_bye,
 };
-
-static void drop_bad(struct session *s, size_t offset, const char *what)
-{
-    struct buf text = BUF_EMPTY;
-    buf_printf(&text, "byte %llu: %s", (unsigned long long)s->consumed + offset, what);
-    session_drop(s, CODE_BAD_FRAME, buf_cstr(&text));
-    buf_fini(&text);
-}
 
 /*
  * What makes us write waits while our output is full: whoever asks faster than it reads is held
@@ -199,12 +199,12 @@ static bool dispatch(struct session *s, const struct frame *f)
     const char *what;
     size_t offset;
     if (f->headers.n > 0 && !headers_check(f->headers, &what, &offset)) {
-        drop_bad(s, f->size - f->body.n - f->headers.n + offset, what);
+        session_drop_bad(s, f->size - f->body.n - f->headers.n + offset, what);
     } else if (s->state == SESSION_GREETING) {
         if (f->verb == VERB_HELLO)
             greet_hello(s, f);
         else
-            drop_bad(s, 0, "the first frame has to be HELLO");
+            session_drop_bad(s, 0, "the first frame has to be HELLO");
     } else if (s->full && makes_output(f->verb)) {
         return false;
     } else if (f->verb == VERB_PUB || f->verb == VERB_REQ) {
@@ -220,7 +220,7 @@ static void on_big(struct session *s, const struct frame *f)
     char limit[32];
     struct buf text = BUF_EMPTY;
     if (s->state == SESSION_GREETING) {
-        drop_bad(s, 0, "HELLO has no body");
+        session_drop_bad(s, 0, "HELLO has no body");
         return;
     }
     s->skip = f->body_size;
@@ -253,7 +253,7 @@ static size_t step(struct session *s, const uint8_t *p, size_t n)
         on_big(s, &f);
         return f.size;
     case FRAME_BAD:
-        drop_bad(s, e.offset, e.what);
+        session_drop_bad(s, e.offset, e.what);
         return 0;
     default:
         return 0;
