@@ -48,6 +48,18 @@ static bool may_publish(const struct session *s, struct str subject)
     return false;
 }
 
+/* A staged message has its id too: two receipts under one id, and one would outlive the session. */
+static bool id_in_use(struct session *s, uint64_t id)
+{
+    if (id == 0 || idmap_get(&s->asks, id) != NULL)
+        return id != 0;
+    LIST_EACH(&s->staged, n) {
+        if (CONTAINER_OF(n, struct staged, link)->id == id)
+            return true;
+    }
+    return false;
+}
+
 static struct str refused(struct session *s, const struct frame *f, struct str subject, enum code *code)
 {
     *code = CODE_INVALID;
@@ -55,7 +67,7 @@ static struct str refused(struct session *s, const struct frame *f, struct str s
         return STR("a subject is needed (a JSON object as subject has to be a valid pattern)");
     if (f->verb == VERB_REQ && f->id == 0)
         return STR("REQ needs an id that is not 0: its answer names it");
-    if (f->id != 0 && idmap_get(&s->asks, f->id) != NULL)
+    if (id_in_use(s, f->id))
         return STR("this id is still waiting for its answer");
     *code = CODE_DENIED;
     if (!may_publish(s, subject))
