@@ -215,6 +215,12 @@ static bool dispatch(struct session *s, const struct frame *f)
     return true;
 }
 
+/* Only these name a delivery of ours; the id of any other frame is the client's own. */
+static bool is_answer(enum verb v)
+{
+    return v == VERB_OK || v == VERB_MORE || v == VERB_REP || v == VERB_ERR;
+}
+
 static void on_big(struct session *s, const struct frame *f)
 {
     char limit[32];
@@ -228,7 +234,7 @@ static void on_big(struct session *s, const struct frame *f)
                str_format_size(s->server->env.conf->limits.body, limit));
     if ((f->verb == VERB_PUB && f->id != 0) || f->verb == VERB_REQ)
         session_error(s, f->id, CODE_TOO_LARGE, buf_cstr(&text));
-    else if (f->verb != VERB_PUB)
+    else if (is_answer(f->verb))
         answer_too_large(s, f->id);
     buf_fini(&text);
 }
