@@ -92,8 +92,8 @@ static inline uint64_t store_seq_of(uint64_t key)
 
 /* ---------------------------------------------------------------- queues */
 
-/* The queue of a destination, made (with the open or next unit) at first use. 1 … STORE_QUEUES_MAX;
- * 0 when there are too many. */
+/* The queue of a destination (a service and a peer of one name are two), made at first use, before the
+ * open or next unit and whether that succeeds or not. 1 … STORE_QUEUES_MAX; 0 when there are too many. */
 uint32_t store_queue(struct store *st, struct str name, bool service);
 uint64_t store_next_seq(struct store *st); /* a new number, higher than any before, across restarts */
 
@@ -109,7 +109,8 @@ void store_each_queue(struct store *st, void (*fn)(void *arg, const struct store
 /* ---------------------------------------------------------------- units */
 
 /* Opens a unit; pairs nest, and the inner ones belong to the outermost. The outermost commit hands
- * the unit over; it becomes durable with the next group commit. */
+ * the unit over; it becomes durable with the next group commit. Changes and callbacks need an open unit;
+ * one with callbacks and no changes is answered in its turn. */
 void store_begin(struct store *st);
 void store_commit(struct store *st);
 /* fn(arg, result) once this unit has ended; several per unit are called in order. */
@@ -121,17 +122,19 @@ enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
 /* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next two. */
 void store_end(struct store *st, uint64_t key, enum store_end how);
-/* Its attempts, its next time (0 = ready, as far as loads are concerned it is in memory) and its
- * errors (empty = as they were). due_ms > 0 hands it to store_take_due(). */
+/* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
+ * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
+ * life. */
 void store_update(struct store *st, uint64_t key, uint32_t attempt, int64_t due_ms, struct str first_error,
                   struct str last_error);
-/* Moves a delivery to the dead letters in one step. d->record.key is its key, or store_key(queue, 0) for
- * one that was never stored (accepted + 1, dead + 1); then the whole record is given. Never refused
- * for want of room while the reserve lasts. */
+/* Moves a delivery to the dead letters in one step. d->record.key is its key; of the record only the
+ * attempts (the higher ones count) and the errors (empty = as they were) are read besides. Or it is
+ * store_key(queue, 0) for one that was never stored (accepted + 1, dead + 1); then the whole record is
+ * given. d->number is not read. Never refused for want of room while the reserve lasts. */
 void store_bury(struct store *st, const struct store_dead *d);
 /* A dead letter comes back under a new key (of its own queue), attempts anew, redrives + 1; no expiry. */
 void store_redrive(struct store *st, uint64_t number, uint64_t key);
-void store_purge(struct store *st, uint64_t number);
+void store_purge(struct store *st, uint64_t number); /* dead - 1, dropped + 1 */
 /* New content of a dead letter's message (bellhop dlq edit). */
 void store_edit(struct store *st, uint64_t number, struct str subject, struct str headers, struct str body);
 
@@ -140,8 +143,9 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 /* Ready rows of after_key's queue behind that key, in order; those whose due_ms was ever above 0 in this
  * life are not among them. */
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg);
-/* Delayed rows of any queue that are due at `now_ms`, earliest first. They are handed out once: from
- * now on they count as ready but store_load() leaves them out until the next start. */
+/* Delayed rows of any queue that are due at `now_ms`, earliest first (their due_ms is what it was). They
+ * are handed out once: from now on they count as ready but store_load() leaves them out until the next
+ * start. */
 void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg);
 /* Dead letters from number `after` + 1 on, oldest first. */
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg);
@@ -167,8 +171,10 @@ struct store_stats {
 };
 void store_stats(const struct store *st, struct store_stats *out);
 
-/* on_fault(arg, why): a commit failed; once, on the loop. */
+/* on_fault(arg, why): a commit failed; once, on the loop, before the callbacks of what it was to hold.
+ * Loads fail from now on too. */
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
 
-/* Commits what is pending (waits for it), ends the books cleanly, frees. No callback any more. NULL is legal. */
+/* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
+ * No callback any more. Not from inside one of its callbacks. NULL is legal. */
 void store_close(struct store *st);
