@@ -1,7 +1,7 @@
 /* The contract of store.h, held by both stores: every case runs on each. */
-#include "store_rig.h"
+#include "store_sqlite_rig.h"
 
-static const struct kind *const kinds[] = {&kind_mem};
+static const struct kind *const kinds[] = {&kind_mem, &kind_sqlite};
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static struct store_record record(uint64_t key, const char *body)
