@@ -36,6 +36,7 @@ struct db {
     size_t dirty_count;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
     uint64_t adding;                     /* put by this transaction so far */
+    uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     size_t wal_pages, free_pages;
     bool disk_full; /* the ballast is given up; puts wait until it is there again */

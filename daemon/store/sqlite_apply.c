@@ -204,6 +204,7 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
     int rc = SQLITE_OK;
     if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {
         job->result = STORE_FULL;
+        db->wanted = job->ops_len;
         return SQLITE_OK;
     }
     for (size_t at = job->ops_at; at < job->ops_at + job->ops_len && rc == SQLITE_OK;) {

@@ -68,9 +68,13 @@ static int count_pages(struct db *db)
     int rc = stmt_u64(db_stmt(db, STMT_PAGES), &pages);
     if (rc == SQLITE_OK)
         rc = stmt_u64(db_stmt(db, STMT_FREE_PAGES), &unused);
+    if (rc != SQLITE_OK)
+        return rc;
     db->free_pages = unused * VACUUM_SHARE > pages ? unused : 0;
     db->used = (pages - unused) * DB_PAGE;
-    return rc;
+    if (db->used + db->wanted <= db->put_limit)
+        db->wanted = 0;
+    return SQLITE_OK;
 }
 
 static int begin(struct db *db)
@@ -172,7 +176,7 @@ static void run_one_by_one(struct db *db, struct store_batch *first)
 
 bool db_is_full(const struct db *db)
 {
-    return db->disk_full || db->used > db->put_limit;
+    return db->disk_full || db->used + db->wanted > db->put_limit;
 }
 
 void db_tell(const struct db *db, struct store_batch *b)

@@ -165,7 +165,7 @@ struct store_stats {
     uint64_t commits, units;
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
-    bool full;                     /* a put would be refused */
+    bool full;                     /* a put like the last one refused would be refused again */
     bool faulted;
     bool unclean;                  /* the last process did not close the store: what was in flight is unknown */
 };
