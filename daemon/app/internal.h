@@ -71,6 +71,7 @@ void endpoints_on_leaving(void *app);
 struct open_endpoint *endpoint_named(struct app *a, const char *name);
 
 /* routes.c */
+void routes_orders(struct app *a, const struct config *before, const struct config *after); /* before may be NULL */
 struct route_set *routes_make(struct app *a, struct generation *g);
 
 /* reload.c */

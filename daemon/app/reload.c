@@ -48,6 +48,7 @@ static void use(struct app *a, struct generation *g)
     struct hub_limits limits = hub_limits_of(c);
     struct err err = {0};
     swap_endpoints(a, a->current->conf, c);
+    routes_orders(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
     hub_set_limits(a->hub, &limits);
     hub_set_sample(a->hub, c->tracing.sample);

@@ -77,6 +77,8 @@ struct policy_conf {
     bool idempotent; /* requests may be repeated after they reached the service (default true) */
 };
 
+enum order_choice { ORDER_RELAXED, ORDER_STRICT };
+
 struct service_conf {
     char *name;
     struct place place;
@@ -84,11 +86,18 @@ struct service_conf {
     struct texts users, groups; /* who may attach; both empty = anyone who reaches the socket */
     char *token;          /* secret or NULL */
     uint64_t credit;      /* cap on a client's credit; 0 = its own wish */
-    char *order_by;       /* "header:key" or NULL; refused as "not built in" until the store lands */
+    char *order_by;       /* "header:key" or NULL */
+    unsigned order;       /* enum order_choice */
     struct texts publish; /* filters; has_publish false = anything */
     struct texts subscribe;
     bool has_publish, has_subscribe;
 };
+
+/* The header that `order_by` names; NULL where it is not set. */
+static inline const char *service_order_header(const struct service_conf *s)
+{
+    return s->order_by != NULL ? s->order_by + sizeof("header:") - 1 : NULL;
+}
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 

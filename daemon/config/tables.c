@@ -158,6 +158,7 @@ const struct key config_policy_keys[] = {
      .help = "requests may be repeated after they reached the service"},
     END};
 
+static const char *const orders[] = {"relaxed", "strict", NULL};
 const struct key config_service_keys[] = {
     {"users", KEY_TEXTS, AT(service_conf, users), .help = "system users who may attach"},
     {"groups", KEY_TEXTS, AT(service_conf, groups),
@@ -167,6 +168,8 @@ const struct key config_service_keys[] = {
      .help = "cap on unanswered deliveries a connection; 0 = what it asks for"},
     {"order_by", KEY_TEXT, AT(service_conf, order_by),
      .help = "deliveries that share this header's value stay in order"},
+    {"order", KEY_CHOICE, AT(service_conf, order), "relaxed", .choices = orders,
+     .help = "does one that failed hold up those behind it"},
     {"publish", KEY_TEXTS, AT(service_conf, publish),
      .help = "filters of the subjects it may publish and request; absent = any"},
     {"subscribe", KEY_TEXTS, AT(service_conf, subscribe),
