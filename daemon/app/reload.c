@@ -69,6 +69,8 @@ static void remember_error(struct app *a, const struct err *err)
 
 bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
 {
+    if (a->state == APP_DRAINING)
+        return err_add(err, "the daemon is draining: nothing new is opened");
     struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
     struct generation *g = conf != NULL ? generation_new(conf) : NULL;
     bool good = g != NULL;
