@@ -56,6 +56,7 @@ static void use(struct app *a, struct generation *g)
     generation_unref(a->current);
     a->current = g;
     a->generation++;
+    app_warn(a);
     endpoints_renew_tls(a, &err);
     err_fini(&err);
     endpoints_watch(a);

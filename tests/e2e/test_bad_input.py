@@ -3,7 +3,9 @@ import array
 import contextlib
 import json
 import os
+import pwd
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -382,6 +384,18 @@ class GreetingCase(Case):
         done = subprocess.run([sys.executable, "-c", program, HERE, daemon.socket],
                               capture_output=True, text=True)
         self.assertEqual(done.stdout.strip(), "['denied']", done.stderr)
+
+    def test_unknown_user(self):
+        """Nobody attaches by it, and the log says so; looked up again at a reload."""
+        daemon = self.start({"a": {"users": ["no-such.user"]}})
+        self.assertIn("no user `no-such.user`", daemon.log("config_warning")[0]["warning"])
+        self.refused(daemon, "a")
+        for number, name in enumerate(("no-such.user", pwd.getpwuid(os.getuid()).pw_name), 1):
+            daemon.write({"services": {"a": {"users": [name], "publish": []}}})
+            daemon.signal(signal.SIGHUP)
+            wait_until(lambda: len(daemon.log("reloaded")) == number, "the reload")
+            self.assertEqual(len(daemon.log("config_warning")), 2)  # of the start, and of the first reload
+        daemon.connect("a").close()
 
     def test_admin_socket_is_not_for_everybody(self):
         daemon = self.start({"open": True})
