@@ -36,6 +36,7 @@ struct tracing_conf { char *otlp; double sample; };
 struct limits_conf {
     uint64_t body;      /* bytes of a message's body */
     uint64_t clients;   /* local connections */
+    uint64_t clients_per_user;
     uint64_t memory;    /* bytes of messages held */
     uint64_t queue;     /* deliveries waiting per destination */
     uint64_t dead;      /* dead letters held in memory */

@@ -423,6 +423,29 @@ class GreetingCase(Case):
         clients[0].close()
         wait_until(lambda: self.attaches(daemon), "room again")
 
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_limit_of_a_user(self):
+        daemon = self.start({"open": True}, limits={"clients": 20, "clients_per_user": 3})
+        program = ("import os, sys\nsys.path.insert(0, sys.argv[1])\nimport harness\n"
+                   "os.setgroups([]); os.setgid(65533); os.setuid(int(sys.argv[3]))\n"
+                   "mine = [harness.Local(sys.argv[2], f'c{i}') for i in range(3)]\n"
+                   "fourth = harness.Local(sys.argv[2], hello=False)\n"
+                   "print([(f.verb, f.subject) for f in fourth.ended(5)], flush=True)\n"
+                   "def again():\n"
+                   "    try:\n        return harness.Local(sys.argv[2], 'again')\n"
+                   "    except (AssertionError, OSError):\n        pass\n"
+                   "mine.pop().close()\nmine.append(harness.wait_until(again, 'room'))\n"
+                   "print('room', flush=True)\ninput()\n")
+        for uid in (65533, 65532):  # each has its own share, while the one before still holds its
+            other = subprocess.Popen([sys.executable, "-c", program, HERE, daemon.socket, str(uid)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(other.communicate)
+            self.assertEqual(other.stdout.readline().strip(), "[('ERR', 'overloaded')]")
+            self.assertEqual(other.stdout.readline().strip(), "room")
+        for n in range(5):  # the daemon's own user is not counted
+            self.keep(daemon.connect(f"own{n}"))
+        self.assertIn("limits.clients_per_user", daemon.log("client_dropped")[0]["reason"])
+
     def attaches(self, daemon):
         try:
             daemon.connect("again").close()
