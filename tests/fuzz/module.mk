@@ -36,3 +36,6 @@ $(B)/tests/fuzz/replay_client_frame: $(B)/libbellhop.a
 $(B)/fuzz/fuzz_client_frame: $(B)/fuzz/clients/c/frame.o $(B)/fuzz/clients/c/headers.o
 
 .SECONDARY: $(FUZZ_ALL:%=$(B)/tests/fuzz/fuzz_%.o) $(FUZZ_ALL:%=$(B)/fuzz/tests/fuzz/fuzz_%.o)
+
+-include $(FUZZ_ALL:%=$(B)/tests/fuzz/fuzz_%.d) $(B)/tests/fuzz/replay.d
+-include $(FUZZ_ALL:%=$(B)/fuzz/tests/fuzz/fuzz_%.d) $(FUZZ_OBJ:.o=.d) $(wildcard $(B)/fuzz/clients/c/*.d)
