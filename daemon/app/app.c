@@ -191,11 +191,17 @@ static void wire_signals(struct app *a)
     }
 }
 
+void app_warn(struct app *a)
+{
+    const struct texts *warnings = &a->current->conf->warnings;
+    for (size_t i = 0; i < warnings->count; i++)
+        log_write(a->log, LOG_WARN, "config_warning", "warning", warnings->items[i], NULL);
+}
+
 static void say_ready(struct app *a)
 {
     const struct config *c = a->current->conf;
-    for (size_t i = 0; i < c->warnings.count; i++)
-        log_write(a->log, LOG_WARN, "config_warning", "warning", c->warnings.items[i], NULL);
+    app_warn(a);
     log_write(a->log, LOG_INFO, "ready", "version", BELLHOP_VERSION, "node", c->node, "pid", LOG_NUM(getpid()),
               "socket", c->local.socket, "endpoints", LOG_NUM(c->endpoint_count), "routes",
               LOG_NUM(c->route_count), NULL);

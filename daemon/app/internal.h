@@ -53,6 +53,7 @@ struct app {
 
 /* app.c */
 struct hub_limits hub_limits_of(const struct config *c);
+void app_warn(struct app *a); /* logs the warnings of the configuration in use */
 struct generation *generation_new(struct config *conf_take);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);

@@ -73,6 +73,8 @@ static const struct key limits_keys[] = {
      .help = "largest body of a message"},
     {"clients", KEY_COUNT, AT(limits_conf, clients), "10000", 1, 1000000,
      .help = "most local connections at a time"},
+    {"clients_per_user", KEY_COUNT, AT(limits_conf, clients_per_user), "1000", 1, 1000000,
+     .help = "most of them that one user has; root and the daemon's own user are not counted"},
     {"memory", KEY_SIZE, AT(limits_conf, memory), "256MiB", 1048576, 1024 * GIB,
      .help = "most bytes of messages held in memory; beyond it sources wait"},
     {"queue", KEY_COUNT, AT(limits_conf, queue), "10000", 1, 100000000,

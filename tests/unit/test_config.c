@@ -699,6 +699,33 @@ START_TEST(the_example_is_right_with_everything_built)
 }
 END_TEST
 
+static void ids_are(const struct ids *ids, const unsigned *wanted, size_t count)
+{
+    ck_assert_uint_eq(ids->count, count);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_uint_eq(ids->items[i], wanted[i]);
+}
+
+START_TEST(users_become_numbers)
+{
+    struct config *c = parse("services:\n  a: { publish: [], users: [root, \"77\", no-such.user, \"4294967295\"] }\n"
+                             "  b: { publish: [], groups: [no-such.group, root, \"78\"] }\n"
+                             "  c: { publish: [] }\n");
+    ck_assert_uint_eq(c->warnings.count, 0);
+    config_find_users(c);
+    ids_are(&config_service(c, "a")->uids, (unsigned[]){0, 77}, 2);
+    ids_are(&config_service(c, "a")->gids, NULL, 0);
+    ids_are(&config_service(c, "b")->gids, (unsigned[]){0, 78}, 2);
+    ck_assert_uint_eq(c->warnings.count, 3);
+    ck_assert_str_eq(c->warnings.items[0],
+                     "t.yaml:2:3: service `a`: this host knows no user `no-such.user`: nobody attaches by it until it "
+                     "does and the configuration is read again");
+    ck_assert_ptr_nonnull(strstr(c->warnings.items[1], "no user `4294967295`"));
+    ck_assert_ptr_nonnull(strstr(c->warnings.items[2], "t.yaml:3:3: service `b`: this host knows no group `no-such.group`"));
+    config_free(c);
+}
+END_TEST
+
 START_TEST(files_that_cannot_be_read)
 {
     struct err err = {0};
@@ -731,6 +758,7 @@ static Suite *config_suite(void)
     tcase_add_test(errors, all_errors_at_once_in_order);
     tcase_add_test(errors, too_many_errors_are_counted);
     tcase_add_test(errors, warnings);
+    tcase_add_test(errors, users_become_numbers);
     tcase_add_test(errors, alias_bomb);
     tcase_add_test(errors, depth);
     tcase_add_test(errors, secrets_are_read_and_never_printed);
