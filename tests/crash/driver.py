@@ -29,9 +29,10 @@ CONFIG = {
     "policies": {"hard": harness.policy("2s", attempts=100000, delay="5ms", breaker={"failures": 1000000})},
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
-        {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"}],
+        {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
+        {"name": "outbox", "from": "local", "match": "o.*", "to": "last", "durable": True, "policy": "hard"}],
 }
-SERVICES = ("sink", "sink", "left", "right")
+SERVICES = ("sink", "sink", "left", "right", "last")
 
 
 class Publisher:
@@ -113,15 +114,21 @@ class Consumer:
     def handle(self, got, service):
         if self.dead:
             return Service.LATER
-        message = self.life.oracle.delivered(self.life.number, self.number, self.target, got)
+        if self.target == "last":
+            return self.life.oracle.staged_delivered(got) or b""
+        message, send = self.life.oracle.delivered(self.life.number, self.number, self.target, got)
         if message is None:
             return b""
         if message.poison and got.headers.get("redelivered") != "redrive":
             raise Service.Err("failed", b"never", {"retry": "no"})
-        return self._choose(message, self.rng.random())
+        return self._choose(got, message, send)
 
-    def _choose(self, message, dice):
+    def _choose(self, got, message, send):
+        dice = self.rng.random()
         if self.calm or dice < 0.93:
+            if message.stages(self.target):
+                id, body = self.life.oracle.stage(message, send)
+                self.service.client.start("PUB", "o.x", body, {"with": got.id, "id": id})
             self.life.oracle.answer_ok(message, self.target)
             return b""
         if dice < 0.96:
@@ -186,7 +193,7 @@ class Life:
 
     def redrive(self):
         with contextlib.suppress(OSError, AssertionError):
-            self.run.redriven += self.daemon.admin("dlq.redrive", b'{"limit": 20}')["count"]
+            self.run.redriven += self.daemon.admin("dlq.redrive", b'{"limit": 100}')["count"]
 
     def alive_until(self, moment):
         while time.monotonic() < moment and self.daemon.process.poll() is None:
@@ -251,8 +258,8 @@ class Run:
         self.lives += 1
         return Life(self, **more)
 
-    def random_life(self):
-        """Ends by kill -9, 1 to 60 ms after there was something to do; now and then while it starts, or by SIGTERM."""
+    def random_life(self, longest=0.06):
+        """Ends by kill -9, within `longest` of having something to do; now and then while it starts, or by SIGTERM."""
         life = self.life()
         how = self.rng.random()
         if how < 0.05:
@@ -260,7 +267,7 @@ class Run:
         elif not life.ready():
             self.oracle.violate("it starts", f"life {life.number}: {life.daemon.log_text()[-600:]}")
         else:
-            self._work(life, self.rng.uniform(0.001, 0.06))
+            self._work(life, self.rng.uniform(0.001, longest))
             if how > 0.97:
                 self.stops += 1
                 life.stop()

@@ -3,12 +3,17 @@
 A *message* is what a publisher wants delivered, under one id. Each PUB of it makes a *record* of its own
 (the body carries the number of the PUB), so that a second copy that stems from a resend can be told from a
 second delivery of the same record. Only what has no OK is sent again.
+
+Some deliveries to `left` are answered with a *staged* message for `last` (PUB with `with:`). However often they had to
+be answered, exactly one of what was staged with them may come out.
 """
 import collections
 import threading
 
 TARGETS = {"d": ("sink",), "f": ("left", "right")}  # first token of the subject -> its services
-POISON_EVERY = 151  # a message that its service refuses for good until it is redriven
+STAGING = "left"       # the service that stages, one in STAGE_EVERY of what it gets
+STAGE_EVERY = 4
+POISON_EVERY = 61  # a message that its service refuses for good until it is redriven
 
 
 class Message:
@@ -32,6 +37,9 @@ class Message:
     @property
     def targets(self):
         return TARGETS[self.subject[0]]
+
+    def stages(self, target):
+        return target == STAGING and self.seq % STAGE_EVERY == 0
 
     @property
     def poison(self):
@@ -58,8 +66,10 @@ class Oracle:
         self.lock = threading.RLock()
         self.messages = {}  # (publisher, seq) -> Message
         self.records = {}   # (target, publisher, send) -> Record
+        self.staged = collections.defaultdict(list)  # (publisher, send) -> what was staged with it: numbers
+        self.came_out = set()  # numbers of what was staged
         self.last = {}      # (life, instance, publisher) -> send number of the last first delivery
-        self.sent = self.acknowledged = self.deliveries = self.open = 0
+        self.sent = self.acknowledged = self.deliveries = self.open = self.sent_staged = 0
         self.duplicates = self.explained = self.after_crash = 0
         self.violations = collections.defaultdict(list)
 
@@ -92,14 +102,13 @@ class Oracle:
             message.done.add(target)
 
     def delivered(self, life, instance, target, frame):
-        """A service got this PUB; the message, or None where it is none of ours."""
+        """A service got this PUB; (message, its PUB's number), or (None, None) where it is none of ours."""
         with self.lock:
             self.deliveries += 1
             message, send = self._whose(target, frame)
             if message is None:
-                return None
-            attempt, why = int(frame.headers["attempt"]), frame.headers.get("redelivered")
-            self.after_crash += why == "crash"
+                return None, None
+            attempt, why = self._marks(frame)
             record = self.records.setdefault((target, message.publisher, send), Record())
             self._duplicate(message, target, record, attempt > 1 or why is not None, life, send)
             self._attempts(message, target, record, attempt, why, send)
@@ -107,7 +116,36 @@ class Oracle:
                 self._order(message, (life, instance, message.publisher), send)
             record.count += 1
             record.attempt, record.life = attempt, life
-            return message
+            return message, send
+
+    def _marks(self, frame):
+        why = frame.headers.get("redelivered")
+        self.after_crash += why == "crash"
+        return int(frame.headers["attempt"]), why
+
+    def stage(self, message, send):
+        """(id, body) of what is staged with this delivery."""
+        with self.lock:
+            self.sent_staged += 1
+            self.staged[message.publisher, send].append(self.sent_staged)
+            return f"out-{self.sent_staged}", f"out {message.publisher} {send} {self.sent_staged}".encode()
+
+    def staged_delivered(self, frame):
+        """`last` got this: its mark must tell a second time from a first."""
+        with self.lock:
+            self.deliveries += 1
+            attempt, why = self._marks(frame)
+            try:
+                _, publisher, send, number = frame.body.split(b" ")
+                number = int(number)
+                known = number in self.staged[publisher.decode(), int(send)]
+            except ValueError:
+                known = False
+            if not known:
+                self.violate("as it was sent", f"last got {frame.pairs} {frame.body[:80]!r}")
+            elif number in self.came_out and attempt == 1 and why is None:
+                self.violate("duplicates explained (S7)", f"last got out-{number} again; not marked")
+            self.came_out.add(number)
 
     def _whose(self, target, frame):
         fields = bytes(frame.body[:80]).split(b" ", 3)
@@ -168,6 +206,10 @@ class Oracle:
                                  f"PUBs {message.sends}, seen {message.seen.get(target, 0)} times")
         if dead:
             self.violate("dead letters (S11)", f"never sent: {list(dead)[:5]}")
+        for (publisher, send), numbers in self.staged.items():
+            out = [n for n in numbers if n in self.came_out]
+            if len(out) != 1:
+                self.violate("settled and staged together", f"{publisher} PUB {send}: staged {numbers}, came out {out}")
         return lost
 
     def report(self, checks):
