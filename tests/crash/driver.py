@@ -119,32 +119,34 @@ class Consumer:
         message, send = self.life.oracle.delivered(self.life.number, self.number, self.target, got)
         if message is None:
             return b""
-        if message.poison and got.headers.get("redelivered") != "redrive":
+        answer = self._choose(message, got.headers.get("redelivered"))
+        self.life.oracle.answered(message, self.target, send, answer)
+        if answer == "OK" and message.stages(self.target):
+            id, body = self.life.oracle.stage(message, send)
+            service.client.start("PUB", "o.x", body, {"with": got.id, "id": id})
+        if answer == "refused":
             raise Service.Err("failed", b"never", {"retry": "no"})
-        return self._choose(got, message, send)
+        if answer in ("failed", "release"):
+            raise Service.Err(answer)
+        if answer == "held":
+            self._hold(service)
+        return b"" if answer == "OK" else Service.LATER
 
-    def _choose(self, got, message, send):
+    def _choose(self, message, redelivered):
         dice = self.rng.random()
+        if message.poison and redelivered != "redrive":
+            return "refused"
         if self.calm or dice < 0.93:
-            if message.stages(self.target):
-                id, body = self.life.oracle.stage(message, send)
-                self.service.client.start("PUB", "o.x", body, {"with": got.id, "id": id})
-            self.life.oracle.answer_ok(message, self.target)
-            return b""
-        if dice < 0.96:
-            raise Service.Err("failed", b"not this time")
-        if dice < 0.98:
-            raise Service.Err("release")
+            return "OK"
+        return "failed" if dice < 0.96 else "release" if dice < 0.98 else "held"
+
+    def _hold(self, service):
         self.held += 1
         if self.held > 2:
-            self._die()
-        return Service.LATER
-
-    def _die(self):
-        self.dead = True
-        with contextlib.suppress(OSError):
-            self.service.client.sock.shutdown(2)
-        self.life.replace(self)
+            self.dead = True
+            with contextlib.suppress(OSError):
+                service.client.sock.shutdown(2)
+            self.life.replace(self)
 
 
 class Life:

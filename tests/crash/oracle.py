@@ -52,11 +52,12 @@ class Message:
 
 
 class Record:
-    __slots__ = ("count", "attempt", "life")
+    __slots__ = ("count", "attempt", "life", "answer")
 
     def __init__(self):
         self.count = self.attempt = 0
         self.life = -1
+        self.answer = None  # what the service said to the last delivery
 
 
 class Oracle:
@@ -95,11 +96,12 @@ class Oracle:
             self.acknowledged += 1
             self.open += len([t for t in message.targets if t not in message.done])
 
-    def answer_ok(self, message, target):
+    def answered(self, message, target, send, answer):
         with self.lock:
-            if target not in message.done and message.acked:
-                self.open -= 1
-            message.done.add(target)
+            self.records[target, message.publisher, send].answer = answer
+            if answer == "OK" and target not in message.done:
+                message.done.add(target)
+                self.open -= message.acked
 
     def delivered(self, life, instance, target, frame):
         """A service got this PUB; (message, its PUB's number), or (None, None) where it is none of ours."""
@@ -112,7 +114,7 @@ class Oracle:
             record = self.records.setdefault((target, message.publisher, send), Record())
             self._duplicate(message, target, record, attempt > 1 or why is not None, life, send)
             self._attempts(message, target, record, attempt, why, send)
-            if record.life != life and attempt == 1:
+            if record.life != life and attempt == 1 and not message.poison:  # a redrive puts it at the end
                 self._order(message, (life, instance, message.publisher), send)
             record.count += 1
             record.attempt, record.life = attempt, life
@@ -171,12 +173,12 @@ class Oracle:
             self.explained += 1
         else:
             self.violate("duplicates explained (S7)", f"{target} got {message.id} (PUB {send}) {before + 1} times, "
-                         f"in life {record.life} and {life}; not marked")
+                         f"in life {record.life} (answer: {record.answer}) and {life}; not marked")
 
     def _attempts(self, message, target, record, attempt, why, send):
         if record.attempt > attempt and not message.poison:  # a redrive begins anew
             self.violate("attempts never decrease (S6)", f"{target} got {message.id} (PUB {send}) as attempt "
-                         f"{record.attempt}, then as {attempt} ({why})")
+                         f"{record.attempt} ({record.answer}), then as {attempt} ({why})")
 
     def _order(self, message, where, send):
         last = self.last.get(where, 0)
