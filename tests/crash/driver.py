@@ -26,6 +26,7 @@ PER_LIFE = 120      # new messages of a publisher in one life
 DRAIN = 60.0        # seconds for the last drain
 CONFIG = {
     "log": {"level": "info", "format": "json"},
+    "limits": {"drain_timeout": "200ms"},  # shorter than the time-out: something may be in flight at its end
     "policies": {"hard": harness.policy("2s", attempts=100000, delay="5ms", breaker={"failures": 1000000})},
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
@@ -154,7 +155,7 @@ class Life:
 
     def __init__(self, run, env=None, calm=False):
         self.number, self.seed, self.oracle, self.calm = run.lives, run.seed, run.oracle, calm
-        self.run, self.ended = run, False
+        self.run, self.ended, self.last_words = run, False, ""
         self.consumers, self.threads = [], []
         self.lock = threading.Lock()
         self.started = time.monotonic()
@@ -207,6 +208,7 @@ class Life:
         there = self.daemon.process.poll() is None
         self.daemon.process.kill()
         self.daemon.process.wait()
+        self.last_words = self.daemon.log_text()[-600:]
         self._close()
         return there
 
@@ -278,7 +280,7 @@ class Run:
             self.kills += 1
         else:
             self.oracle.violate("it ends only when it is told to", f"life {life.number}: "
-                                f"{life.daemon.process.returncode} {life.daemon.log_text()[-600:]}")
+                                f"{life.daemon.process.returncode} {life.last_words}")
 
     def _work(self, life, span):
         until = time.monotonic() + span

@@ -81,7 +81,7 @@ def at_point(point, counts, seed):
             hits += 1
             run.kills += 1
         else:
-            run.oracle.violate("it ends only when it is told to", f"{point}: {life.daemon.log_text()[-600:]}")
+            run.oracle.violate("it ends only when it is told to", f"{point}: {life.last_words}")
     if hits < len(counts):
         run.oracle.violate("the point is reached", f"{point}: {hits} of {len(counts)} times")
     run.finish()
