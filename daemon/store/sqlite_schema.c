@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "store/sqlite.h"
 
@@ -200,6 +201,7 @@ static int migrate(struct db *db, int64_t version)
     snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
     if (rc == SQLITE_OK)
         rc = exec(db, sql);
+    fault_point("store.migrating");
     return rc == SQLITE_OK ? exec(db, "COMMIT") : rc;
 }
 
@@ -306,6 +308,7 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
         rc = load_queues(db, state);
     if (rc == SQLITE_OK)
         rc = start_life(db);
+    fault_point("store.opened");
     return rc == SQLITE_OK || refuse(db, rc, err);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "loop/post.h"
 #include "store/sqlite.h"
@@ -93,6 +94,7 @@ static void work(struct store_sqlite *s, struct store_batch *first)
         faulted = s->db.faulted;
         full = s->db.disk_full;
         post_all(s, first);
+        fault_point("store.posted");
         db_checkpoint(&s->db);
     } else {
         db_idle(&s->db);
