@@ -39,7 +39,7 @@ class Message:
         return TARGETS[self.subject[0]]
 
     def stages(self, target):
-        return target == STAGING and self.seq % STAGE_EVERY == 0
+        return target == STAGING and self.seq % STAGE_EVERY == 0 and not self.poison
 
     @property
     def poison(self):
