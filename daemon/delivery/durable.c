@@ -256,6 +256,14 @@ void durable_end(struct delivery *v, enum delivery_state how)
     fault_point("durable.settling");
 }
 
+static void on_saved(void *arg, enum store_result result)
+{
+    struct dest *d = arg;
+    d->backlog.saved++;
+    if (result != STORE_UNKNOWN)
+        dest_pump(d);
+}
+
 bool durable_wait(struct delivery *v, int64_t span_ms)
 {
     struct hub *h = v->dest->hub;
@@ -266,6 +274,8 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
         due = leave ? STORE_NEVER - 1 : 0;
     store_begin(h->store);
     store_update(h->store, v->key, v->h.attempt, due, r.first_error, r.last_error);
+    v->save = ++v->dest->backlog.saves;
+    store_then(h->store, on_saved, v->dest);
     store_commit(h->store);
     fault_point("durable.retrying");
     if (leave) {
@@ -393,7 +403,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     v->key = r->key;
     v->redrives = r->redrives;
     v->h.attempt = r->attempt;
-    v->h.redelivered = r->redrives > 0 ? "redrive" : r->attempt > 0 ? "retry" : NULL;
+    v->h.redelivered = r->redrives > 0 ? "redrive" : r->attempt > 0 || r->last_error.n > 0 ? "retry" : NULL;
     v->old = store_seq_of(r->key) < h->old_below;
     if (v->old)
         v->h.redelivered = "crash";
@@ -553,7 +563,7 @@ static void arm(struct dest *d)
 bool durable_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    if (d->backlog.arming || d->hub->draining)
+    if (d->backlog.arming || d->hub->draining || v->save > d->backlog.saved)
         return false;
     if (!v->old || v->armed)
         return true;

@@ -45,6 +45,7 @@ struct backlog {
     size_t held, held_bytes; /* stored ones in memory */
     bool loading;      /* a store_load() is under way */
     bool arming;       /* the attempts of some are being put on disk; nothing is handed over before */
+    uint64_t saves, saved; /* attempts on their way to disk so far, and those of them that are there */
 };
 
 struct route_set {
@@ -99,6 +100,7 @@ struct delivery {
     bool armed;              /* old, and its next attempt is on disk */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
     uint64_t key;            /* in the store; 0 = not stored */
+    uint64_t save;           /* which of its destination's saves holds its attempts */
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
