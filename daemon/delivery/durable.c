@@ -591,7 +591,7 @@ void hub_use_store(struct hub *h, struct store *st)
     struct store_stats s;
     store_stats(st, &s);
     h->store = st;
-    h->old_below = s.unclean ? store_next_seq(st) : 0;
+    h->old_below = s.suspect_below;
     store_each_queue(st, adopt_queue, h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;

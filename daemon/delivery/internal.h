@@ -157,7 +157,7 @@ struct hub {
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
     struct list store_waiters;   /* sources that wait for the store */
     struct due store_due;        /* when the next delayed one on disk is due */
-    uint64_t old_below;          /* numbers of earlier lives are below; 0 = the last one ended well */
+    uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
