@@ -17,7 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 import harness  # noqa: E402
-from oracle import Message, Oracle  # noqa: E402
+from oracle import STRICT, Message, Oracle  # noqa: E402
 
 Service = harness.Service
 READY_MAX = 1.0     # seconds from the start of the process to its ready line (P2)
@@ -27,13 +27,14 @@ DRAIN = 60.0        # seconds for the last drain
 CONFIG = {
     "log": {"level": "info", "format": "json"},
     "drain_timeout": "200ms",  # shorter than the time-out: something may be in flight at its end
+    "services": {"open": True, STRICT: {"order_by": "header:key", "order": "strict"}},
     "policies": {"hard": harness.policy("2s", attempts=100000, delay="5ms", breaker={"failures": 1000000})},
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
         {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
         {"name": "outbox", "from": "local", "match": "o.*", "to": "last", "durable": True, "policy": "hard"}],
 }
-SERVICES = ("sink", "sink", "left", "right", "last")
+SERVICES = ("sink", "sink", "left", "right", "right", "last")
 
 
 class Publisher:

@@ -11,6 +11,7 @@ import collections
 import threading
 
 TARGETS = {"d": ("sink",), "f": ("left", "right")}  # first token of the subject -> its services
+STRICT = "right"       # the service whose deliveries are in strict order by their key
 STAGING = "left"       # the service that stages, one in STAGE_EVERY of what it gets
 STAGE_EVERY = 4
 POISON_EVERY = 61  # a message that its service refuses for good until it is redriven
@@ -69,7 +70,8 @@ class Oracle:
         self.records = {}   # (target, publisher, send) -> Record
         self.staged = collections.defaultdict(list)  # (publisher, send) -> what was staged with it: numbers
         self.came_out = set()  # numbers of what was staged
-        self.last = {}      # (life, instance, publisher) -> send number of the last first delivery
+        self.last = {}      # (life, instance or key, publisher) -> send number of the last first delivery
+        self.undone = collections.defaultdict(set)  # key -> numbers of records that STRICT got and has not done
         self.sent = self.acknowledged = self.deliveries = self.open = self.sent_staged = 0
         self.duplicates = self.explained = self.after_crash = 0
         self.violations = collections.defaultdict(list)
@@ -99,6 +101,8 @@ class Oracle:
     def answered(self, message, target, send, answer):
         with self.lock:
             self.records[target, message.publisher, send].answer = answer
+            if answer == "OK":
+                self.undone[message.key].discard(send)
             if answer == "OK" and target not in message.done:
                 message.done.add(target)
                 self.open -= message.acked
@@ -114,8 +118,8 @@ class Oracle:
             record = self.records.setdefault((target, message.publisher, send), Record())
             self._duplicate(message, target, record, attempt > 1 or why is not None, life, send)
             self._attempts(message, target, record, attempt, why, send)
-            if record.life != life and attempt == 1 and not message.poison:  # a redrive puts it at the end
-                self._order(message, (life, instance, message.publisher), send)
+            if not message.poison:  # a redrive puts it at the end
+                self._order(message, (life, target, instance), send, record.life != life and attempt == 1)
             record.count += 1
             record.attempt, record.life = attempt, life
             return message, send
@@ -180,11 +184,24 @@ class Oracle:
             self.violate("attempts never decrease (S6)", f"{target} got {message.id} (PUB {send}) as attempt "
                          f"{record.attempt} ({record.answer}), then as {attempt} ({why})")
 
-    def _order(self, message, where, send):
+    def _order(self, message, where, send, first):
+        life, target, instance = where
+        if target == STRICT:
+            self._strict(message, send)
+        where = (life, message.key if target == STRICT else instance, message.publisher)
         last = self.last.get(where, 0)
-        if send < last:
+        if first and send < last:
             self.violate("in order within a life (S8)", f"{message.id}: PUB {send} came after {last} {where}")
-        self.last[where] = max(send, last)
+        if first:
+            self.last[where] = max(send, last)
+
+    def _strict(self, message, send):
+        """Whatever becomes of a record, the next one of its key comes when it is done."""
+        undone = self.undone[message.key]
+        if undone and min(undone) < send:
+            self.violate("strict order by key (S8)", f"{message.id}: PUB {send} came while {sorted(undone)[:4]} of "
+                         f"{message.key} were not done")
+        undone.add(send)
 
     def forget_life(self, life):
         with self.lock:
