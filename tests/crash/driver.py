@@ -28,7 +28,7 @@ CONFIG = {
     "log": {"level": "info", "format": "json"},
     "drain_timeout": "200ms",  # shorter than the time-out: something may be in flight at its end
     "services": {"open": True, STRICT: {"order_by": "header:key", "order": "strict"}},
-    "policies": {"hard": harness.policy("2s", attempts=100000, delay="5ms", breaker={"failures": 1000000})},
+    "policies": {"hard": harness.policy("2s", attempts=100000, delay="1ms", breaker={"failures": 1000000})},
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
         {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
