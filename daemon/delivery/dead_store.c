@@ -1,4 +1,5 @@
 /* What operators ask of the store. Dead letters are looked through a few at a time, so that any number of them costs no memory. */
+#include "base/fault.h"
 #include "base/mem.h"
 #include "delivery/internal.h"
 
@@ -44,6 +45,7 @@ static void redrive(struct dead_walk *w, const struct dead_letter *d)
 {
     struct hub *h = w->hub;
     store_redrive(h->store, d->number, store_key(d->dest->backlog.queue, store_next_seq(h->store)));
+    fault_point("durable.redriving");
     h->counts.state[DELIVERY_DEAD]--;
     h->counts.state[DELIVERY_STORED]++;
     d->dest->backlog.paged++;

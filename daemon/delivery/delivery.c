@@ -408,6 +408,8 @@ static void hold(struct delivery *v)
     v->h.attempt--;
     v->armed = false; /* so says the disk from now on */
     v->h.redelivered = "released";
+    if (v->key != 0 && v->last_error == NULL)
+        v->last_error = mem_strdup(v->h.redelivered); /* on disk: the next life knows that it has been seen */
     if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
         delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
     else

@@ -1,5 +1,6 @@
 #include <assert.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
@@ -94,6 +95,7 @@ void dest_pump(struct dest *d)
         }
         breaker_sent(&d->breaker);
         delivery_sent(v);
+        fault_point("delivery.handed-over");
     }
     d->pumping = false;
     if (d->backlog.paged > 0)

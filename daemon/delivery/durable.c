@@ -10,6 +10,7 @@
  */
 #include <assert.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
@@ -213,8 +214,10 @@ static void on_accepted(void *arg, enum store_result result)
         h->counts.messages++;
     else
         h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
+    fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result);
+    fault_point("durable.acknowledged");
     LIST_EACH(&a->deliveries, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
         list_remove(&a->deliveries, n);
@@ -234,6 +237,7 @@ void durable_accepted(struct acceptance *a, struct receipt *r)
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
     store_commit(a->hub->store);
+    fault_point("durable.accepting");
 }
 
 /* ---------------------------------------------------------------- what becomes of them */
@@ -245,9 +249,19 @@ void durable_end(struct delivery *v, enum delivery_state how)
     struct store *st = v->dest->hub->store;
     if (how == DELIVERY_DEAD || st == NULL)
         return; /* durable_bury() has said so */
+    fault_point("durable.settle");
     store_begin(st);
     store_end(st, v->key, ends[how]);
     store_commit(st);
+    fault_point("durable.settling");
+}
+
+static void on_saved(void *arg, enum store_result result)
+{
+    struct dest *d = arg;
+    d->backlog.saved++;
+    if (result != STORE_UNKNOWN)
+        dest_pump(d);
 }
 
 bool durable_wait(struct delivery *v, int64_t span_ms)
@@ -260,7 +274,10 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
         due = leave ? STORE_NEVER - 1 : 0;
     store_begin(h->store);
     store_update(h->store, v->key, v->h.attempt, due, r.first_error, r.last_error);
+    v->save = ++v->dest->backlog.saves;
+    store_then(h->store, on_saved, v->dest);
     store_commit(h->store);
+    fault_point("durable.retrying");
     if (leave) {
         page_out(v->dest, &v->dest->backlog.delayed, 1);
         note_due(h, due);
@@ -277,6 +294,7 @@ void durable_bury(struct delivery *v, enum code reason)
     store_begin(h->store);
     store_bury(h->store, &d);
     store_commit(h->store);
+    fault_point("durable.burying");
 }
 
 /* ---------------------------------------------------------------- groups: settled with what it staged */
@@ -385,7 +403,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     v->key = r->key;
     v->redrives = r->redrives;
     v->h.attempt = r->attempt;
-    v->h.redelivered = r->redrives > 0 ? "redrive" : r->attempt > 0 ? "retry" : NULL;
+    v->h.redelivered = r->redrives > 0 ? "redrive" : r->attempt > 0 || r->last_error.n > 0 ? "retry" : NULL;
     v->old = store_seq_of(r->key) < h->old_below;
     if (v->old)
         v->h.redelivered = "crash";
@@ -517,6 +535,7 @@ static void on_armed(void *arg, enum store_result result)
 {
     struct dest *d = arg;
     d->backlog.arming = false;
+    fault_point("durable.armed");
     if (result == STORE_OK)
         dest_pump(d);
 }
@@ -544,7 +563,7 @@ static void arm(struct dest *d)
 bool durable_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    if (d->backlog.arming || d->hub->draining)
+    if (d->backlog.arming || d->hub->draining || v->save > d->backlog.saved)
         return false;
     if (!v->old || v->armed)
         return true;
@@ -572,11 +591,12 @@ void hub_use_store(struct hub *h, struct store *st)
     struct store_stats s;
     store_stats(st, &s);
     h->store = st;
-    h->old_below = s.unclean ? store_next_seq(st) : 0;
+    h->old_below = s.suspect_below;
     store_each_queue(st, adopt_queue, h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
     note_due(h, wall_now(h));
+    fault_point("durable.adopted");
 }
 
 /* The process ends: what the store has not answered is told to nobody. */

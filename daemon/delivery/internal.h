@@ -45,6 +45,7 @@ struct backlog {
     size_t held, held_bytes; /* stored ones in memory */
     bool loading;      /* a store_load() is under way */
     bool arming;       /* the attempts of some are being put on disk; nothing is handed over before */
+    uint64_t saves, saved; /* attempts on their way to disk so far, and those of them that are there */
 };
 
 struct route_set {
@@ -106,6 +107,7 @@ struct delivery {
     struct list_node lane_link;
     uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */
+    uint64_t save;           /* which of its destination's saves holds its attempts */
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
@@ -155,7 +157,7 @@ struct hub {
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
     struct list store_waiters;   /* sources that wait for the store */
     struct due store_due;        /* when the next delayed one on disk is due */
-    uint64_t old_below;          /* numbers of earlier lives are below; 0 = the last one ended well */
+    uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */

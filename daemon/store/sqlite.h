@@ -19,7 +19,7 @@ enum stmt {
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "store/sqlite.h"
 
 #define WAL_PAGES_MAX 1000
@@ -92,7 +93,11 @@ static int commit(struct db *db, int rc)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
         rc = count_pages(db);
-    return rc == SQLITE_OK ? db_step(db_stmt(db, STMT_COMMIT)) : rc;
+    fault_point("store.commit");
+    if (rc == SQLITE_OK)
+        rc = db_step(db_stmt(db, STMT_COMMIT));
+    fault_point("store.committed");
+    return rc;
 }
 
 /* What the transaction came to. After a fault it is left as it is: nothing is written any more. */
@@ -192,6 +197,7 @@ void db_run(struct db *db, struct store_batch *first)
 {
     int64_t start = clock_mono_ms();
     enum outcome outcome = FAILED;
+    fault_point("store.run");
     if (db->disk_full && !db->faulted)
         ballast_make(db);
     if (!db->faulted)
@@ -222,6 +228,7 @@ static void checkpoint(struct db *db)
     int left = 0, moved = 0;
     int rc = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, &left, &moved);
     db->wal_pages = 0;
+    fault_point("store.checkpointed");
     after_maintenance(db, rc, "a checkpoint failed");
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "store/sqlite.h"
 
@@ -200,6 +201,7 @@ static int migrate(struct db *db, int64_t version)
     snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
     if (rc == SQLITE_OK)
         rc = exec(db, sql);
+    fault_point("store.migrating");
     return rc == SQLITE_OK ? exec(db, "COMMIT") : rc;
 }
 
@@ -274,12 +276,14 @@ static int load_queues(struct db *db, struct db_state *state)
 
 /* A new life: what was in memory is ready again, numbers are put aside, and until it is closed the
  * file says so. */
-static int start_life(struct db *db)
+static int start_life(struct db *db, bool unclean)
 {
     uint64_t next = counter_get(db, COUNTER_RESERVED);
     db->next_seq = next > 0 ? next : 1;
     counter_set(db, COUNTER_RESERVED, seq_reserved(db->next_seq, next));
     counter_set(db, COUNTER_CLEAN, 0);
+    if (unclean)
+        counter_set(db, COUNTER_SUSPECT, db->next_seq);
     int rc = exec(db, "BEGIN IMMEDIATE; UPDATE delivery SET due = NULL WHERE due = 0");
     if (rc == SQLITE_OK)
         rc = counters_write(db);
@@ -305,7 +309,8 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
     if (rc == SQLITE_OK)
         rc = load_queues(db, state);
     if (rc == SQLITE_OK)
-        rc = start_life(db);
+        rc = start_life(db, state->unclean);
+    fault_point("store.opened");
     return rc == SQLITE_OK || refuse(db, rc, err);
 }
 

@@ -26,6 +26,7 @@ struct store_disk {
     struct store_queue_row *queues;
     size_t queue_count;
     uint64_t reserved; /* numbers below may have been given out */
+    uint64_t suspect_below;
     uint64_t burials;
     bool open, unclean;
 };
@@ -482,8 +483,11 @@ struct store *store_mem_open(struct store_disk *d)
     front_init(&m->base, &ops);
     mem_load_queues(m);
     m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
+    if (d->unclean)
+        d->suspect_below = m->base.next_seq;
     m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,
-                                         .max_bytes = d->max_rows, .unclean = d->unclean};
+                                         .max_bytes = d->max_rows, .unclean = d->unclean,
+                                         .suspect_below = d->suspect_below};
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
     d->reserved = seq_reserved(m->base.next_seq, d->reserved);
     d->open = true;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "loop/post.h"
 #include "store/sqlite.h"
@@ -93,6 +94,7 @@ static void work(struct store_sqlite *s, struct store_batch *first)
         faulted = s->db.faulted;
         full = s->db.disk_full;
         post_all(s, first);
+        fault_point("store.posted");
         db_checkpoint(&s->db);
     } else {
         db_idle(&s->db);
@@ -231,6 +233,7 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     s->base.next_seq = s->db.next_seq;
     counters_totals(&s->db, &stats->totals);
     stats->unclean = state->unclean;
+    stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);

@@ -49,6 +49,13 @@ static void crash(size_t jobs)
     life();
 }
 
+static void stop_cleanly(void)
+{
+    store_close(store);
+    hub_free(hub);
+    life();
+}
+
 static struct store_totals totals(void)
 {
     struct store_totals t;
@@ -119,6 +126,52 @@ START_TEST(attempt_is_on_disk_before_the_next_hand_over)
     run_store();
     ck_assert_uint_eq(math.sent, 0);
     ck_assert_uint_eq(totals().dead, 1);
+}
+END_TEST
+
+START_TEST(attempt_is_on_disk_before_the_retry)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    settle_with(&math, (struct settlement){.outcome = OUTCOME_RETRY, .retry_after_ms = 10,
+                                           .reply = {.code = CODE_FAILED, .body = STR("no")}});
+    pass(20);
+    ck_assert_uint_eq(math.sent, 1); /* its time has come, its first attempt is not on disk yet */
+    run_store();
+    ck_assert_uint_eq(math.sent, 2);
+    ck_assert_uint_eq(oldest(&math)->attempt, 2);
+    crash(100);
+    run_store();
+    ck_assert_uint_ge(oldest(&math)->attempt, 2);
+}
+END_TEST
+
+START_TEST(released_is_marked_after_a_clean_stop)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    settle(&math, OUTCOME_HOLD, CODE_OK, "");
+    run_store();
+    stop_cleanly();
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_uint_eq(oldest(&math)->attempt, 1); /* given back: no attempt is counted, */
+    ck_assert_str_eq(oldest(&math)->redelivered, "retry"); /* but somebody has seen it */
+}
+END_TEST
+
+START_TEST(suspects_stay_suspects_over_a_clean_stop)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    crash(100);
+    set_up_down(&math, false);
+    run_store();
+    stop_cleanly();
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_ptr_nonnull(oldest(&math)->redelivered);
+    ck_assert_str_eq(oldest(&math)->redelivered, "crash");
 }
 END_TEST
 
@@ -338,7 +391,9 @@ int main(void)
     TCase *t = tcase_create("durable");
     const TTest *const tests[] = {
         accepted_when_committed, acknowledged_survives, not_committed_is_not_acknowledged,
-        attempt_is_on_disk_before_the_next_hand_over, being_down_costs_no_attempt, backlog_in_order_and_bounded,
+        attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
+        released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
+        backlog_in_order_and_bounded,
         long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
         failed_commit_promises_nothing, outbox_all_or_nothing,
