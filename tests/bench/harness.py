@@ -137,6 +137,7 @@ class Harness:
         self.here = os.path.dirname(os.path.abspath(__file__))
         self.seconds = seconds
         self.dir = tempfile.mkdtemp(prefix="bellhop-bench.")
+        self.disk = tempfile.mkdtemp(prefix="bench-disk.", dir=self.build)    # /tmp may be in memory
         self.processes = []
         self.things = {}
         self.missing = {}
@@ -148,6 +149,14 @@ class Harness:
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def new_folder(self):
+        """An empty one on the disk, for a store."""
+        return tempfile.mkdtemp(dir=self.disk)
+
+    def disk_kind(self):
+        r = subprocess.run(["stat", "-f", "-c", "%T", self.build], capture_output=True, text=True, check=False)
+        return r.stdout.strip() or "an unknown file system"
 
     def find(self, program, package=None):
         found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -200,4 +209,5 @@ class Harness:
         self.release()
         for p in reversed(self.processes):
             p.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        for folder in (self.dir, self.disk):
+            shutil.rmtree(folder, ignore_errors=True)
