@@ -29,7 +29,7 @@ struct lane {
 struct books {
     const struct queue *queue;
     struct settings settings;
-    long lanes, window, size, warm_ms, run_ms;
+    long lanes, window, size, warm_ms, run_ms, count;
     bool consuming;
     struct watch watch;
 
@@ -47,7 +47,8 @@ static void usage(void)
 {
     errno = 0;
     die("usage: durable -m local|jetstream|redis|beanstalkd -a ADDRESS [-c CONNECTIONS] [-W WINDOW OF EACH]\n"
-        "  [-s BODY BYTES] [-S: a consumer settles] [-w WARM-UP MS] [-d MEASURED MS] [-p PID TO WATCH]...");
+        "  [-s BODY BYTES] [-S: a consumer settles] [-w WARM-UP MS] [-d MEASURED MS] [-p PID TO WATCH]...\n"
+        "  [-n COUNT: ends after so many, at most]");
 }
 
 static struct slot *slot_of(const struct books *b, uint64_t id)
@@ -155,7 +156,7 @@ static void turn(struct books *b)
 
 static void run_until(struct books *b, int64_t end_ns)
 {
-    while (now_ns() < end_ns)
+    while (now_ns() < end_ns && (b->count == 0 || b->done < (uint64_t)b->count))
         turn(b);
 }
 
@@ -229,7 +230,7 @@ static void options(struct books *b, int argc, char **argv)
 {
     int o;
 
-    while ((o = getopt(argc, argv, "m:a:c:W:s:Sw:d:p:")) != -1) {
+    while ((o = getopt(argc, argv, "m:a:c:W:s:Sw:d:p:n:")) != -1) {
         switch (o) {
         case 'm': b->queue = queue_find(optarg); break;
         case 'a': b->settings.address = optarg; break;
@@ -237,6 +238,7 @@ static void options(struct books *b, int argc, char **argv)
         case 'W': b->window = number(optarg, "-W", 1, 65535); break;
         case 's': b->size = number(optarg, "-s", ID_DIGITS, 65536); break;
         case 'S': b->consuming = true; break;
+        case 'n': b->count = number(optarg, "-n", 1, 1000000000); break;
         case 'w': b->warm_ms = number(optarg, "-w", 0, 60000); break;
         case 'd': b->run_ms = number(optarg, "-d", 1, 600000); break;
         case 'p': watch_add(&b->watch, optarg); break;

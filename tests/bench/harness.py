@@ -132,10 +132,11 @@ class Process:
 
 
 class Harness:
-    def __init__(self, build, seconds):
+    def __init__(self, build, seconds, backlog):
         self.build = os.path.abspath(build)
         self.here = os.path.dirname(os.path.abspath(__file__))
         self.seconds = seconds
+        self.backlog = backlog
         self.dir = tempfile.mkdtemp(prefix="bellhop-bench.")
         self.disk = tempfile.mkdtemp(prefix="bench-disk.", dir=self.build)    # /tmp may be in memory
         self.processes = []
@@ -204,6 +205,13 @@ class Harness:
         sample = json.loads(r.stdout)
         sample["cpu"] = sum(sample["cpu_us"])
         return sample
+
+    def finish(self, program, *args, timeout):
+        """Runs a generator for its effect."""
+        r = subprocess.run([self.tool(program), *map(str, args)], capture_output=True, text=True,
+                           timeout=timeout, check=False)
+        if r.returncode:
+            raise Failed(f"{program}: {r.stderr.strip()[-400:]}")
 
     def close(self):
         self.release()

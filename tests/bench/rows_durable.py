@@ -4,7 +4,7 @@ earlier one left behind is in its way."""
 import shutil
 
 import stacks
-from harness import connect
+from harness import Failed, connect, rss_kib
 from row import Row, View, size_text
 
 # dialect -> (how it is started, how one sees that it is ready)
@@ -91,6 +91,58 @@ def limit_rows(sizes):
                         against="growing")])
 
 
+def requests(loaded):
+    """Requests to a service, 1,000 a second, while durable events come as fast as the disk takes them."""
+    def run(h):
+        folder = h.new_folder()
+        d = stacks.daemon_both(h, folder)
+        load = h.start("durable", [h.tool("durable"), "-m", "local", "-a", d.address, "-W", "256", "-s", "1024",
+                                   "-d", "600000"]) if loaded else None
+        try:
+            sample = h.load("nestload", "-a", d.edge, "-c", 16, "-f", 16, "-s", 100, "-r", 1000, pids=[d.pid])
+            if load and load.popen.poll() is not None:
+                raise Failed(f"the durable load ended: {load.tail()}")
+            return sample
+        finally:
+            if load:
+                load.stop()
+            d.stop()
+            shutil.rmtree(folder)
+    return run
+
+
+def beside_rows(sizes):
+    yield Row("durable-beside", size_text(sizes[0]), [("alone", requests(False))], requests(True),
+              [View("1,000 requests/s while durable events fill the disk: p99", "p99_us", "µs", False, 2, 1.2)])
+
+
+def with_memory(process, address, h, size):
+    s = h.load("durable", "-m", "local", "-a", address, "-W", 256, "-s", size, pids=[process.pid])
+    return {**s, "us": 1e6 / s["rate"], "rss_mib": rss_kib(process.pid) / 1024}
+
+
+def backlog_rows(sizes):
+    size = sizes[0]
+
+    def empty(h):
+        folder = h.new_folder()
+        process, address = stacks.daemon_durable(h, folder)
+        try:
+            process.wait_for(lambda: stacks.bellhop_ready(connect(address)))
+            return with_memory(process, address, h, size)
+        finally:
+            process.stop()
+            shutil.rmtree(folder)
+
+    def full(h):
+        d = h.once(stacks.daemon_backlog)
+        return with_memory(d.process, d.address, h, size)
+
+    yield Row("durable-backlog", size_text(size), [("empty store", empty)], full,
+              [View("durable publish, window 256, onto a backlog: time per message", "us", "µs", False, 1.5, 1.1),
+               View("the same: resident memory", "rss_mib", "MiB", False, 64, 16, "added")])
+
+
 def durable_rows(sizes):
-    for group in (one_rows, window_rows, settle_rows, producer_rows, limit_rows):
+    for group in (one_rows, window_rows, settle_rows, producer_rows, limit_rows, beside_rows, backlog_rows):
         yield from group(sizes)

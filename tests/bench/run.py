@@ -135,6 +135,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=1.0, help="measured time of a run")
     p.add_argument("--sizes", default="100,1024", help="bytes of data")
+    p.add_argument("--backlog", type=int, default=1000000, help="messages of the rows with a backlog")
     p.add_argument("--rows", default="*", help="names or patterns, with commas; see --list")
     p.add_argument("--list", action="store_true", help="names of the rows")
     return p.parse_args()
@@ -163,7 +164,7 @@ def main():
         sys.exit("run.py: nothing to run (see --list)")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    h = Harness(args.build, args.seconds)
+    h = Harness(args.build, args.seconds, args.backlog)
     try:
         results = run(h, rows, args)
     finally:

@@ -87,10 +87,25 @@ def daemon_events(h, subjects_cold=0):
     return Daemon(h, cold + hot).ready()
 
 
+DURABLE_ROUTE = "  - { name: durable, from: local, match: \"bench.>\", to: sink, durable: true }\n"
+
+
 def daemon_durable(h, folder):
     """The daemon for durable events on bench.*, which `sink` gets once it attaches."""
-    d = Daemon(h, "  - { name: durable, from: local, match: \"bench.>\", to: sink, durable: true }\n", store=folder)
+    d = Daemon(h, DURABLE_ROUTE, store=folder)
     return d.process, d.address
+
+
+def daemon_both(h, folder):
+    """The same, and one C service for requests that are not durable."""
+    return Daemon(h, ECHO_ROUTE + DURABLE_ROUTE, store=folder).ready().service()
+
+
+def daemon_backlog(h):
+    """The daemon that has stored as many durable events as --backlog says; `sink` never attaches."""
+    d = Daemon(h, DURABLE_ROUTE, store=h.new_folder()).ready()
+    h.finish("durable", "-m", "local", "-a", d.address, "-W", 4096, "-w", 0, "-d", 600000, "-n", h.backlog, timeout=660)
+    return d
 
 
 def nats(h, *more, procs="1"):

@@ -28,7 +28,7 @@ static void usage(void)
 {
     errno = 0;
     die("usage: sync -f FILE [-b RECORDS OF A BATCH] [-s BYTES OF A RECORD]\n"
-        "  [-w WARM-UP MS] [-d MEASURED MS] [-P: %d MiB are written first and then over and over, else the file grows]", AHEAD >> 20);
+        "  [-w WARM-UP MS] [-d MEASURED MS] [-P: over %d MiB written before, else the file grows]", AHEAD >> 20);
 }
 
 static void write_all(struct loop *l)
