@@ -1,6 +1,7 @@
 /* `dlq.ls`, `dlq.show`, `dlq.redrive`, `dlq.purge`: dead letters. */
 #include "admin/internal.h"
 #include "base/clock.h"
+#include "base/mem.h"
 
 static struct dead_query query_of(const struct call *c)
 {
@@ -23,10 +24,11 @@ static bool query_legal(struct call *c, const struct dead_query *q)
 static json_t *row_of(const struct dead_letter *d)
 {
     char when[32];
-    return json_pack("{s:o,s:s,s:s,s:o,s:s,s:s,s:i,s:o,s:o,s:s,s:o,s:I}", "id", json_of(d->msg->id), "route",
-                     route_name(d->route), "destination", dest_name(d->dest), "subject",
+    return json_pack("{s:o,s:s,s:s,s:o,s:s,s:s,s:i,s:i,s:o,s:o,s:s,s:o,s:I}", "id", json_of(d->msg->id), "route",
+                     d->route_name, "destination", dest_name(d->dest), "subject",
                      json_of(d->msg->subject), "kind", d->msg->kind == MSG_REQUEST ? "request" : "event",
-                     "reason", code_name(d->reason), "attempts", (int)d->attempts, "first_error",
+                     "reason", code_name(d->reason), "attempts", (int)d->attempts, "redrives", (int)d->redrives,
+                     "first_error",
                      json_of(str_of(d->first_error)), "last_error", json_of(str_of(d->last_error)), "time",
                      clock_rfc3339(d->time_wall_ms, when), "source", json_of(d->msg->source), "size",
                      (json_int_t)d->msg->body.n);
@@ -37,11 +39,94 @@ static void add_row(void *arg, const struct dead_letter *d)
     json_array_append_new(arg, row_of(d));
 }
 
+/* ---------------------------------------------------------------- in the store: answered later */
+
+/* A command that waits for the store. */
+struct dead_call {
+    struct list_node link; /* in admin->dead_calls */
+    struct visitor *visitor;
+    uint64_t id;
+    struct dead_walk *walk;
+    json_t *items; /* array of rows, or NULL */
+    json_t *shown; /* the one row of `show`, or NULL */
+    char *wanted;  /* the id of `show` */
+};
+
+static void call_free(struct dead_call *k)
+{
+    list_remove(&k->visitor->admin->dead_calls, &k->link);
+    json_decref(k->items);
+    json_decref(k->shown);
+    mem_free(k->wanted);
+    mem_free(k);
+}
+
+void dlq_cancel(struct visitor *v)
+{
+    LIST_EACH(&v->admin->dead_calls, n) {
+        struct dead_call *k = CONTAINER_OF(n, struct dead_call, link);
+        if (k->visitor != v)
+            continue;
+        hub_dead_walk_cancel(k->walk);
+        call_free(k);
+    }
+}
+
+static void on_listed(void *arg, const struct dead_letter *d)
+{
+    struct dead_call *k = arg;
+    json_array_append_new(k->items, row_of(d));
+}
+
+static void on_done(void *arg, const struct dead_walked *sum)
+{
+    struct dead_call *k = arg;
+    struct visitor *v = k->visitor;
+    json_t *reply = NULL;
+    if (sum->failed)
+        visitor_error(v, k->id, CODE_UNAVAILABLE, "the store could not be read; see the daemon's log");
+    else if (k->wanted != NULL && k->shown == NULL)
+        visitor_error(v, k->id, CODE_INVALID, "no dead letter has this id");
+    else if (k->wanted != NULL)
+        reply = json_incref(k->shown);
+    else if (k->items != NULL)
+        reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
+    else
+        reply = json_pack("{s:I,s:I}", "count", (json_int_t)sum->count, "skipped", (json_int_t)sum->skipped);
+    if (reply != NULL)
+        visitor_send(v, VERB_REP, k->id, reply);
+    json_decref(reply);
+    call_free(k);
+}
+
+static struct dead_call *walk_start(struct call *c, const struct dead_query *q, struct dead_ask ask)
+{
+    struct admin *a = c->visitor->admin;
+    struct dead_call *k = mem_zalloc(sizeof(*k));
+    k->visitor = c->visitor;
+    k->id = c->id;
+    list_push(&a->dead_calls, &k->link);
+    ask.query = *q;
+    ask.arg = k;
+    ask.done = on_done;
+    k->walk = hub_dead_walk(a->env.hub, &ask);
+    if (k->walk != NULL)
+        return k;
+    call_free(k);
+    command_fail(c, CODE_UNAVAILABLE, "another redrive or purge is under way; try again when it has ended");
+    return NULL;
+}
+
 static json_t *run_ls(struct admin *a, struct call *c)
 {
     struct dead_query q = query_of(c);
     if (!query_legal(c, &q))
         return NULL;
+    if (hub_store(a->env.hub) != NULL) {
+        struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = on_listed});
+        k->items = json_array(); /* a list is never refused */
+        return NULL;
+    }
     json_t *items = json_array();
     hub_each_dead(a->env.hub, &q, add_row, items);
     return json_pack("{s:I,s:o}", "total", (json_int_t)hub_dead_count(a->env.hub), "items", items);
@@ -75,38 +160,53 @@ static void show(void *arg, const struct dead_letter *d)
         json_object_set_new(*row, "body_base64", base64_of(d->msg->body));
 }
 
+static void on_shown(void *arg, const struct dead_letter *d)
+{
+    struct dead_call *k = arg;
+    show(&k->shown, d);
+}
+
 static json_t *run_show(struct admin *a, struct call *c)
 {
     struct dead_query q = {.id = str_of(arg_text(c, "id"))};
     json_t *row = NULL;
     if (q.id.p == NULL)
         return command_fail(c, CODE_INVALID, "`id` is needed");
+    if (hub_store(a->env.hub) != NULL) {
+        struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = on_shown});
+        k->wanted = str_dup(q.id);
+        return NULL;
+    }
     hub_each_dead(a->env.hub, &q, show, &row);
     if (row == NULL)
         return command_fail(c, CODE_INVALID, "no dead letter has the id %s", q.id.p);
     return row;
 }
 
-static json_t *act(struct admin *a, struct call *c,
+static json_t *act(struct admin *a, struct call *c, enum dead_action action,
                    size_t (*fn)(struct hub *h, const struct dead_query *q, bool dry_run))
 {
     struct dead_query q = query_of(c);
     if (!query_legal(c, &q))
         return NULL;
+    if (hub_store(a->env.hub) != NULL) {
+        walk_start(c, &q, (struct dead_ask){.action = action, .dry_run = arg_true(c, "dry_run")});
+        return NULL;
+    }
     return json_pack("{s:I}", "count", (json_int_t)fn(a->env.hub, &q, arg_true(c, "dry_run")));
 }
 
 static json_t *run_redrive(struct admin *a, struct call *c)
 {
-    return act(a, c, hub_redrive);
+    return act(a, c, DEAD_REDRIVE, hub_redrive);
 }
 
 static json_t *run_purge(struct admin *a, struct call *c)
 {
-    return act(a, c, hub_purge);
+    return act(a, c, DEAD_PURGE, hub_purge);
 }
 
-const struct command command_dlq_ls = {.name = "dlq.ls", .run = run_ls};
-const struct command command_dlq_show = {.name = "dlq.show", .run = run_show};
-const struct command command_dlq_redrive = {.name = "dlq.redrive", .run = run_redrive, .changes = true};
-const struct command command_dlq_purge = {.name = "dlq.purge", .run = run_purge, .changes = true};
+const struct command command_dlq_ls = {.name = "dlq.ls", .run = run_ls, .streams = true};
+const struct command command_dlq_show = {.name = "dlq.show", .run = run_show, .streams = true};
+const struct command command_dlq_redrive = {.name = "dlq.redrive", .run = run_redrive, .changes = true, .streams = true};
+const struct command command_dlq_purge = {.name = "dlq.purge", .run = run_purge, .changes = true, .streams = true};

@@ -19,6 +19,9 @@ struct admin {
     struct http_server *http;
     struct list visitors; /* struct visitor */
     struct list taps;     /* struct tap_watch */
+    struct visitor *audit_for; /* who waits for the audit that runs, or NULL */
+    uint64_t audit_id;
+    struct list dead_calls; /* dlq.c: commands that wait for the store */
 };
 
 /* One connection of the tool. */
@@ -58,7 +61,7 @@ struct command {
 
 extern const struct command command_status, command_routes, command_explain, command_dlq_ls,
     command_dlq_show, command_dlq_redrive, command_dlq_purge, command_tap, command_reload, command_drain,
-    command_version;
+    command_version, command_audit;
 
 json_t *command_fail(struct call *c, enum code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -75,6 +78,14 @@ json_t *json_of(struct str text);
 void visitor_open(struct admin *a, int fd);
 void visitor_close(struct visitor *v);
 void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *body);
+
+void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail);
+
+/* dlq.c */
+void dlq_cancel(struct visitor *v);
+
+/* audit.c */
+void audit_cancel(struct visitor *v);
 
 /* tap.c */
 void tap_cancel(struct visitor *v, uint64_t id); /* id 0 = all of this visitor's */

@@ -7,7 +7,7 @@
 static void write_messages(struct admin *a, struct buf *out)
 {
     static const char *const names[DELIVERY_STATES] = {
-        [DELIVERY_READY] = "ready",  [DELIVERY_WAITING] = "waiting", [DELIVERY_INFLIGHT] = "inflight",
+        [DELIVERY_STORED] = "stored", [DELIVERY_READY] = "ready",  [DELIVERY_WAITING] = "waiting", [DELIVERY_INFLIGHT] = "inflight",
         [DELIVERY_DONE] = "done",    [DELIVERY_DEAD] = "dead",       [DELIVERY_EXPIRED] = "expired",
         [DELIVERY_DROPPED] = "dropped"};
     struct hub_counts c;
@@ -17,7 +17,7 @@ static void write_messages(struct admin *a, struct buf *out)
     metric_head(out, "bellhop_deliveries_accepted_total", "counter", "Deliveries accepted, one per destination.");
     metric_u64(out, "bellhop_deliveries_accepted_total", NULL, NULL, c.accepted);
     metric_head(out, "bellhop_deliveries", "gauge", "Deliveries by state; the last four count for ever.");
-    for (int s = DELIVERY_READY; s < DELIVERY_STATES; s++)
+    for (int s = DELIVERY_STORED; s < DELIVERY_STATES; s++)
         metric_u64(out, "bellhop_deliveries", "state", names[s], c.state[s]);
     metric_head(out, "bellhop_messages_unaccounted", "gauge", "Accepted minus all states; 0 unless there is a bug.");
     metric_i64(out, "bellhop_messages_unaccounted", NULL, NULL, hub_unaccounted(a->env.hub));
@@ -30,6 +30,31 @@ static void write_messages(struct admin *a, struct buf *out)
     metric_u64(out, "bellhop_timeouts_total", NULL, NULL, c.timeouts);
 }
 
+static void write_store(struct admin *a, struct buf *out)
+{
+    struct store_stats s;
+    if (hub_store(a->env.hub) == NULL)
+        return;
+    store_stats(hub_store(a->env.hub), &s);
+    const struct {
+        const char *name, *type, *help;
+        uint64_t value;
+    } rows[] = {
+        {"bellhop_store_bytes", "gauge", "Bytes of the store in use.", s.bytes},
+        {"bellhop_store_max_bytes", "gauge", "store.max_size.", s.max_bytes},
+        {"bellhop_store_pending_bytes", "gauge", "Handed to the store and not yet committed.", s.pending_bytes},
+        {"bellhop_store_full", "gauge", "1 = new durable messages are refused.", s.full},
+        {"bellhop_store_faulted", "gauge", "1 = a commit failed: nothing durable is promised any more.", s.faulted},
+        {"bellhop_store_commits_total", "counter", "Commits, each synced.", s.commits},
+        {"bellhop_store_slowest_commit_ms", "gauge", "The slowest commit so far.", (uint64_t)s.slowest_commit_ms},
+        {"bellhop_store_quarantined", "gauge", "Records that failed their checksum.", s.totals.quarantined},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        metric_head(out, rows[i].name, rows[i].type, rows[i].help);
+        metric_u64(out, rows[i].name, NULL, NULL, rows[i].value);
+    }
+}
+
 struct rows { /* one metric over all destinations or endpoints */
     struct buf *out;
     const char *name;
@@ -39,6 +64,11 @@ struct rows { /* one metric over all destinations or endpoints */
 static uint64_t dest_queued(const struct dest_status *d)
 {
     return d->ready + d->waiting;
+}
+
+static uint64_t dest_stored(const struct dest_status *d)
+{
+    return d->stored;
 }
 
 static uint64_t dest_inflight(const struct dest_status *d)
@@ -80,6 +110,7 @@ static void write_destinations(struct admin *a, struct buf *out)
     } rows[] = {
         {"bellhop_destination_up", "gauge", "1 = somebody is there to take deliveries.", dest_is_up},
         {"bellhop_queue_depth", "gauge", "Deliveries waiting.", dest_queued},
+        {"bellhop_stored", "gauge", "Deliveries on disk only: beyond the window, or not due.", dest_stored},
         {"bellhop_inflight", "gauge", "Deliveries handed over and not yet answered.", dest_inflight},
         {"bellhop_delivered_total", "counter", "Deliveries that ended well.", dest_done},
         {"bellhop_failed_total", "counter", "Deliveries that ended with an error.", dest_failed},
@@ -162,6 +193,7 @@ void metrics_write(struct admin *a, struct buf *out)
 {
     write_whole(a, out);
     write_messages(a, out);
+    write_store(a, out);
     write_destinations(a, out);
     write_endpoints(a, out);
 }

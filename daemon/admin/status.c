@@ -12,7 +12,8 @@ static json_t *messages(struct hub *h)
 {
     struct hub_counts c;
     hub_counts(h, &c);
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "ready",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "stored",
+                     (json_int_t)c.state[DELIVERY_STORED], "ready",
                      (json_int_t)c.state[DELIVERY_READY], "waiting", (json_int_t)c.state[DELIVERY_WAITING],
                      "inflight", (json_int_t)c.state[DELIVERY_INFLIGHT], "done",
                      (json_int_t)c.state[DELIVERY_DONE], "dead", (json_int_t)c.state[DELIVERY_DEAD], "expired",
@@ -30,9 +31,9 @@ static void add_dest(void *arg, const struct dest_status *d)
     if (!d->service)
         return;
     json_object_set_new(l->rows, d->name,
-                        json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:s}", "name", d->name, "instances", 0, "credit", 0,
+                        json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:s}", "name", d->name, "instances", 0, "credit", 0,
                                   "inflight", (json_int_t)d->inflight, "queued",
-                                  (json_int_t)d->ready + (json_int_t)d->waiting, "done", (json_int_t)d->done, "failed",
+                                  (json_int_t)d->ready + (json_int_t)d->waiting, "stored", (json_int_t)d->stored, "done", (json_int_t)d->done, "failed",
                                   (json_int_t)d->failed, "breaker", d->breaker));
 }
 
@@ -70,6 +71,20 @@ static void add_endpoint(void *arg, const struct endpoint_conf *conf, const stru
     json_array_append_new(arg, row);
 }
 
+static json_t *store(struct admin *a)
+{
+    struct store *st = hub_store(a->env.hub);
+    struct store_stats s;
+    if (st == NULL)
+        return json_null();
+    store_stats(st, &s);
+    return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:b}", "path", a->env.ops->config(a->env.app)->store.path, "state",
+                     s.faulted ? "faulted" : s.full ? "full" : "good", "bytes", (json_int_t)s.bytes, "max_bytes",
+                     (json_int_t)s.max_bytes, "commits", (json_int_t)s.commits, "slowest_commit_ms",
+                     (json_int_t)s.slowest_commit_ms, "quarantined", (json_int_t)s.totals.quarantined,
+                     "unclean_start", s.unclean);
+}
+
 static json_t *run_status(struct admin *a, struct call *c)
 {
     const struct admin_app *app = a->env.ops;
@@ -80,12 +95,12 @@ static json_t *run_status(struct admin *a, struct call *c)
     app->each_endpoint(self, add_endpoint, endpoints);
     json_t *config = json_pack("{s:s,s:I}", "file", conf->file, "generation", (json_int_t)app->generation(self));
     json_object_set_new(config, "error", text_or_null(app->reload_error(self)));
-    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:I}", "version", BELLHOP_VERSION, "node",
+    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o}", "version", BELLHOP_VERSION, "node",
                      conf->node, "pid", (int)getpid(), "uptime_ms", (json_int_t)app->uptime_ms(self), "state",
                      app->state(self), "config", config, "messages", messages(a->env.hub), "services",
                      services(a), "endpoints", endpoints, "memory_bytes", (json_int_t)hub_memory(a->env.hub),
                      "clients", (json_int_t)server_clients(a->env.server), "dead_letters",
-                     (json_int_t)hub_dead_count(a->env.hub));
+                     (json_int_t)hub_dead_count(a->env.hub), "store", store(a));
 }
 
 static json_t *run_version(struct admin *a, struct call *c)

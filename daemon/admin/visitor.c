@@ -7,7 +7,7 @@
 static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
-    &command_version,
+    &command_version, &command_audit,
 };
 
 static const struct stream_ops visitor_ops;
@@ -33,6 +33,8 @@ static void visitor_end(struct visitor *v)
         return;
     v->closed = true;
     tap_cancel(v, 0);
+    dlq_cancel(v);
+    audit_cancel(v);
     list_remove(&v->admin->visitors, &v->link);
     loop_later(v->admin->env.loop, mem_free, v);
 }
@@ -53,7 +55,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
     free(text);
 }
 
-static void send_error(struct visitor *v, uint64_t id, enum code code, const char *detail)
+void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail)
 {
     struct buf *out = stream_out(v->stream);
     frame_head(out, &(struct frame_line){VERB_ERR, id, 0, strlen(detail), str_of(code_name(code))});
@@ -114,7 +116,7 @@ static void run(struct visitor *v, const struct command *cmd, uint64_t id, json_
     if (answer != NULL)
         visitor_send(v, VERB_REP, id, answer);
     else if (!cmd->streams || c.detail != NULL)
-        send_error(v, id, c.code, c.detail != NULL ? c.detail : "failed");
+        visitor_error(v, id, c.code, c.detail != NULL ? c.detail : "failed");
     json_decref(answer);
     mem_free(c.detail);
 }
@@ -125,9 +127,9 @@ static void on_request(struct visitor *v, const struct frame *f)
     json_error_t e;
     json_t *args = f->body.n > 0 ? json_loadb(f->body.p, f->body.n, 0, &e) : json_object();
     if (cmd == NULL)
-        send_error(v, f->id, CODE_INVALID, "no such command; see bellhop(1)");
+        visitor_error(v, f->id, CODE_INVALID, "no such command; see bellhop(1)");
     else if (!json_is_object(args))
-        send_error(v, f->id, CODE_INVALID, "the body has to be a JSON object");
+        visitor_error(v, f->id, CODE_INVALID, "the body has to be a JSON object");
     else
         run(v, cmd, f->id, args);
     json_decref(args);
@@ -137,7 +139,7 @@ static void greet(struct visitor *v, const struct frame *f)
 {
     static const char headers[] = "version: 1\n";
     if (f->verb != VERB_HELLO) {
-        send_error(v, 0, CODE_BAD_FRAME, "the first frame has to be HELLO");
+        visitor_error(v, 0, CODE_BAD_FRAME, "the first frame has to be HELLO");
         visitor_close(v);
         return;
     }
@@ -158,7 +160,7 @@ static void dispatch(struct visitor *v, const struct frame *f)
     else if (f->verb == VERB_PING)
         frame_bare(stream_out(v->stream), VERB_PONG, f->id);
     else if (f->verb == VERB_PUB || f->verb == VERB_SUB)
-        send_error(v, f->id, CODE_INVALID, "this is the admin socket: it takes REQ with a command");
+        visitor_error(v, f->id, CODE_INVALID, "this is the admin socket: it takes REQ with a command");
 }
 
 static size_t on_data(void *arg, const uint8_t *p, size_t n)
@@ -172,7 +174,7 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
         if (s == FRAME_MORE)
             break;
         if (s != FRAME_OK) {
-            send_error(v, 0, s == FRAME_BIG ? CODE_TOO_LARGE : CODE_BAD_FRAME,
+            visitor_error(v, 0, s == FRAME_BIG ? CODE_TOO_LARGE : CODE_BAD_FRAME,
                        s == FRAME_BIG ? "a body above 1 MiB" : e.what);
             visitor_close(v);
             break;

@@ -10,6 +10,9 @@
 #include "app/notify.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "store/store_sqlite.h"
+
+#define STORE_FAULT_MS 5000 /* to finish what is in flight, once the store has failed */
 
 struct generation *generation_new(struct config *conf)
 {
@@ -91,10 +94,40 @@ static bool open_log(struct app *a, struct err *err)
     return true;
 }
 
-static void make_core(struct app *a)
+struct hub_limits hub_limits_of(const struct config *c)
+{
+    return (struct hub_limits){.memory = c->limits.memory, .queue = c->limits.queue, .dead = c->limits.dead,
+                               .store_blocks = c->store.when_full == FULL_BLOCK};
+}
+
+/* The store has failed: nothing durable is promised any more, what is in hand is finished, and the next
+ * start checks the file. */
+static void on_store_fault(void *arg, const char *why)
+{
+    struct app *a = arg;
+    log_write(a->log, LOG_ERROR, "store_faulted", "path", a->current->conf->store.path, "error", why, "then",
+              "the daemon finishes what is in flight and ends with status 1", NULL);
+    a->aborted = true;
+    app_drain(a, STORE_FAULT_MS);
+}
+
+static bool open_store(struct app *a, struct err *err)
+{
+    const struct store_conf *c = &a->current->conf->store;
+    struct store_options o = {.path = c->path, .max_size = c->max_size};
+    if (!config_stores(a->current->conf))
+        return true;
+    a->store = store_sqlite_open(a->loop, a->log, &o, err);
+    if (a->store == NULL)
+        return false;
+    store_on_fault(a->store, on_store_fault, a);
+    return true;
+}
+
+static bool make_core(struct app *a, struct err *err)
 {
     const struct config *c = a->current->conf;
-    struct hub_limits limits = {c->limits.memory, c->limits.queue, c->limits.dead};
+    struct hub_limits limits = hub_limits_of(c);
     a->loop = loop_new(a->log);
     a->tick = timer_new(a->loop, on_tick, a);
     a->leaving = timer_new(a->loop, endpoints_on_leaving, a);
@@ -102,8 +135,13 @@ static void make_core(struct app *a)
     struct hub_env env = {.arg = a, .now = env_now, .wall = env_wall, .arm = env_arm, .log = a->log};
     a->hub = hub_new(&env, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
-    hub_use(a->hub, routes_make(a, a->current));
     a->started_ms = loop_now(a->loop);
+    if (!open_store(a, err))
+        return false;
+    if (a->store != NULL)
+        hub_use_store(a->hub, a->store);
+    hub_use(a->hub, routes_make(a, a->current));
+    return true;
 }
 
 static bool open_doors(struct app *a, struct err *err)
@@ -163,7 +201,10 @@ struct app *app_new(struct config *conf, struct err *err)
         app_free(a);
         return NULL;
     }
-    make_core(a);
+    if (!make_core(a, err)) {
+        app_free(a);
+        return NULL;
+    }
     wire_signals(a);
     if (!open_doors(a, err)) {
         app_free(a);
@@ -195,6 +236,7 @@ void app_free(struct app *a)
         close_all(a, &a->leavers);
         server_close(a->server);
         loop_turn(a->loop, false); /* last words leave, what was put off is freed */
+        store_close(a->store);
         hub_free(a->hub);
         watch_free(a->watch);
         timer_free(a->tick);

@@ -8,9 +8,8 @@
  * running --SIGTERM--> intake stopped --(nothing left to hand over)--> clients told BYE
  *         --(nothing in flight, answers written)--> exit 0;   drain_timeout or SIGTERM: exit now
  */
-void app_drain(struct app *a)
+void app_drain(struct app *a, int64_t budget)
 {
-    int64_t budget = a->current->conf->limits.drain_timeout_ms;
     if (a->state == APP_DRAINING)
         return;
     a->state = APP_DRAINING;
@@ -32,7 +31,7 @@ void app_on_term(void *app)
 {
     struct app *a = app;
     if (a->state != APP_DRAINING) {
-        app_drain(a);
+        app_drain(a, a->current->conf->limits.drain_timeout_ms);
         return;
     }
     log_write(a->log, LOG_WARN, "exit_now", "reason", "a second signal", "deliveries",

@@ -35,6 +35,7 @@ struct app {
     struct loop *loop;
     struct log *log;
     struct hub *hub;
+    struct store *store; /* NULL = none is configured */
     struct server *server;
     struct admin *admin;
     struct timer *tick, *watchdog, *leaving, *drain;
@@ -51,6 +52,7 @@ struct app {
 };
 
 /* app.c */
+struct hub_limits hub_limits_of(const struct config *c);
 struct generation *generation_new(struct config *conf_take);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
@@ -77,7 +79,7 @@ void app_on_hup(void *app);
 void app_on_certificates(void *app);
 
 /* drain.c */
-void app_drain(struct app *a);
+void app_drain(struct app *a, int64_t budget_ms);
 void app_on_term(void *app);
 void app_on_drain(void *app);
 

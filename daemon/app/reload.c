@@ -45,7 +45,7 @@ static void swap_endpoints(struct app *a, const struct config *before, const str
 static void use(struct app *a, struct generation *g)
 {
     const struct config *c = g->conf;
-    struct hub_limits limits = {c->limits.memory, c->limits.queue, c->limits.dead};
+    struct hub_limits limits = hub_limits_of(c);
     struct err err = {0};
     swap_endpoints(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
@@ -72,6 +72,9 @@ bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *
     struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
     struct generation *g = conf != NULL ? generation_new(conf) : NULL;
     bool good = g != NULL;
+    if (good && a->store == NULL && config_stores(conf))
+        good = err_add(err, "%s: a store or a durable route is new: the store is opened at the start, so restart "
+                            "bellhopd", conf->file);
     if (good)
         config_diff(a->current->conf, conf, changes);
     if (good && !dry_run)

@@ -49,7 +49,8 @@ static bool view_reload(void *app, bool dry_run, struct texts *changes, struct e
 
 static void view_drain(void *app)
 {
-    app_drain(app);
+    struct app *a = app;
+    app_drain(a, a->current->conf->limits.drain_timeout_ms);
 }
 
 const struct admin_app app_admin_ops = {

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/mem.h"
 
@@ -227,6 +228,40 @@ bool str_printable(struct str s)
         ascii &= p[i] < 0x80;
     }
     return ascii || str_utf8(s);
+}
+
+/* ".250" as 250; digits beyond the third are cut off. */
+static const char *parse_fraction(const char *p, int64_t *ms)
+{
+    *ms = 0;
+    if (*p != '.')
+        return p;
+    int64_t unit = 100;
+    const char *digits = ++p;
+    for (; *p >= '0' && *p <= '9'; p++) {
+        *ms += (*p - '0') * unit;
+        unit /= 10;
+    }
+    return p > digits ? p : NULL;
+}
+
+bool str_parse_time(struct str s, int64_t *out_wall_ms)
+{
+    char text[40];
+    int64_t fraction;
+    struct tm tm = {0};
+    if (s.n >= sizeof(text))
+        return false;
+    snprintf(text, sizeof(text), "%.*s", (int)s.n, s.p);
+    const char *p = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (p == NULL || (p = parse_fraction(p, &fraction)) == NULL || (*p != 'Z' && *p != '+' && *p != '-'))
+        return false;
+    p = strptime(p, "%z", &tm);
+    if (p == NULL || *p != '\0')
+        return false;
+    long offset = tm.tm_gmtoff;
+    *out_wall_ms = ((int64_t)timegm(&tm) - offset) * 1000 + fraction;
+    return *out_wall_ms >= 0;
 }
 
 unsigned str_distance(struct str a, struct str b, unsigned max)

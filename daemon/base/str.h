@@ -58,7 +58,10 @@ bool str_parse_duration(struct str s, int64_t *out_ms);
 /* "64KiB" "4MiB" "1GiB" "512B" in bytes; no bare number. At most 1 EiB. */
 bool str_parse_size(struct str s, uint64_t *out_bytes);
 
-/* The inverse of the two above, shortest exact form ("1h30m", "1500ms", "64KiB", "100B");
+/* RFC 3339 with a zone ("2026-01-31T08:00:00Z", "…08:00:00.250+01:00") in ms since 1970; not before 1970. */
+bool str_parse_time(struct str s, int64_t *out_wall_ms);
+
+/* The inverse of duration and size, shortest exact form ("1h30m", "1500ms", "64KiB", "100B");
  * `out` takes at most 32 bytes with its NUL. Returns out. */
 const char *str_format_duration(int64_t ms, char out[static 32]);
 const char *str_format_size(uint64_t bytes, char out[static 32]);

@@ -10,12 +10,15 @@ static const struct column head[] = {
     { "up for", "uptime_ms", COLUMN_DURATION }, { "memory", "memory_bytes", COLUMN_SIZE },
     { "configuration", "config.file", COLUMN_TEXT },
     { "generation", "config.generation", COLUMN_COUNT },
+    { "store", "store.path", COLUMN_TEXT }, { "store is", "store.state", COLUMN_STATE },
+    { "store holds", "store.bytes", COLUMN_SIZE },
     { "last reload failed", "config.error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
 static const struct column messages[] = {
-    { "ACCEPTED", "accepted", COLUMN_COUNT }, { "READY", "ready", COLUMN_COUNT },
+    { "ACCEPTED", "accepted", COLUMN_COUNT }, { "STORED", "stored", COLUMN_COUNT },
+    { "READY", "ready", COLUMN_COUNT },
     { "WAITING", "waiting", COLUMN_COUNT },   { "INFLIGHT", "inflight", COLUMN_COUNT },
     { "DONE", "done", COLUMN_COUNT },         { "DEAD", "dead", COLUMN_COUNT },
     { "EXPIRED", "expired", COLUMN_COUNT },   { "DROPPED", "dropped", COLUMN_COUNT },
@@ -26,7 +29,8 @@ static const struct column messages[] = {
 static const struct column services[] = {
     { "SERVICE", "name", COLUMN_TEXT },     { "INSTANCES", "instances", COLUMN_COUNT },
     { "CREDIT", "credit", COLUMN_COUNT },   { "INFLIGHT", "inflight", COLUMN_COUNT },
-    { "QUEUED", "queued", COLUMN_COUNT },   { "DONE", "done", COLUMN_COUNT },
+    { "QUEUED", "queued", COLUMN_COUNT },   { "STORED", "stored", COLUMN_COUNT },
+    { "DONE", "done", COLUMN_COUNT },
     { "FAILED", "failed", COLUMN_COUNT },   { "BREAKER", "breaker", COLUMN_STATE },
     { NULL, NULL, COLUMN_TEXT },
 };

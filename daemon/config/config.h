@@ -129,6 +129,7 @@ struct config {
     char *node;
     struct local_conf local;
     struct store_conf store;
+    bool store_named; /* the file has a section `store` */
     struct admin_conf admin;
     struct log_conf log;
     struct tracing_conf tracing;
@@ -162,6 +163,9 @@ void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
 void config_print(const struct config *c, struct buf *out);
+
+/* Does it need the store? Where the file has a section `store`, or a durable route. */
+bool config_stores(const struct config *c);
 
 /* Look-ups by name; NULL when there is none. */
 const struct tls_conf *config_tls(const struct config *c, const char *name);

@@ -138,6 +138,9 @@ static void log_sections(struct walk *w, const struct node *root)
     const struct node *otlp = tracing != NULL ? node_get(tracing, "otlp") : NULL;
     if (http != NULL && c->admin.http != NULL && !address_valid(c->admin.http))
         walk_wrong(w, http, "http", "an address and a port such as 127.0.0.1:9180");
+    if (c->store.when_full == FULL_DROP_OLDEST)
+        problem_add(w->errors, node_get(root, "store")->key_place,
+                    "`when_full: drop-oldest` is not built in yet; built in are: reject block");
     if (otlp != NULL && !w->features->otlp)
         problem_add(w->errors, otlp->key_place,
                     "`otlp` is not built in yet: trace context is carried, spans are not exported");
@@ -151,6 +154,7 @@ static void build_root(struct walk *w, const struct node *root)
     struct part parts[] = {{config_root_keys, w->config}, {config_section_keys, w->config}};
     if (!walk_map(w, root, parts, 2, false) && root->kind != NODE_MAP)
         return;
+    w->config->store_named = node_get(root, "store") != NULL;
     log_sections(w, root);
     build_tls(w, node_get(root, "tls"));
     build_endpoints(w, node_get(root, "endpoints"));
@@ -159,6 +163,14 @@ static void build_root(struct walk *w, const struct node *root)
     build_routes(w, node_get(root, "routes"));
     if (w->errors->total == 0)
         check_all(w);
+}
+
+bool config_stores(const struct config *c)
+{
+    bool durable = c->store_named;
+    for (size_t i = 0; i < c->route_count; i++)
+        durable |= c->routes[i].durable;
+    return durable;
 }
 
 static void problems_err(struct problems *p, struct err *err)

@@ -360,12 +360,8 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
     walk_table(w, n, config_route_keys, r);
     route_name(w, n, r, (size_t)(r - w->config->routes) + 1);
     route_policy(w, n, r);
-    const struct node *durable = node_get(n, "durable");
     if (node_get(n, "to") != NULL)
         route_targets(w, n, r);
-    if (r->durable && !w->features->durable)
-        problem_add(w->errors, durable->key_place,
-                    "`durable: true` is not built in yet: there is no store");
 }
 
 void build_routes(struct walk *w, const struct node *n)

@@ -41,6 +41,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->msg = msg_ref(v->h.msg);
     d->route = v->route;
     d->route->set->refs++;
+    d->route_name = route_name(v->route);
     d->dest = v->dest;
     d->dest->routed++;
     d->subject = str_dup(v->h.subject);
@@ -64,7 +65,7 @@ void dead_clear(struct hub *h)
 static bool dead_matches(const struct dead_letter *d, const struct dead_query *q)
 {
     return (q->id.p == NULL || str_eq(q->id, d->msg->id)) &&
-           (q->route.p == NULL || str_is(q->route, route_name(d->route))) &&
+           (q->route.p == NULL || str_is(q->route, d->route_name)) &&
            (q->match.p == NULL || filter_matches(q->match, d->msg->subject, NULL));
 }
 
@@ -103,7 +104,7 @@ void hub_each_dead(struct hub *h, const struct dead_query *q,
 
 size_t hub_dead_count(const struct hub *h)
 {
-    return h->dead.count;
+    return h->store != NULL ? h->counts.state[DELIVERY_DEAD] : h->dead.count;
 }
 
 /* dead -> ready. The delivery is a new object but the same in the books. */
@@ -112,10 +113,10 @@ static void redrive(struct hub *h, struct dead_letter *d)
     struct plan p = {.dest = d->dest, .route = d->route, .extra = d->target};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
-    h->counts.accepted--;
     h->counts.state[DELIVERY_DEAD]--;
     v->subject = d->subject;
     v->h.subject = str_of(d->subject);
+    v->h.redelivered = "redrive";
     v->deadline_ms = SCHED_NEVER; /* its ttl was counted from an acceptance long ago */
     d->subject = NULL;
     dead_free(h, d);

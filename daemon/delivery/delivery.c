@@ -8,7 +8,7 @@
 #define DETAIL_MAX 1024
 #define SPARES_MAX 1024
 
-static bool is_live(enum delivery_state s)
+bool delivery_is_live(enum delivery_state s)
 {
     return s >= DELIVERY_READY && s <= DELIVERY_INFLIGHT;
 }
@@ -23,7 +23,7 @@ static struct list *list_of(struct dest *d, enum delivery_state s)
 /* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
 static const bool moves[DELIVERY_STATES][DELIVERY_STATES] = {
     [DELIVERY_NEW] = {[DELIVERY_READY] = true},
-    [DELIVERY_READY] = {[DELIVERY_INFLIGHT] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
+    [DELIVERY_READY] = {[DELIVERY_INFLIGHT] = true, [DELIVERY_DEAD] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
                         [DELIVERY_DROPPED] = true},
     [DELIVERY_WAITING] = {[DELIVERY_READY] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
                           [DELIVERY_DROPPED] = true},
@@ -37,13 +37,13 @@ static void set_state(struct delivery *v, enum delivery_state to)
     struct hub_counts *c = &v->dest->hub->counts;
     enum delivery_state from = v->state;
     assert(moves[from][to]);
-    if (is_live(from)) {
+    if (delivery_is_live(from)) {
         list_remove(list_of(v->dest, from), &v->link);
         c->state[from]--;
     }
     v->state = to;
     c->state[to]++;
-    if (is_live(to))
+    if (delivery_is_live(to))
         list_push(list_of(v->dest, to), &v->link);
 }
 
@@ -103,7 +103,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->route->set->refs++;
     v->charge = m->size + sizeof(*v);
     h->memory += v->charge;
-    h->counts.accepted++;
+    v->target = p->target;
     set_subject(v, p, c);
     set_deadline(v);
     return v;
@@ -113,10 +113,13 @@ static void delivery_free(struct delivery *v)
 {
     struct hub *h = v->dest->hub;
     sched_clear(&h->sched, &v->due);
+    if (v->key != 0 && v->state != DELIVERY_NEW)
+        durable_release(v);
     hub_release_memory(h, v->charge);
     msg_unref(v->h.msg);
     route_set_unref(v->route->set);
     mem_free(v->subject);
+    mem_free(v->origin);
     mem_free(v->first_error);
     mem_free(v->last_error);
     if (h->spares == SPARES_MAX) {
@@ -126,6 +129,16 @@ static void delivery_free(struct delivery *v)
     v->h.carrier = h->spare;
     h->spare = v;
     h->spares++;
+}
+
+void delivery_discard(struct delivery *v)
+{
+    delivery_free(v);
+}
+
+const char *delivery_route(const struct delivery *v)
+{
+    return v->origin != NULL ? v->origin : route_name(v->route);
 }
 
 void delivery_spares_free(struct hub *h)
@@ -184,9 +197,13 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
 {
     struct dest *d = v->dest;
     set_state(v, state);
+    if (v->key != 0)
+        durable_end(v, state);
     receipt_end(v, reply);
     delivery_free(v);
     dest_wake(d);
+    if (d->backlog.paged > 0)
+        durable_refill(d);
 }
 
 /* A request ends with an error, which its asker is told. */
@@ -251,7 +268,15 @@ static void wait_for(struct delivery *v, int64_t span_ms)
 {
     int64_t left = left_ms(v);
     set_state(v, DELIVERY_WAITING);
-    hub_schedule(v->dest->hub, &v->due, span_ms < left ? span_ms : left, false);
+    if (span_ms > left)
+        span_ms = left;
+    if (v->key != 0 && durable_wait(v, span_ms)) {
+        v->dest->hub->counts.state[DELIVERY_WAITING]--;
+        list_remove(&v->dest->waiting, &v->link);
+        delivery_free(v); /* it is on disk, and in the books as stored */
+        return;
+    }
+    hub_schedule(v->dest->hub, &v->due, span_ms, false);
 }
 
 static void expire(struct delivery *v)
@@ -262,7 +287,7 @@ static void expire(struct delivery *v)
         return;
     }
     msg_log(v->dest->hub->env.log, LOG_INFO, "message_expired", v->h.msg,
-            (struct log_pair[4]){{"destination", v->dest->name}, {"route", route_name(v->route)}});
+            (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)}});
     hub_trace(v->dest->hub, TAP_EXPIRED, v);
     end_with(v, DELIVERY_EXPIRED, &r);
 }
@@ -272,15 +297,26 @@ static void expire(struct delivery *v)
 static void die(struct delivery *v, const struct reply *reply)
 {
     struct hub *h = v->dest->hub;
-    bool keep = v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
+    bool keep = v->key != 0 ? v->route->policy->dead_letter
+                            : v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
     v->dest->dead++;
     msg_log(h->env.log, LOG_WARN, keep ? "message_dead" : "message_dropped", v->h.msg,
-            (struct log_pair[4]){{"destination", v->dest->name}, {"route", route_name(v->route)},
+            (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
-    if (keep)
+    if (keep && h->store != NULL)
+        durable_bury(v, reply->code);
+    else if (keep)
         dead_add(h, v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
+}
+
+void delivery_die(struct delivery *v, enum code code, const char *why)
+{
+    struct reply r = {.code = code, .body = str_of(why)};
+    note_error(v, &r);
+    v->dest->failed++;
+    die(v, &r);
 }
 
 static bool may_retry(const struct delivery *v, const struct settlement *s)
@@ -303,6 +339,7 @@ static void retry(struct delivery *v, const struct settlement *s)
     }
     v->dest->retries++;
     h->counts.retries++;
+    v->h.redelivered = s->reply.code == CODE_TIMEOUT ? "timeout" : s->reply.code == CODE_UNAVAILABLE ? "lost" : "failed";
     msg_log(h->env.log, LOG_DEBUG, "message_retry", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"error", v->last_error},
                                  {"attempt", LOG_NUM(v->h.attempt)}, {"pause_ms", LOG_NUM(pause)}});
@@ -341,6 +378,8 @@ static bool tells_of_trouble(const struct settlement *s)
 static void hold(struct delivery *v)
 {
     v->h.attempt--;
+    v->armed = false; /* so says the disk from now on */
+    v->h.redelivered = "released";
     if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
         delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
     else
@@ -357,6 +396,13 @@ static void tell_breaker(struct delivery *v, const struct settlement *s)
         breaker_success(&v->dest->breaker);
 }
 
+void delivery_done(struct delivery *v, const struct reply *reply)
+{
+    v->dest->done++;
+    hub_trace(v->dest->hub, TAP_DONE, v);
+    end_with(v, DELIVERY_DONE, reply);
+}
+
 void delivery_settle(struct delivery *v, const struct settlement *s)
 {
     struct dest *d = v->dest;
@@ -364,9 +410,8 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     tell_breaker(v, s);
     sched_clear(&d->hub->sched, &v->due);
     if (s->outcome == OUTCOME_OK) {
-        d->done++;
-        hub_trace(d->hub, TAP_DONE, v);
-        end_with(v, DELIVERY_DONE, &s->reply);
+        if (!durable_defer(v, s))
+            delivery_done(v, &s->reply);
     } else if (s->outcome == OUTCOME_HOLD) {
         hold(v);
     } else {

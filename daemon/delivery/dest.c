@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "delivery/internal.h"
+#include "delivery/policy.h"
 
 void dest_free(struct dest *d)
 {
@@ -26,7 +27,8 @@ void dest_status(const struct dest *d, struct dest_status *out)
 {
     *out = (struct dest_status){
         .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
-        .waiting = d->waiting.count, .inflight = d->inflight.count, .done = d->done, .failed = d->failed,
+        .waiting = d->waiting.count, .inflight = d->inflight.count,
+        .stored = d->backlog.paged + d->backlog.parked, .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
 }
 
@@ -66,8 +68,18 @@ void dest_pump(struct dest *d)
     int64_t now = hub_now(d->hub);
     while (!list_empty(&d->ready) && dest_is_up(d)) { /* bounded by the credit of its peers */
         struct delivery *v = CONTAINER_OF(list_first(&d->ready), struct delivery, link);
+        if (v->old && !retry_allowed(&v->route->policy->retry, v->h.attempt)) {
+            delivery_die(v, CODE_FAILED, "the daemon ended as often as it was handed over");
+            continue;
+        }
+        if (v->key != 0 && !durable_ready(v))
+            break;
         if (!breaker_allows(&d->breaker, &d->breaker_conf, now))
             break;
+        if (v->key != 0 && v->deadline_ms <= now) {
+            delivery_due(v); /* its time was over while it was on disk */
+            continue;
+        }
         v->h.attempt++;
         v->h.deadline_ms = now + v->route->policy->timeout_ms;
         if (v->deadline_ms < v->h.deadline_ms)
@@ -79,6 +91,8 @@ void dest_pump(struct dest *d)
         breaker_sent(&d->breaker);
         delivery_sent(v);
     }
+    if (d->backlog.paged > 0)
+        durable_refill(d);
     dest_wake(d);
 }
 
@@ -155,8 +169,10 @@ void hub_disown(struct hub *h, struct sink *sink)
     struct dest *d = sink->dest;
     (void)h;
     sink_set_up(sink, false, "closed");
-    while (!list_empty(&d->inflight)) {
-        struct delivery *v = CONTAINER_OF(list_first(&d->inflight), struct delivery, link);
+    LIST_EACH(&d->inflight, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->settling)
+            continue; /* the carrier is done with it */
         struct settlement lost = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                                   .reply = {.code = CODE_UNAVAILABLE, .body = STR("the endpoint was closed")}};
         sink->ops->cancel(sink, &v->h, false);

@@ -23,7 +23,13 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     h->subscriptions = matcher_new();
     sched_init(&h->sched);
     list_init(&h->dead);
+    list_init(&h->walks);
     list_init(&h->memory_waiters);
+    list_init(&h->store_waiters);
+    list_init(&h->accepting);
+    list_init(&h->deferring);
+    h->store_due.kind = DUE_STORE;
+    h->store_due_ms = SCHED_NEVER;
     h->factory.now = env->now;
     h->factory.wall = env->wall;
     h->factory.arg = env->arg;
@@ -48,6 +54,9 @@ static void forget_askers(struct list *l)
 void hub_free(struct hub *h)
 {
     struct map_entry *e;
+    h->store = NULL; /* what is on disk stays there */
+    durable_forget(h);
+    dead_walks_clear(h);
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         struct dest *d = e->value;
         struct list *lists[] = {&d->ready, &d->waiting, &d->inflight};
@@ -72,6 +81,8 @@ void hub_free(struct hub *h)
     matcher_free(h->subscriptions);
     mem_free(h->plans);
     delivery_spares_free(h);
+    idmap_fini(&h->queues);
+    sched_clear(&h->sched, &h->store_due);
     sched_fini(&h->sched);
     mem_free(h);
 }
@@ -118,7 +129,9 @@ void hub_tick(struct hub *h)
     int64_t now = hub_now(h);
     struct due *d;
     for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
-        if (d->kind == DUE_PROBE)
+        if (d->kind == DUE_STORE)
+            durable_due(h);
+        else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));
         else
             delivery_due(CONTAINER_OF(d, struct delivery, due));
@@ -169,9 +182,10 @@ static void plan_message(struct source *s, const struct msg *m, struct captures 
         struct route *r = h->routes->routes[index];
         r->matched++;
         for (size_t i = 0; i < r->conf->to_count; i++)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].subject, r->targets[i].extra});
+            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].subject, r->targets[i].extra,
+                                      (uint32_t)i});
     }
-    if (m->kind == MSG_EVENT && matcher_count(h->subscriptions) > 0)
+    if (m->kind == MSG_EVENT && m->not_before_ms == 0 && matcher_count(h->subscriptions) > 0)
         matcher_all(h->subscriptions, m->subject, plan_subscriber, h);
 }
 
@@ -192,9 +206,12 @@ static enum code plan_check(struct source *s, const struct msg *m, struct waiter
     struct hub *h = s->hub;
     if (h->plan_count == 0)
         return CODE_NO_ROUTE;
+    if (m->not_before_ms > 0 && h->store == NULL)
+        return CODE_INVALID;
     for (size_t i = 0; i < h->plan_count; i++) {
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
-        enum code code = dest_room(h->plans[i].dest, kind, w);
+        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h, w)
+                                                                  : dest_room(h->plans[i].dest, kind, w);
         if (code != CODE_OK)
             return code;
     }
@@ -211,6 +228,36 @@ static struct receipt *receipt_new(struct hub *h, const struct asker *asker)
     return r;
 }
 
+/* What is planned becomes deliveries. Where some are durable, the asker is answered when those are on
+ * disk, else when all have ended. */
+static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const struct captures *c)
+{
+    struct acceptance *durable = NULL;
+    size_t count = h->plan_count;
+    bool stored = count > 0 && m->kind == MSG_EVENT && durable_wanted(h, &h->plans[0], MSG_EVENT, m);
+    for (size_t n = 0; n < count; n++) {
+        enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
+        struct plan p = h->plans[n];
+        struct delivery *v = delivery_new(h, m, kind, &p, c);
+        if (durable_wanted(h, &p, kind, m)) {
+            durable = durable_accept(h, durable, v);
+            continue;
+        }
+        if (r != NULL && !stored && (m->kind == MSG_EVENT || n == 0)) {
+            v->receipt = r;
+            r->open++;
+            r->request = m->kind == MSG_REQUEST ? v : NULL;
+        }
+        h->counts.accepted++;
+        hub_trace(h, TAP_ACCEPTED, v);
+        delivery_ready(v);
+    }
+    if (durable != NULL)
+        durable_accepted(durable, stored ? r : NULL);
+    if (!stored)
+        h->counts.messages++;
+}
+
 static enum code hub_accept(struct intake *i, struct msg *m, const struct asker *asker, struct waiter *w,
                             struct receipt **receipt)
 {
@@ -225,19 +272,7 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
         return code;
     }
     struct receipt *r = receipt_new(h, asker);
-    h->counts.messages++;
-    size_t count = h->plan_count;
-    for (size_t n = 0; n < count; n++) {
-        enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
-        struct delivery *v = delivery_new(h, m, kind, &h->plans[n], &c);
-        if (r != NULL && (m->kind == MSG_EVENT || n == 0)) {
-            v->receipt = r;
-            r->open++;
-            r->request = m->kind == MSG_REQUEST ? v : NULL;
-        }
-        hub_trace(h, TAP_ACCEPTED, v);
-        delivery_ready(v);
-    }
+    accept_all(h, m, r, &c);
     if (receipt != NULL)
         *receipt = r;
     return CODE_OK;
@@ -250,6 +285,8 @@ static void hub_withdraw(struct receipt *r)
         return; /* events go on without their asker; the last delivery frees the receipt */
     struct delivery *v = r->request;
     struct dest *d = v->dest;
+    if (v->settling)
+        return; /* answered already; its end frees the receipt */
     if (v->state == DELIVERY_INFLIGHT) {
         d->sink->ops->cancel(d->sink, &v->h, true);
         breaker_unsent(&d->breaker);
@@ -348,6 +385,7 @@ bool hub_forgettable(const struct dest *d)
 void hub_retire(struct hub *h, struct dest *d)
 {
     hub_disown(h, d->sink);
+    durable_undefer(d);
     drop_all(&d->ready);
     drop_all(&d->waiting);
     map_remove(&h->dests, str_of(d->name));
@@ -372,15 +410,27 @@ size_t hub_live(const struct hub *h)
            h->counts.state[DELIVERY_INFLIGHT];
 }
 
+/* Stored ones that nobody has in hand: a draining daemon leaves them where they are. */
+static size_t stays_on_disk(const struct dest *d)
+{
+    size_t sum = 0;
+    const struct list *lists[] = {&d->ready, &d->waiting};
+    for (size_t i = 0; d->backlog.held > 0 && i < 2; i++) {
+        LIST_EACH(lists[i], n)
+            sum += CONTAINER_OF(n, struct delivery, link)->key != 0;
+    }
+    return sum;
+}
+
 /* Those that somebody is there to take. */
 size_t hub_deliverable(const struct hub *h)
 {
-    size_t sum = 0;
+    size_t sum = h->accepting.count + h->deferring.count;
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
         if (d->sink != NULL && d->sink->up)
-            sum += d->ready.count + d->waiting.count + d->inflight.count;
+            sum += d->ready.count + d->waiting.count + d->inflight.count - stays_on_disk(d);
     }
     return sum;
 }
@@ -395,7 +445,8 @@ int64_t hub_unaccounted(const struct hub *h)
         live[DELIVERY_WAITING] += d->waiting.count;
         live[DELIVERY_INFLIGHT] += d->inflight.count;
     }
-    for (int s = DELIVERY_READY; s < DELIVERY_STATES; s++)
+    live[DELIVERY_STORED] = durable_stored(h);
+    for (int s = DELIVERY_STORED; s < DELIVERY_STATES; s++)
         sum += s <= DELIVERY_INFLIGHT ? live[s] : h->counts.state[s];
     return (int64_t)(h->counts.accepted - sum);
 }

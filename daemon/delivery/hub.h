@@ -5,12 +5,18 @@
  * the simulator runs the same code. One loop owns it.
  *
  *     accepted -> ready -> inflight -> done
- *                  ^ ^        |
+ *         |        ^ ^        |
  *                  | |        | RETRY (attempt + 1, back-off), HOLD (given back)
  *                  | +--------+------> waiting --(time)--> ready
  *                  |          +------> dead      REJECT, or attempts used up
- *                  +-----------------> expired   ttl over      (from ready, waiting, inflight)
+ *         |        +-----------------> expired   ttl over      (from ready, waiting, inflight)
  *                                      dropped   withdrawn request, purge, dead letter not kept
+ *
+ *         +-> stored ---> ready        a durable one that is on disk only: beyond the window of its
+ *                                      destination, or not due for a while
+ *
+ * Deliveries of durable routes are accepted when the store has them; what is in memory of them is
+ * bounded, and the rest is read in order as it is handed over. A request is never stored.
  *
  * Conservation: every delivery accepted is in exactly one state; see struct hub_counts.
  */
@@ -23,6 +29,7 @@
 #include "config/config.h"
 #include "msg/msg.h"
 #include "route/matcher.h"
+#include "store/store.h"
 #include "transport/transport.h"
 
 struct hub;
@@ -31,7 +38,7 @@ struct route;
 struct route_set;
 
 enum delivery_state {
-    DELIVERY_NEW, DELIVERY_READY, DELIVERY_WAITING, DELIVERY_INFLIGHT,
+    DELIVERY_NEW, DELIVERY_STORED, DELIVERY_READY, DELIVERY_WAITING, DELIVERY_INFLIGHT,
     DELIVERY_DONE, DELIVERY_DEAD, DELIVERY_EXPIRED, DELIVERY_DROPPED, DELIVERY_STATES
 };
 
@@ -48,6 +55,7 @@ struct hub_limits {
     uint64_t memory; /* bytes of messages held */
     uint64_t queue;  /* deliveries waiting per destination */
     uint64_t dead;   /* dead letters held */
+    bool store_blocks; /* a full store holds its sources back instead of refusing (when_full: block) */
 };
 
 struct hub_counts {
@@ -62,6 +70,15 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits);
 void hub_free(struct hub *h); /* ends every delivery as dropped without telling anybody; carriers are gone */
 void hub_set_limits(struct hub *h, const struct hub_limits *limits);
 void hub_set_sample(struct hub *h, double sample);
+/* Before the first route and source. Takes over what the store holds; it outlives the hub's last call to
+ * it. wall-clock times of the store become times of this life. */
+void hub_use_store(struct hub *h, struct store *st);
+struct store *hub_store(const struct hub *h); /* or NULL */
+/* What is accepted and settled in between becomes durable together or not at all (a service's answer
+ * and the messages it staged). An OK to a delivery counts once that is on disk; where there is no room
+ * the delivery is tried again. Pairs nest; legal without a store, where it means nothing. */
+void hub_group_begin(struct hub *h);
+void hub_group_end(struct hub *h);
 void hub_tick(struct hub *h); /* does what is due; arms for what comes next */
 void hub_drain(struct hub *h, bool draining); /* a note for the sources, who refuse what is new */
 bool hub_draining(const struct hub *h);
@@ -69,7 +86,8 @@ bool hub_draining(const struct hub *h);
 void hub_counts(const struct hub *h, struct hub_counts *out);
 uint64_t hub_memory(const struct hub *h);
 size_t hub_live(const struct hub *h); /* deliveries not yet ended */
-size_t hub_deliverable(const struct hub *h); /* of those, the ones whose destination is up */
+size_t hub_deliverable(const struct hub *h); /* of those, the ones whose destination is up and that are not
+                                                safe on disk; and what the store has not answered yet */
 
 /* accepted minus all states, after recounting every list: 0 unless there is a bug. */
 int64_t hub_unaccounted(const struct hub *h);
@@ -89,6 +107,7 @@ struct dest_status {
     const char *name;
     bool service, up;
     size_t ready, waiting, inflight;
+    uint64_t stored; /* on disk only, beside those */
     uint64_t done, failed, dead, retries;
     const char *breaker;
 };
@@ -125,12 +144,16 @@ bool hub_forgettable(const struct dest *d);
 /* The end of a destination that no route names; its waiting deliveries are dropped with it. */
 void hub_retire(struct hub *h, struct dest *d);
 
-/* ---- dead letters: a bounded list in memory, oldest first; a full one drops its oldest ---- */
+/* ---- dead letters: in the store where there is one, else a bounded list in memory, which drops its
+ * oldest when it is full; oldest first ---- */
 struct dead_letter {
     struct list_node link;
     struct msg *msg;
-    struct route *route; /* referenced */
+    struct route *route; /* referenced; NULL from the store */
+    const char *route_name;
     struct dest *dest;
+    uint64_t number;     /* in the store */
+    unsigned redrives;   /* how often it was sent again before */
     char *subject;       /* as the destination saw it */
     const void *target;  /* of the handover */
     enum code reason;
@@ -147,8 +170,33 @@ void hub_each_dead(struct hub *h, const struct dead_query *q,
 size_t hub_dead_count(const struct hub *h);
 size_t hub_redrive(struct hub *h, const struct dead_query *q, bool dry_run); /* dead -> ready, attempts anew */
 size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* dead -> dropped */
+
+/* The same in the store: answered later, oldest first, any number of them. */
+#define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
+enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE };
+struct dead_walked {
+    size_t count, skipped; /* skipped: passed over because they have come back too often */
+    bool failed;           /* the store could not be read to the end */
+};
+struct dead_ask {
+    struct dead_query query; /* copied */
+    enum dead_action action;
+    bool dry_run;
+    void (*each)(void *arg, const struct dead_letter *d); /* each that matches; NULL is legal */
+    void (*done)(void *arg, const struct dead_walked *sum);
+    void *arg;
+};
+struct dead_walk;
+/* Needs hub_store(). NULL: another change is under way. */
+struct dead_walk *hub_dead_walk(struct hub *h, const struct dead_ask *ask);
+void hub_dead_walk_cancel(struct dead_walk *w); /* no call any more; what it has changed stays */
 const char *route_name(const struct route *r);
 const char *dest_name(const struct dest *d);
+
+/* ---- audit ---- */
+/* Recounts the store; done(arg, …) later, once. false: one is running, or there is no store. */
+bool hub_audit(struct hub *h, store_audit_fn *done, void *arg);
+void hub_audit_cancel(struct hub *h); /* no call any more; legal when none runs */
 
 /* ---- tap ---- */
 enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED,

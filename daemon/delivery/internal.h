@@ -5,10 +5,11 @@
 #include "delivery/breaker.h"
 #include "delivery/hub.h"
 #include "delivery/sched.h"
+#include "store/store.h"
 
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its name */
     struct intake intake; /* first */
@@ -35,6 +36,17 @@ struct route {
     uint64_t matched;
 };
 
+/* What the store keeps of a destination, and how much of it is in memory. */
+struct backlog {
+    uint32_t queue;    /* of the store; 0 = nothing of it was ever stored */
+    uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
+    uint64_t parked;   /* delayed ones, on disk only */
+    uint64_t through;  /* key up to which ready ones were taken into memory */
+    size_t held, held_bytes; /* stored ones in memory */
+    bool loading;      /* a store_load() is under way */
+    bool arming;       /* the attempts of some are being put on disk; nothing is handed over before */
+};
+
 struct route_set {
     struct hub *hub;
     size_t refs; /* the hub's one, and one per live delivery or dead letter */
@@ -43,6 +55,7 @@ struct route_set {
     struct route **routes;
     size_t count, cap;
     struct map sources; /* name -> struct source_routes */
+    struct map by_name; /* name -> struct route; filled when first needed */
     struct route subscriptions; /* the route of deliveries to subscriptions */
 };
 
@@ -57,6 +70,7 @@ struct dest {
     struct list ready, waiting, inflight; /* struct delivery by link */
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
+    struct backlog backlog;
     uint64_t done, failed, dead, retries;
 };
 
@@ -80,6 +94,13 @@ struct delivery {
     int64_t deadline_ms;     /* ttl of an event, patience of a request's asker; SCHED_NEVER */
     bool patient;            /* WAIT may move the deadline: the asker named none of its own */
     bool streamed;
+    bool delayed;            /* stored as not yet due */
+    bool old;                /* from an earlier life that ended badly: may have been handed over then */
+    bool armed;              /* old, and its next attempt is on disk */
+    bool settling;           /* answered with OK; done once the unit that says so is on disk */
+    uint64_t key;            /* in the store; 0 = not stored */
+    uint32_t target, redrives;
+    char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
     char *subject;           /* owned when it differs from the message's */
     char *first_error, *last_error;
@@ -96,6 +117,7 @@ struct plan {
     struct route *route;
     const char *template;
     const void *extra;
+    uint32_t target; /* its place in the route's `to` */
 };
 
 struct hub {
@@ -112,9 +134,23 @@ struct hub {
     struct plan *plans;                 /* scratch of hub_accept() */
     size_t plan_count, plan_cap;
     struct list dead;
+    struct list walks;           /* dead_store.c */
+    bool dead_changing;
+    store_audit_fn *audit_done;  /* of the audit that runs, unless it was cancelled */
+    void *audit_arg;
+    bool auditing;
     size_t dead_bytes;
     struct list memory_waiters;
     uint64_t memory;
+    struct store *store;         /* NULL = none */
+    struct idmap queues;         /* of the store -> struct dest */
+    struct list accepting, deferring; /* durable.c: what the store has not answered yet */
+    struct list store_waiters;   /* sources that wait for the store */
+    struct due store_due;        /* when the next delayed one on disk is due */
+    uint64_t old_below;          /* numbers of earlier lives are below; 0 = the last one ended well */
+    int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
+    bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
+    unsigned group;              /* depth of hub_group_begin() */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
@@ -155,6 +191,34 @@ void delivery_due(struct delivery *v);
 void delivery_drop(struct delivery *v);    /* nobody wants it any more */
 void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
 
+bool delivery_is_live(enum delivery_state s);
+void delivery_discard(struct delivery *v);  /* frees one that is in no list and in no books */
+void delivery_done(struct delivery *v, const struct reply *reply);
+void delivery_die(struct delivery *v, enum code code, const char *why);
+const char *delivery_route(const struct delivery *v);
+
+/* durable.c: what is on disk and what of it is in memory */
+bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
+enum code durable_room(struct hub *h, struct waiter *w);
+struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
+void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
+void durable_end(struct delivery *v, enum delivery_state how);
+bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
+void durable_bury(struct delivery *v, enum code reason);
+bool durable_defer(struct delivery *v, const struct settlement *s);
+void durable_undefer(struct dest *d); /* it goes away: what is being settled there is dropped */
+bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
+void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
+void durable_due(struct hub *h);
+void durable_forget(struct hub *h);
+void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
+void durable_release(struct delivery *v);
+uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
+
+/* routes.c */
+struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 void dead_clear(struct hub *h);
+void dead_walks_clear(struct hub *h);

@@ -60,6 +60,7 @@ static void route_set_free(struct route_set *s)
         mem_free(r);
     }
     map_fini(&s->sources);
+    map_fini(&s->by_name);
     for (size_t i = 0; i < s->count; i++) {
         for (size_t k = 0; k < s->routes[i]->conf->to_count; k++)
             s->routes[i]->targets[k].dest->routed--;
@@ -88,6 +89,18 @@ void hub_use(struct hub *h, struct route_set *set)
         source->routes = map_get(&set->sources, str_of(source->name));
     }
     route_set_unref(before);
+    struct idmap_entry *q;
+    for (size_t i = 0; (q = idmap_next(&h->queues, &i)) != NULL;)
+        dest_pump(q->value); /* what the store holds can be read now that there are routes */
+}
+
+struct route *route_named(struct route_set *s, struct str name)
+{
+    if (s->by_name.count == 0) {
+        for (size_t i = s->count; i > 0; i--)
+            map_set(&s->by_name, str_of(s->routes[i - 1]->conf->name), s->routes[i - 1]);
+    }
+    return map_get(&s->by_name, name);
 }
 
 const char *route_name(const struct route *r)

@@ -60,9 +60,12 @@ void answer_final(struct session *s, const struct frame *f)
     if (h == NULL)
         return;
     struct settlement st = read_answer(f, h);
+    struct hub *hub = s->server->env.hub;
+    hub_group_begin(hub);
     if (!list_empty(&s->staged))
         ask_staged_end(s, f->id, st.outcome == OUTCOME_OK);
     report(h, &st);
+    hub_group_end(hub);
     service_room(s);
 }
 

@@ -82,7 +82,8 @@ static const char *const accept_errors[CODE_COUNT] = {
     [CODE_NO_ROUTE] = "no route takes this subject from local services (routes: from: local)",
     [CODE_NO_SERVICE] = "no instance of the service is attached",
     [CODE_UNAVAILABLE] = "the destination is down or its circuit breaker is open",
-    [CODE_OVERLOADED] = "the destination's queue or limits.memory is full",
+    [CODE_OVERLOADED] = "the destination's queue, limits.memory or the store is full",
+    [CODE_INVALID] = "header `delay` and `deliver-at` need a store (configuration: store)",
 };
 
 static bool offer(struct session *s, uint64_t id, struct msg *m, struct waiter *w)

@@ -36,6 +36,11 @@ static size_t delivery_lines(struct session *s, const struct handover *h, char *
     char *at = bytes_copy(out, "attempt: ", 9);
     at = bytes_u64(at, h->attempt);
     *at++ = '\n';
+    if (h->redelivered != NULL) {
+        at = bytes_copy(at, "redelivered: ", 13);
+        at = bytes_str(at, str_of(h->redelivered));
+        *at++ = '\n';
+    }
     if (h->kind == MSG_REQUEST) {
         int64_t left = h->deadline_ms - loop_now(s->server->env.loop);
         at = bytes_copy(at, "timeout: ", 9);

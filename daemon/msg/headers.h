@@ -12,9 +12,9 @@
 #define HEADERS_MAX_BYTES 65536
 #define HEADERS_MAX_LINES 128
 
-/* Of these, what is kept free for what each delivery adds: `attempt` and `timeout`. */
-#define HEADERS_DELIVERY_BYTES 80
-#define HEADERS_DELIVERY_LINES 2
+/* Of these, what is kept free for what each delivery adds: `attempt`, `timeout`, `redelivered`. */
+#define HEADERS_DELIVERY_BYTES 112
+#define HEADERS_DELIVERY_LINES 3
 
 struct header {
     struct str name, value;

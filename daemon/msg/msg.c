@@ -11,7 +11,7 @@
 /* What one pass over the headers that came with a message finds. */
 struct scan {
     struct str id, correlation_id, traceparent;
-    int64_t timeout_ms, ttl_ms;
+    int64_t timeout_ms, ttl_ms, delay_ms, deliver_at_ms;
     size_t kept; /* bytes of the lines that are passed on as they are */
     size_t kept_lines;
     const char *what;
@@ -62,8 +62,15 @@ static enum disposition on_ttl(struct scan *s, struct str value)
 
 static enum disposition on_delay(struct scan *s, struct str value)
 {
-    (void)value;
-    s->what = "header `delay` and `deliver-at` need the store, which is not built in yet";
+    if (!str_parse_duration(value, &s->delay_ms))
+        s->what = "header `delay` has to be a duration such as 30s or 2h";
+    return DROP;
+}
+
+static enum disposition on_deliver_at(struct scan *s, struct str value)
+{
+    if (!str_parse_time(value, &s->deliver_at_ms))
+        s->what = "header `deliver-at` has to be a time such as 2026-01-31T08:00:00Z (RFC 3339)";
     return DROP;
 }
 
@@ -80,8 +87,8 @@ static const struct reserved {
 } reserved[] = {
     {"id", on_id},           {"correlation-id", on_correlation}, {"traceparent", on_traceparent},
     {"timeout", on_timeout}, {"ttl", on_ttl},                    {"delay", on_delay},
-    {"deliver-at", on_delay}, {"source", on_daemon_only},        {"attempt", on_daemon_only},
-    {"reason", on_daemon_only}, {"with", on_daemon_only},
+    {"deliver-at", on_deliver_at}, {"source", on_daemon_only},        {"attempt", on_daemon_only},
+    {"reason", on_daemon_only}, {"with", on_daemon_only}, {"redelivered", on_daemon_only},
 };
 
 static const struct reserved *reserved_find(struct str name)
@@ -96,7 +103,7 @@ static const struct reserved *reserved_find(struct str name)
 static void scan_headers(struct scan *s, struct str block)
 {
     struct header h;
-    *s = (struct scan){.timeout_ms = -1, .ttl_ms = -1};
+    *s = (struct scan){.timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1};
     while (headers_next(&block, &h)) {
         const struct reserved *r = reserved_find(h.name);
         if (r == NULL || r->fn(s, h.value) == KEEP) {
@@ -152,6 +159,15 @@ static int64_t wall_at(struct msg_factory *f, int64_t now)
     return now + f->offset_ms;
 }
 
+/* The later of the two headers; 0 = at once. */
+static int64_t not_before(struct msg_factory *f, const struct scan *s, int64_t now)
+{
+    int64_t delayed = 0;
+    if (s->delay_ms > 0 && __builtin_add_overflow(wall_at(f, now), s->delay_ms, &delayed))
+        delayed = INT64_MAX;
+    return delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
+}
+
 static void fill_made(struct msg_factory *f, struct scan *s, int64_t now, char id[static UUID_LENGTH],
                       char trace[static TRACEPARENT_LENGTH])
 {
@@ -190,7 +206,8 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
     struct msg *m = mem_alloc(size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
-                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size};
+                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
+                      .not_before_ms = not_before(f, &s, now)};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
@@ -202,6 +219,28 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
         at = put_kept(at, in->headers);
     m->body = str_make(at, in->body.n);
     bytes_str(at, in->body);
+    return m;
+}
+
+struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str headers, struct str body)
+{
+    const char *what;
+    size_t offset, size = sizeof(struct msg) + subject.n + headers.n + body.n;
+    if (!headers_check(headers, &what, &offset))
+        return NULL;
+    struct msg *m = mem_alloc(size);
+    *m = (struct msg){.refs = 1, .kind = MSG_EVENT, .accepted_ms = f->now(f->arg), .timeout_ms = -1, .ttl_ms = -1,
+                      .size = size};
+    char *at = bytes_str(m->data, subject);
+    m->subject = str_make(m->data, subject.n);
+    m->headers = str_make(at, headers.n);
+    at = bytes_str(at, headers);
+    m->body = str_make(at, body.n);
+    bytes_str(at, body);
+    m->id = headers_get(m->headers, "id");
+    m->source = headers_get(m->headers, "source");
+    m->correlation_id = headers_get(m->headers, "correlation-id");
+    m->traceparent = headers_get(m->headers, "traceparent");
     return m;
 }
 

@@ -27,6 +27,7 @@ struct msg {
     int64_t accepted_ms; /* monotonic */
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
+    int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
     size_t size;         /* bytes of memory */
     char data[];
 };
@@ -52,6 +53,9 @@ struct msg_input {
 /* NULL when a reserved header has an illegal value, or when a delivery would have more headers than
  * a client takes (msg/headers.h); *what then says which and why (static text). */
 struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what);
+/* A message that was accepted in an earlier life: headers are the block that msg_new() made then. NULL
+ * when they are no such block. */
+struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str headers, struct str body);
 struct msg *msg_ref(struct msg *m);
 void msg_unref(struct msg *m); /* NULL is legal */
 

@@ -89,6 +89,8 @@ struct handover {
     enum msg_kind kind;    /* MSG_REQUEST wants a reply; may be EVENT for a copy of a request */
     struct str subject;    /* what this destination is to see */
     unsigned attempt;      /* 1, 2, … */
+    const char *redelivered; /* why it may have been seen before: "timeout" "lost" "failed" "released"
+                                "crash" "retry" "redrive"; NULL = it was not. Static text */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
     const void *target;    /* the transport's target_keys struct of the route, or NULL */
     const struct sink_up *core; /* whom to report to */

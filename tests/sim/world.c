@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "delivery/hub.h"
+#include "store/store_mem.h"
 
 #define SINKS 4
 #define STEPS 600
@@ -16,7 +17,8 @@
 const char *const sight_names[SIGHTS] = {
     "done", "retry", "reject", "hold", "timeout", "dead", "expired", "dropped", "breaker", "busy", "resumed",
     "no-route", "no-service", "unavailable", "overloaded", "stream", "extend", "withdrawn", "redrive", "purge",
-    "reload", "subscription", "retired", "fan-out", "request-ok", "request-error"};
+    "reload", "subscription", "retired", "fan-out", "request-ok", "request-error", "stored", "crash",
+    "lost-ack", "redelivered", "store-full", "store-fault", "outbox"};
 
 struct fake_sink { /* a destination that holds what it is given until chance answers */
     struct sink sink; /* first */
@@ -27,12 +29,19 @@ struct fake_sink { /* a destination that holds what it is given until chance ans
     bool starved;
 };
 
-enum ask_state { ASK_UNUSED, ASK_OPEN, ASK_ANSWERED, ASK_WITHDRAWN };
+enum ask_state { ASK_UNUSED, ASK_OPEN, ASK_ANSWERED, ASK_WITHDRAWN, ASK_LOST /* with the process */ };
 
 struct ask {
     enum ask_state state;
     bool request;
+    bool durable;
+    bool promised; /* told OK while its route was durable: has to end, whatever happens */
+    bool ended;    /* delivered, dead or expired at least once */
     struct receipt *receipt;
+    struct handed {
+        unsigned times, life, suspect; /* suspect: the attempt at which it was last handed over as one that a
+                                          crash may have left in flight, in that life */
+    } handed[SINKS + 1];
 };
 
 struct world {
@@ -47,6 +56,9 @@ struct world {
     struct waiter waiters[SOURCES];
     struct ask asks[ASKS_MAX];
     size_t ask_count;
+    struct store_disk *disk; /* NULL = this seed has no store */
+    struct store *store;
+    unsigned life; /* processes so far */
     unsigned armed_actions; /* swarm: which kinds of mischief this seed has */
     struct outcome_of_run *out;
 };
@@ -100,6 +112,9 @@ static void on_done(void *ctx, uint64_t token, const struct reply *reply)
     if (a->state != ASK_OPEN)
         broken(w, "an asker was answered twice, or after it had withdrawn");
     a->state = ASK_ANSWERED;
+    a->promised = a->durable && reply->code == CODE_OK;
+    if (a->durable && reply->code == CODE_OVERLOADED)
+        see(w, SEEN_STORE_FULL);
     if (a->request)
         see(w, reply->code == CODE_OK ? SEEN_REQUEST_OK : SEEN_REQUEST_ERROR);
     note(w, "answered", token << 8 | reply->code);
@@ -116,6 +131,34 @@ static void on_resume(void *arg)
 
 /* ---------------------------------------------------------------- destinations */
 
+/* The ask that a message carries in its id, or NULL. */
+static struct ask *ask_of(struct world *w, const struct msg *m)
+{
+    uint64_t token;
+    struct str id = m->id;
+    bool ours = id.n > 1 && id.p[0] == 't' && str_parse_u64(str_make(id.p + 1, id.n - 1), &token);
+    return ours ? &w->asks[token] : NULL;
+}
+
+/* S6: a suspect's attempts go up from life to life. S7: a second delivery says why. */
+static void check_redelivery(struct fake_sink *f, const struct handover *h)
+{
+    struct world *w = f->world;
+    struct ask *a = ask_of(w, h->msg);
+    if (a == NULL || !a->durable || h->kind != MSG_EVENT || f == &w->subscriber)
+        return;
+    struct handed *seen = &a->handed[f - w->sinks];
+    bool suspect = h->redelivered != NULL && h->redelivered[0] == 'c';
+    if (seen->times++ > 0 && h->redelivered == NULL)
+        broken(w, "a second delivery that does not say why");
+    if (suspect && seen->suspect >= h->attempt && seen->life < w->life)
+        broken(w, "a suspect was handed over in two lives under one attempt");
+    if (suspect) {
+        seen->suspect = h->attempt;
+        seen->life = w->life;
+    }
+}
+
 static bool sink_send(struct sink *s, struct handover *h)
 {
     struct fake_sink *f = (struct fake_sink *)s;
@@ -128,6 +171,9 @@ static bool sink_send(struct sink *s, struct handover *h)
     }
     if (h->attempt < 1 || h->attempt > 50)
         broken(w, "an attempt number out of range");
+    check_redelivery(f, h);
+    if (h->redelivered != NULL)
+        see(w, SEEN_REDELIVERED);
     list_push(&f->held, &h->link);
     note(w, "sent", h->attempt);
     return true;
@@ -166,7 +212,10 @@ static void answer(struct world *w, struct fake_sink *f, struct handover *h, enu
 {
     struct settlement s = {.outcome = o, .retry_after_ms = below(w, 4) == 0 ? (int64_t)below(w, 500) : -1,
                            .final = below(w, 2) == 0, .reply = {.code = code, .body = STR("because")}};
+    struct ask *a = ask_of(w, h->msg);
     list_remove(&f->held, &h->link);
+    if (o == OUTCOME_HOLD && a != NULL && f != &w->subscriber)
+        a->handed[f - w->sinks].suspect = 0; /* given back: that attempt was none */
     note(w, "settled", o);
     f->sink.core->settled(h, &s);
     if (f->starved && f->held.count < f->room) {
@@ -273,15 +322,26 @@ static void note_refusal(struct world *w, enum code code)
     note(w, "refused", code);
 }
 
+static void on_tap(void *arg, const struct tap *t)
+{
+    struct ask *a = ask_of(arg, t->msg);
+    if (a != NULL && (t->event == TAP_DONE || t->event == TAP_DEAD || t->event == TAP_EXPIRED))
+        a->ended = true;
+    for (size_t i = 0; a != NULL && t->event == TAP_DEAD && i <= SINKS; i++)
+        a->handed[i].suspect = 0; /* it may come back, attempts anew */
+}
+
 static struct msg *make_message(struct world *w, struct intake *in)
 {
     static const char *const subjects[] = {"a.one", "a.two", "b.x.y", "c", "d.both", "nowhere"};
     char body[512] = {0}, headers[64] = "";
     const char *what;
-    if (below(w, 4) == 0)
-        snprintf(headers, sizeof(headers), "ttl: %llums\n", (unsigned long long)below(w, 3000) + 1);
-    else if (below(w, 4) == 0)
-        snprintf(headers, sizeof(headers), "timeout: %llums\n", (unsigned long long)below(w, 3000) + 1);
+    int n = snprintf(headers, sizeof(headers), "id: t%zu\n", w->ask_count);
+    static const char *const names[] = {"ttl", "timeout", "delay"};
+    uint64_t which = below(w, 8);
+    if (which < 3 && (which < 2 || w->disk != NULL))
+        snprintf(headers + n, sizeof(headers) - (size_t)n, "%s: %llums\n", names[which],
+                 (unsigned long long)below(w, 3000) + 1);
     struct msg_input input = {.kind = below(w, 2) == 0 ? MSG_REQUEST : MSG_EVENT,
                               .subject = str_of(subjects[below(w, 6)]), .headers = str_of(headers),
                               .body = str_make(body, below(w, sizeof(body))), .source = str_of(in->name)};
@@ -299,7 +359,8 @@ static void do_send(struct world *w)
     struct asker asker = {.ops = m->kind == MSG_REQUEST || below(w, 2) == 0 ? &asker_ops : NULL, .ctx = w,
                           .token = w->ask_count};
     struct waiter *waiter = below(w, 4) > 0 ? &w->waiters[source] : NULL;
-    *a = (struct ask){.request = m->kind == MSG_REQUEST};
+    *a = (struct ask){.request = m->kind == MSG_REQUEST,
+                      .durable = w->disk != NULL && source == 0 && m->kind == MSG_EVENT};
     struct receipt *receipt = NULL;
     enum code code = intake_accept(in, m, &asker, waiter, &receipt);
     if (code != CODE_OK) {
@@ -307,11 +368,11 @@ static void do_send(struct world *w)
     } else if (asker.ops != NULL) {
         a->state = ASK_OPEN;
         a->receipt = receipt;
-        w->ask_count++;
         note(w, "asked", asker.token);
     } else {
-        note(w, "told", 0);
+        note(w, "told", asker.token);
     }
+    w->ask_count += code == CODE_OK; /* its id is in use */
     msg_unref(m);
 }
 
@@ -331,8 +392,87 @@ static void do_time(struct world *w)
     move_clock(w, (int64_t)below(w, below(w, 10) == 0 ? 5000 : 200));
 }
 
+/* ---------------------------------------------------------------- the store and its disk */
+
+static void do_store(struct world *w)
+{
+    if (w->store != NULL && store_mem_run(w->store, 1 + below(w, 4)) > 0)
+        see(w, SEEN_STORED);
+}
+
+static void world_start(struct world *w);
+
+static void lose_process(struct world *w)
+{
+    for (size_t i = 0; i < w->ask_count; i++) {
+        if (w->asks[i].state == ASK_OPEN) {
+            w->asks[i].state = ASK_LOST;
+            see(w, SEEN_LOST_ACK);
+        }
+    }
+    for (size_t i = 0; i < SOURCES; i++)
+        waiter_cancel(&w->waiters[i]);
+    hub_free(w->hub);
+    w->subscribed = false;
+    w->life++;
+    w->armed = INT64_MAX;
+}
+
+/* kill -9 when some of what was handed to the store is on disk, and the next start. */
+static void do_crash(struct world *w)
+{
+    if (w->store == NULL)
+        return;
+    see(w, SEEN_CRASH);
+    note(w, "crash", 0);
+    store_mem_crash(w->store, below(w, store_mem_pending(w->store) + 1));
+    lose_process(w);
+    world_start(w);
+}
+
+static void do_fault(struct world *w)
+{
+    if (w->store == NULL || below(w, 4) > 0)
+        return;
+    see(w, SEEN_STORE_FAULT);
+    note(w, "fault", 0);
+    store_mem_fault(w->store);
+    for (int i = 0; i < 10; i++)
+        do_store(w);
+    do_crash(w); /* a faulted daemon ends */
+}
+
+/* A service answers OK together with what it has staged. */
+static void do_send(struct world *w);
+static void do_outbox(struct world *w)
+{
+    struct fake_sink *f = some_sink(w);
+    struct handover *h = pick(w, f);
+    if (h == NULL)
+        return;
+    see(w, SEEN_OUTBOX);
+    hub_group_begin(w->hub);
+    do_send(w);
+    answer(w, f, h, OUTCOME_OK, CODE_OK);
+    hub_group_end(w->hub);
+}
+
+static void on_walked(void *arg, const struct dead_walked *sum)
+{
+    struct world *w = arg;
+    note(w, "walked", sum->count);
+    if (sum->count > 0)
+        see(w, SEEN_REDRIVE);
+}
+
 static void do_dead(struct world *w)
 {
+    if (w->store != NULL) {
+        struct dead_ask ask = {.query.limit = below(w, 3), .action = below(w, 3) == 0 ? DEAD_PURGE : DEAD_REDRIVE,
+                               .done = on_walked, .arg = w};
+        hub_dead_walk(w->hub, &ask);
+        return;
+    }
     struct dead_query q = {.limit = below(w, 3)};
     bool redrive = below(w, 2) == 0;
     size_t n = redrive ? hub_redrive(w->hub, &q, false) : hub_purge(w->hub, &q, below(w, 4) == 0);
@@ -382,7 +522,9 @@ static struct policy_conf some_policy(struct world *w)
 static void set_route(struct plain_conf *c, size_t i, char *from, char *match, const char *const names[3])
 {
     struct route_conf *r = &c->routes[i];
-    *r = (struct route_conf){.name = "r", .from = from, .match = match, .to = c->targets[i]};
+    static const char *const route_names[] = {"r0", "r1", "r2", "r3", "r4", "r5"};
+    *r = (struct route_conf){.name = (char *)(uintptr_t)route_names[i], .from = from, .match = match,
+                             .to = c->targets[i]};
     for (size_t k = 0; k < 3 && names[k] != NULL; k++) {
         c->targets[i][r->to_count] = (struct target_conf){.name = (char *)(uintptr_t)names[k],
                                                           .service = names[k][0] == 's'};
@@ -403,6 +545,8 @@ static void use_routes(struct world *w)
     set_route(c, 4, "in0", "d.both", (const char *const[3]){"s0", "s1", "e3"});
     set_route(c, 5, "in1", "c", (const char *const[3]){"s2"});
     c->targets[3][0].subject = "x.{1}";
+    for (size_t i = 0; i < 6; i++)
+        c->routes[i].durable = w->disk != NULL && c->routes[i].from[2] == '0'; /* all of in0, none of in1 */
     for (size_t i = 0; i < 6; i++)
         route_set_add(set, &c->routes[i], &c->policies[i % 2]);
     route_set_default(set, &c->policies[0]);
@@ -425,7 +569,8 @@ static const struct {
     unsigned weight;
 } actions[] = {
     {do_send, 40}, {do_answer, 30}, {do_time, 15}, {do_state, 3}, {do_room, 3}, {do_stream, 4},
-    {do_extend, 2}, {do_withdraw, 3}, {do_dead, 2}, {do_subscription, 1}, {do_reload, 1},
+    {do_extend, 2}, {do_withdraw, 3}, {do_dead, 2}, {do_subscription, 1}, {do_reload, 1}, {do_store, 30},
+    {do_crash, 1}, {do_fault, 1}, {do_outbox, 3},
 };
 #define ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
@@ -438,6 +583,14 @@ static void step(struct world *w)
         broken(w, "a delivery is in no state, or in two");
 }
 
+static bool still_busy(struct world *w)
+{
+    struct hub_counts c;
+    hub_counts(w->hub, &c);
+    return hub_live(w->hub) > 0 || c.state[DELIVERY_STORED] > 0 ||
+           (w->store != NULL && store_mem_pending(w->store) > 0);
+}
+
 /* Everybody is there, has room and says OK: all has to end within a bound. */
 static void heal(struct world *w)
 {
@@ -448,7 +601,9 @@ static void heal(struct world *w)
     }
     if (w->subscribed)
         do_subscription(w);
-    for (int round = 0; round < HEAL_ROUNDS && hub_live(w->hub) > 0; round++) {
+    for (int round = 0; round < HEAL_ROUNDS && still_busy(w); round++) {
+        while (w->store != NULL && store_mem_run(w->store, 1) > 0)
+            continue;
         for (size_t i = 0; i < SINKS; i++) {
             struct handover *h = pick(w, &w->sinks[i]);
             if (h != NULL)
@@ -458,11 +613,37 @@ static void heal(struct world *w)
     }
 }
 
+/* What the disk says, and what was promised. */
+static void judge_store(struct world *w)
+{
+    struct store_totals t;
+    store_disk_totals(w->disk, &t);
+    if (t.ready + t.delayed != 0)
+        broken(w, "healed, but the store still holds deliveries");
+    if (t.accepted != t.done + t.expired + t.dropped + t.dead + t.quarantined)
+        broken(w, "the books of the store do not add up");
+    for (size_t i = 0; i < w->ask_count; i++) {
+        if (w->asks[i].promised && !w->asks[i].ended)
+            broken(w, "an acknowledged message is lost");
+    }
+}
+
+static void print_dest(void *arg, const struct dest_status *d)
+{
+    (void)arg;
+    printf("         %s: ready %zu, waiting %zu, in flight %zu, stored %llu, breaker %s\n", d->name, d->ready, d->waiting,
+           d->inflight, (unsigned long long)d->stored, d->breaker);
+}
+
 static void judge(struct world *w)
 {
     struct hub_counts c;
     hub_counts(w->hub, &c);
-    if (hub_live(w->hub) != 0)
+    if (w->verbose)
+        hub_each_dest(w->hub, print_dest, NULL);
+    if (w->disk != NULL)
+        judge_store(w);
+    if (still_busy(w))
         broken(w, "healed, but some deliveries never end");
     if (c.accepted != c.state[DELIVERY_DONE] + c.state[DELIVERY_DEAD] + c.state[DELIVERY_EXPIRED] +
                           c.state[DELIVERY_DROPPED])
@@ -501,12 +682,17 @@ static void watch_breakers(void *arg, const struct dest_status *d)
         see(arg, SEEN_BREAKER);
 }
 
-static void world_start(struct world *w, uint64_t seed)
+static void world_start(struct world *w)
 {
     static const char *const names[SINKS] = {"s0", "s1", "s2", "e3"};
-    struct hub_env env = {.arg = w, .now = env_now, .wall = env_wall, .arm = env_arm, .seed = seed + 1};
+    struct hub_env env = {.arg = w, .now = env_now, .wall = env_wall, .arm = env_arm, .seed = rand_u64(&w->rand) | 1};
     struct hub_limits limits = {.memory = 20000, .queue = 5 + below(w, 30), .dead = 1 + below(w, 20)};
     w->hub = hub_new(&env, &limits);
+    hub_tap(w->hub, on_tap, w);
+    if (w->disk != NULL) {
+        w->store = store_mem_open(w->disk);
+        hub_use_store(w->hub, w->store);
+    }
     use_routes(w);
     for (size_t i = 0; i < SINKS; i++) {
         sink_setup(w, &w->sinks[i], names[i], names[i][0] == 's');
@@ -528,7 +714,9 @@ void world_run(uint64_t seed, bool verbose, struct outcome_of_run *out)
     w->now = 1000;
     w->armed = INT64_MAX;
     w->armed_actions = (unsigned)rand_u64(&w->rand);
-    world_start(w, seed);
+    if (below(w, 2) == 0)
+        w->disk = store_disk_new(5 + below(w, 100));
+    world_start(w);
     for (int i = 0; i < STEPS && out->broken == NULL; i++) {
         step(w);
         if (i % 16 == 0)
@@ -541,6 +729,9 @@ void world_run(uint64_t seed, bool verbose, struct outcome_of_run *out)
     out->simulated_ms = (uint64_t)w->now;
     for (size_t i = 0; i < SOURCES; i++)
         waiter_cancel(&w->waiters[i]);
+    store_close(w->store);
     hub_free(w->hub);
+    if (w->disk != NULL)
+        store_disk_free(w->disk);
     mem_free(w);
 }

@@ -44,7 +44,7 @@ static const struct config_transport fake = {
     .target_size = sizeof(struct fake),
 };
 static const struct config_transport *const all[] = {&tcp, &fake, NULL};
-static const struct config_features everything = {true, true, true, true, true};
+static const struct config_features everything = {true, true, true, true};
 
 static struct config *parse(const char *text)
 {
@@ -331,8 +331,6 @@ static const struct refusal refusals[] = {
      "t.yaml:3:24: nothing can be sent to `edge`: it listens, and its peers get only replies\n"},
     {"endpoints: { s: { connect: \"tcp://h:1\" } }\nroutes:\n  - { from: s, to: m }\n",
      "t.yaml:3:13: nothing comes from `s`: it connects, and `tcp` peers send only replies\n"},
-    {EDGE "routes:\n  - { from: edge, to: m, durable: true }\n",
-     "t.yaml:3:26: `durable: true` is not built in yet: there is no store\n"},
     {EDGE "routes:\n  - { from: edge, to: m, policy: defualt }\n",
      "t.yaml:3:34: there is no policy `defualt`; did you mean `default`?\n"},
     {EDGE "routes:\n  - { name: a, from: edge, match: a, to: m }\n  - { name: a, from: edge, to: m }\n",
@@ -680,7 +678,7 @@ START_TEST(the_example_lacks_only_what_is_not_built)
     ck_assert_ptr_null(config_parse("t.yaml", str_of(config_example), real, &err));
     for (size_t i = 0; i < err.count; i++)
         ck_assert_msg(strstr(err.texts[i], "not built in") != NULL, "%s", err.texts[i]);
-    ck_assert_uint_eq(err.count, 11);
+    ck_assert_uint_eq(err.count, 9);
     err_fini(&err);
 }
 END_TEST

@@ -313,9 +313,9 @@ START_TEST(what_a_lost_client_held_goes_to_another)
     attach(&c, "math");
     client_close(&b);
     struct frame *f = hear(&c, VERB_PUB, 1);
-    ck_assert(str_starts(f->headers, STR("attempt: 2\n")));
+    ck_assert(str_starts(f->headers, STR("attempt: 2\nredelivered: lost\n")));
     f = hear(&c, VERB_REQ, 2);
-    ck_assert(str_starts(f->headers, STR("attempt: 2\ntimeout: ")));
+    ck_assert(str_starts(f->headers, STR("attempt: 2\nredelivered: lost\ntimeout: ")));
     say(&c, "REP 2 0 0\nOK 1 0 0\n");
     hear_exactly(&a, "REP 2 0 0\n");
     say(&a, "REQ 3 0 0 math.add\n");

@@ -269,7 +269,7 @@ START_TEST(durations_in_headers)
         {"timeout: 5\n", 0, 0, "header `timeout`"}, {"timeout: \n", 0, 0, "header `timeout`"},
         {"timeout: -1s\n", 0, 0, "header `timeout`"}, {"timeout: 5s \n", 0, 0, "header `timeout`"},
         {"ttl: soon\n", 0, 0, "header `ttl`"}, {"ttl: 11111111111111111111d\n", 0, 0, "header `ttl`"},
-        {"ttl: 5s\nttl: x\n", 0, 0, "header `ttl`"}, {"delay: 5s\n", 0, 0, "header `delay`"},
+        {"ttl: 5s\nttl: x\n", 0, 0, "header `ttl`"}, {"delay: x\n", 0, 0, "header `delay`"},
         {"deliver-at: x\n", 0, 0, "`deliver-at`"}, {"id: \n", 0, 0, "header `id`"},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -283,6 +283,46 @@ START_TEST(durations_in_headers)
         ck_assert_int_eq(m->ttl_ms, table[i].ttl_ms);
         msg_unref(m);
     }
+}
+END_TEST
+
+START_TEST(not_before_a_time)
+{
+    static const struct {
+        const char *headers;
+        int64_t at;
+    } table[] = {
+        {"", 0}, {"delay: 0s\n", 0}, {"deliver-at: 2030-01-01T00:00:00Z\n", 1893456000000},
+        {"deliver-at: 2030-01-01T01:00:00.250+01:00\n", 1893456000250},
+        {"delay: 5s\ndeliver-at: 2030-01-01T00:00:00Z\n", 1893456000000},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct msg *m = make(table[i].headers);
+        ck_assert_int_eq(m->not_before_ms, table[i].at);
+        ck_assert_ptr_null(headers_get(m->headers, "delay").p);
+        msg_unref(m);
+    }
+    struct msg *m = make("delay: 5s\n");
+    ck_assert_int_eq(m->not_before_ms, factory.wall(factory.arg) + 5000);
+    msg_unref(m);
+    static const char *const wrong[] = {"2030-01-01", "2030-01-01T00:00:00", "2030-01-01T00:00:00.Z", "1969-01-01T00:00:00Z",
+                                        "2030-01-01T00:00:00Zx", "tomorrow"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        int64_t ms;
+        ck_assert_msg(!str_parse_time(str_of(wrong[i]), &ms), "%s", wrong[i]);
+    }
+}
+END_TEST
+
+START_TEST(a_stored_message_is_the_same)
+{
+    struct msg *m = make("id: one\nx: y\nttl: 5s\n");
+    struct msg *again = msg_restore(&factory, m->subject, m->headers, m->body);
+    ck_assert(str_eq(again->id, m->id) && str_eq(again->traceparent, m->traceparent));
+    ck_assert(str_eq(again->headers, m->headers) && str_eq(again->body, m->body) && str_eq(again->subject, m->subject));
+    msg_unref(again);
+    msg_unref(m);
+    ck_assert_ptr_null(msg_restore(&factory, STR("s"), STR("no header block"), STR_NONE));
 }
 END_TEST
 
@@ -326,7 +366,7 @@ START_TEST(what_the_daemon_adds_counts)
         least = m == NULL && lines < least ? lines : least;
         msg_unref(m);
     }
-    ck_assert_uint_eq(most, HEADERS_MAX_LINES - 6); /* id, source, correlation-id, traceparent; attempt, timeout */
+    ck_assert_uint_eq(most, HEADERS_MAX_LINES - 7); /* id, source, correlation-id, traceparent; attempt, redelivered, timeout */
     ck_assert_uint_eq(least, most + 1);
     ck_assert_ptr_nonnull(strstr(why, "128 lines"));
     most = 0;
@@ -445,7 +485,7 @@ int main(void)
         legal_blocks, each_refusal_says_what_and_where, at_most_128_lines, lines_are_read_in_order,
         ids_are_made_and_sort_by_time, what_came_is_kept, reserved_names_are_the_daemons,
         a_bad_traceparent_starts_a_new_trace, traces_are_sampled_by_their_share, durations_in_headers,
-        ids_are_at_most_256_bytes, a_message_of_nothing, what_the_daemon_adds_counts,
+        not_before_a_time, a_stored_message_is_the_same, ids_are_at_most_256_bytes, a_message_of_nothing, what_the_daemon_adds_counts,
         a_log_line_names_the_message, traceparents, codes_have_stable_names,
     };
     tcase_add_checked_fixture(t, set_up, NULL);

@@ -1,0 +1,602 @@
+/*
+ * Deliveries that survive: accepted when the store has them, in memory only as far as they are
+ * about to be handed over.
+ *
+ *                        +------------ through ------------+
+ *     on disk, in order: | in memory: held, at most WINDOW | paged: on disk only |   parked: not due yet
+ *
+ * Ready ones are taken into memory in the order of their keys. While any are paged, new ones are
+ * paged behind them; durable_refill() reads on when half of the window is free.
+ */
+#include <assert.h>
+
+#include "base/mem.h"
+#include "delivery/internal.h"
+#include "delivery/policy.h"
+
+#define WINDOW 1024                   /* stored deliveries in memory per destination */
+#define WINDOW_BYTES (4u << 20)
+#define LOAD_MAX 512                  /* of one load */
+#define PENDING_BYTES_MAX (32u << 20) /* handed to the store and not committed: sources wait above it */
+#define SHORT_PAUSE_MS 1000           /* a delivery that waits longer does so on disk */
+#define ARM_MAX 16                    /* suspects whose next attempt is put on disk at a time */
+#define TAKE_MAX 256
+#define FULL_PAUSE_MS 1000            /* due, but its destination's window is full */
+
+/* One message on its way into the store. */
+struct acceptance {
+    struct list_node link; /* in hub->accepting */
+    struct hub *hub;
+    struct receipt *receipt;
+    struct list deliveries; /* struct delivery by link, NEW */
+};
+
+static int64_t wall_now(struct hub *h)
+{
+    return h->env.wall(h->env.arg);
+}
+
+/* ---------------------------------------------------------------- books of the window */
+
+void durable_hold(struct delivery *v)
+{
+    v->dest->backlog.held++;
+    v->dest->backlog.held_bytes += v->charge;
+}
+
+void durable_release(struct delivery *v)
+{
+    v->dest->backlog.held--;
+    v->dest->backlog.held_bytes -= v->charge;
+}
+
+static bool window_full(const struct dest *d)
+{
+    return d->backlog.held >= WINDOW || d->backlog.held_bytes >= WINDOW_BYTES;
+}
+
+static uint32_t queue_of(struct dest *d)
+{
+    if (d->backlog.queue == 0) {
+        d->backlog.queue = store_queue(d->hub->store, str_of(d->name), d->service);
+        d->routed++; /* it stays: its backlog is known by its address */
+        idmap_add(&d->hub->queues, d->backlog.queue, d);
+    }
+    return d->backlog.queue;
+}
+
+static uint64_t new_key(struct dest *d)
+{
+    return store_key(queue_of(d), store_next_seq(d->hub->store));
+}
+
+uint64_t durable_stored(const struct hub *h)
+{
+    uint64_t sum = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
+        const struct dest *d = e->value;
+        sum += d->backlog.paged + d->backlog.parked;
+    }
+    return sum;
+}
+
+static void page_out(struct dest *d, uint64_t *where, int64_t by)
+{
+    *where += (uint64_t)by;
+    d->hub->counts.state[DELIVERY_STORED] += (uint64_t)by;
+}
+
+/* The next time at which something on disk is due; wall becomes monotonic here. */
+static void note_due(struct hub *h, int64_t due_wall_ms)
+{
+    int64_t span = due_wall_ms - wall_now(h), at;
+    if (due_wall_ms == STORE_NEVER)
+        return;
+    span = span > 0 ? span : 0;
+    if (__builtin_add_overflow(hub_now(h), span, &at) || at >= h->store_due_ms)
+        return;
+    h->store_due_ms = at;
+    hub_schedule(h, &h->store_due, span, false);
+}
+
+/* ---------------------------------------------------------------- acceptance */
+
+bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m)
+{
+    return h->store != NULL && kind == MSG_EVENT && p->route->conf != NULL &&
+           (p->route->conf->durable || m->not_before_ms > 0);
+}
+
+enum code durable_room(struct hub *h, struct waiter *w)
+{
+    struct store_stats s;
+    store_stats(h->store, &s);
+    if (s.faulted)
+        return CODE_UNAVAILABLE;
+    if (s.pending_bytes < PENDING_BYTES_MAX && !(s.full && h->limits.store_blocks))
+        return CODE_OK;
+    if (w == NULL)
+        return CODE_OVERLOADED;
+    waiter_enrol(w, &h->store_waiters);
+    return CODE_BUSY;
+}
+
+static int64_t expires_wall(struct delivery *v)
+{
+    int64_t at;
+    if (v->deadline_ms == SCHED_NEVER ||
+        __builtin_add_overflow(wall_now(v->dest->hub), v->deadline_ms - hub_now(v->dest->hub), &at))
+        return STORE_NEVER;
+    return at;
+}
+
+static struct store_record record_of(struct delivery *v)
+{
+    const struct msg *m = v->h.msg;
+    return (struct store_record){
+        .key = v->key, .accepted_ms = wall_now(v->dest->hub) - (hub_now(v->dest->hub) - m->accepted_ms),
+        .expires_ms = expires_wall(v), .attempt = v->h.attempt, .target = v->target, .redrives = v->redrives,
+        .route = str_of(delivery_route(v)), .subject = m->subject, .headers = m->headers, .body = m->body,
+        .as = v->subject != NULL ? v->h.subject : STR_NONE,
+        .first_error = v->first_error != NULL ? str_of(v->first_error) : STR_NONE,
+        .last_error = v->last_error != NULL ? str_of(v->last_error) : STR_NONE};
+}
+
+struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
+{
+    if (a == NULL) {
+        a = mem_zalloc(sizeof(*a));
+        a->hub = h;
+        list_init(&a->deliveries);
+        store_begin(h->store);
+    }
+    v->key = new_key(v->dest);
+    struct store_record r = record_of(v);
+    v->delayed = v->h.msg->not_before_ms > wall_now(h);
+    r.due_ms = v->delayed ? v->h.msg->not_before_ms : 0;
+    store_put(h->store, &r);
+    list_push(&a->deliveries, &v->link);
+    return a;
+}
+
+/* It is on disk: into memory with it where it is next, else it stays there. */
+static void admit(struct delivery *v)
+{
+    struct dest *d = v->dest;
+    struct hub *h = d->hub;
+    h->counts.accepted++;
+    hub_trace(h, TAP_ACCEPTED, v);
+    if (v->delayed) {
+        page_out(d, &d->backlog.parked, 1);
+        note_due(h, v->h.msg->not_before_ms);
+        delivery_discard(v);
+    } else if (d->backlog.paged > 0 || window_full(d)) {
+        page_out(d, &d->backlog.paged, 1);
+        delivery_discard(v);
+        durable_refill(d);
+    } else {
+        d->backlog.through = v->key;
+        durable_hold(v);
+        delivery_ready(v);
+    }
+}
+
+static void wake_waiters(struct hub *h)
+{
+    struct store_stats s;
+    if (list_empty(&h->store_waiters))
+        return;
+    store_stats(h->store, &s);
+    if (s.faulted || (s.pending_bytes < PENDING_BYTES_MAX / 2 && !s.full))
+        waiters_wake(&h->store_waiters);
+}
+
+static void answer(struct receipt *r, enum store_result result)
+{
+    const struct reply replies[] = {
+        [STORE_OK] = {.code = CODE_OK},
+        [STORE_FULL] = {.code = CODE_OVERLOADED, .body = STR("the store is full (store.max_size, or the disk)")},
+        [STORE_UNKNOWN] = {.code = CODE_UNAVAILABLE,
+                           .body = STR("the store has failed; whether the message was stored is unknown: "
+                                            "send it again with the same id")}};
+    if (r->asker.ops != NULL)
+        r->asker.ops->done(r->asker.ctx, r->asker.token, &replies[result]);
+    mem_free(r);
+}
+
+static void on_accepted(void *arg, enum store_result result)
+{
+    struct acceptance *a = arg;
+    struct hub *h = a->hub;
+    if (result == STORE_OK)
+        h->counts.messages++;
+    else
+        h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
+    if (a->receipt != NULL)
+        answer(a->receipt, result);
+    LIST_EACH(&a->deliveries, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        list_remove(&a->deliveries, n);
+        if (result == STORE_OK)
+            admit(v);
+        else
+            delivery_discard(v);
+    }
+    list_remove(&h->accepting, &a->link);
+    mem_free(a);
+    wake_waiters(h);
+}
+
+void durable_accepted(struct acceptance *a, struct receipt *r)
+{
+    a->receipt = r;
+    list_push(&a->hub->accepting, &a->link);
+    store_then(a->hub->store, on_accepted, a);
+    store_commit(a->hub->store);
+}
+
+/* ---------------------------------------------------------------- what becomes of them */
+
+void durable_end(struct delivery *v, enum delivery_state how)
+{
+    static const enum store_end ends[DELIVERY_STATES] = {
+        [DELIVERY_DONE] = STORE_DONE, [DELIVERY_EXPIRED] = STORE_EXPIRED, [DELIVERY_DROPPED] = STORE_DROPPED};
+    struct store *st = v->dest->hub->store;
+    if (how == DELIVERY_DEAD || st == NULL)
+        return; /* durable_bury() has said so */
+    store_begin(st);
+    store_end(st, v->key, ends[how]);
+    store_commit(st);
+}
+
+bool durable_wait(struct delivery *v, int64_t span_ms)
+{
+    struct hub *h = v->dest->hub;
+    struct store_record r = record_of(v);
+    bool leave = span_ms > SHORT_PAUSE_MS || v->dest->waiting.count >= WINDOW / 2;
+    int64_t due = leave ? wall_now(h) + span_ms : 0;
+    if (__builtin_add_overflow(wall_now(h), span_ms, &due) || !leave)
+        due = leave ? STORE_NEVER - 1 : 0;
+    store_begin(h->store);
+    store_update(h->store, v->key, v->h.attempt, due, r.first_error, r.last_error);
+    store_commit(h->store);
+    if (leave) {
+        page_out(v->dest, &v->dest->backlog.parked, 1);
+        note_due(h, due);
+    }
+    return leave;
+}
+
+void durable_bury(struct delivery *v, enum code reason)
+{
+    struct hub *h = v->dest->hub;
+    struct store_dead d = {.died_ms = wall_now(h), .reason = str_of(code_name(reason)), .record = record_of(v)};
+    if (v->key == 0)
+        d.record.key = store_key(queue_of(v->dest), 0);
+    store_begin(h->store);
+    store_bury(h->store, &d);
+    store_commit(h->store);
+}
+
+/* ---------------------------------------------------------------- groups: settled with what it staged */
+
+struct deferred {
+    struct list_node link; /* in hub->deferring */
+    struct hub *hub;
+    struct delivery *delivery; /* NULL = its destination has gone meanwhile */
+    struct buf headers, body; /* of the reply */
+};
+
+static void deferred_free(struct deferred *f)
+{
+    list_remove(&f->hub->deferring, &f->link);
+    buf_fini(&f->headers);
+    buf_fini(&f->body);
+    mem_free(f);
+}
+
+static void on_deferred(void *arg, enum store_result result)
+{
+    struct deferred *f = arg;
+    struct delivery *v = f->delivery;
+    struct settlement again = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
+                               .reply = {.code = CODE_OVERLOADED,
+                                         .body = STR("what it staged could not be stored with its answer")}};
+    struct reply reply = {.code = CODE_OK, .headers = buf_str(&f->headers), .body = buf_str(&f->body)};
+    if (v != NULL)
+        v->settling = false;
+    if (v != NULL && result == STORE_OK)
+        delivery_done(v, &reply);
+    else if (v != NULL)
+        delivery_settle(v, &again);
+    deferred_free(f);
+}
+
+bool durable_defer(struct delivery *v, const struct settlement *s)
+{
+    struct store *st = v->dest->hub->store;
+    if (v->dest->hub->group == 0 || st == NULL || !store_unit_puts(st))
+        return false;
+    struct deferred *f = mem_zalloc(sizeof(*f));
+    f->hub = v->dest->hub;
+    f->delivery = v;
+    buf_str_put(&f->headers, s->reply.headers);
+    buf_str_put(&f->body, s->reply.body);
+    list_push(&v->dest->hub->deferring, &f->link);
+    v->settling = true;
+    if (v->key != 0)
+        store_end(st, v->key, STORE_DONE);
+    store_then(st, on_deferred, f);
+    return true;
+}
+
+void durable_undefer(struct dest *d)
+{
+    LIST_EACH(&d->hub->deferring, n) {
+        struct deferred *f = CONTAINER_OF(n, struct deferred, link);
+        if (f->delivery == NULL || f->delivery->dest != d)
+            continue;
+        f->delivery->settling = false;
+        delivery_drop(f->delivery);
+        f->delivery = NULL;
+    }
+}
+
+void hub_group_begin(struct hub *h)
+{
+    h->group++;
+    if (h->store != NULL)
+        store_begin(h->store);
+}
+
+void hub_group_end(struct hub *h)
+{
+    assert(h->group > 0);
+    h->group--;
+    if (h->store != NULL)
+        store_commit(h->store);
+}
+
+/* ---------------------------------------------------------------- from disk into memory */
+
+static void set_route(struct delivery *v, struct route_set *set, const struct store_record *r)
+{
+    struct route *route = route_named(set, r->route);
+    v->route = route != NULL ? route : &set->subscriptions;
+    if (route == NULL)
+        v->origin = str_dup(r->route); /* an orphan: the default policy holds for it */
+    else if (r->target < route->conf->to_count)
+        v->h.target = route->targets[r->target].extra;
+}
+
+/* NULL: its headers are no block of ours, or its time was over. */
+static struct delivery *restore(struct dest *d, const struct store_record *r)
+{
+    struct hub *h = d->hub;
+    struct msg *m = msg_restore(&h->factory, r->subject, r->headers, r->body);
+    struct plan p = {.dest = d, .route = &h->routes->subscriptions, .target = r->target};
+    struct captures none = {.count = 0};
+    if (m == NULL)
+        return NULL;
+    struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
+    msg_unref(m);
+    set_route(v, h->routes, r);
+    v->key = r->key;
+    v->redrives = r->redrives;
+    v->h.attempt = r->attempt;
+    v->h.redelivered = r->redrives > 0 ? "redrive" : r->attempt > 0 ? "retry" : NULL;
+    v->old = store_seq_of(r->key) < h->old_below;
+    if (v->old)
+        v->h.redelivered = "crash";
+    if (r->as.n > 0) {
+        v->subject = str_dup(r->as);
+        v->h.subject = str_make(v->subject, r->as.n);
+    }
+    if (r->first_error.n > 0) {
+        v->first_error = str_dup(r->first_error);
+        v->last_error = str_dup(r->last_error);
+    }
+    v->deadline_ms = SCHED_NEVER;
+    if (r->expires_ms != STORE_NEVER)
+        v->deadline_ms = hub_now(h) + (r->expires_ms - wall_now(h));
+    return v;
+}
+
+static void unreadable(struct dest *d, uint64_t key)
+{
+    log_write(d->hub->env.log, LOG_ERROR, "stored_message_unreadable", "destination", d->name, "key", LOG_NUM(key),
+              NULL);
+    d->hub->counts.state[DELIVERY_DROPPED]++;
+    store_begin(d->hub->store);
+    store_end(d->hub->store, key, STORE_DROPPED);
+    store_commit(d->hub->store);
+}
+
+static void take_in(struct dest *d, const struct store_record *r)
+{
+    struct delivery *v = restore(d, r);
+    if (v == NULL) {
+        unreadable(d, r->key);
+        return;
+    }
+    durable_hold(v);
+    delivery_ready(v);
+}
+
+static void quarantined(struct dest *d, uint64_t count)
+{
+    if (count == 0)
+        return;
+    d->hub->counts.state[DELIVERY_DROPPED] += count;
+    log_write(d->hub->env.log, LOG_ERROR, "stored_messages_damaged", "destination", d->name, "count", LOG_NUM(count),
+              "kept", "in the store's quarantine", NULL);
+}
+
+static void on_loaded(void *arg, const struct store_rows *rows)
+{
+    struct dest *d = arg;
+    struct backlog *b = &d->backlog;
+    uint64_t taken = rows->count + rows->quarantined;
+    if (rows->result != STORE_OK)
+        return; /* faulted: the process is about to end */
+    if (taken > b->paged || taken == 0) {
+        log_write(d->hub->env.log, LOG_ERROR, "backlog_miscounted", "destination", d->name, "expected",
+                  LOG_NUM(b->paged), "found", LOG_NUM(taken), NULL);
+        taken = b->paged; /* the audit names what does not add up; what is there is served */
+    }
+    page_out(d, &b->paged, -(int64_t)taken);
+    quarantined(d, rows->quarantined);
+    for (size_t i = 0; i < rows->count; i++) {
+        b->through = rows->records[i].key;
+        take_in(d, &rows->records[i]); /* hands over what it can, which must not load from here on yet */
+    }
+    b->loading = false;
+    durable_refill(d);
+}
+
+void durable_refill(struct dest *d)
+{
+    struct backlog *b = &d->backlog;
+    if (b->paged == 0 || b->loading || d->hub->store == NULL || d->hub->draining || b->held > WINDOW / 2 ||
+        b->held_bytes > WINDOW_BYTES / 2)
+        return;
+    b->loading = true;
+    store_load(d->hub->store, b->through != 0 ? b->through : store_key(b->queue, 0), LOAD_MAX, on_loaded, d);
+}
+
+/* ---------------------------------------------------------------- what is due */
+
+static struct dest *dest_of(struct hub *h, uint64_t key)
+{
+    return idmap_get(&h->queues, store_queue_of(key));
+}
+
+static void back_to_disk(struct dest *d, const struct store_record *r)
+{
+    struct hub *h = d->hub;
+    int64_t due = wall_now(h) + FULL_PAUSE_MS;
+    store_begin(h->store);
+    store_update(h->store, r->key, r->attempt, due, r->first_error, r->last_error);
+    store_commit(h->store);
+    note_due(h, due);
+}
+
+static void on_taken(void *arg, const struct store_rows *rows)
+{
+    struct hub *h = arg;
+    h->taking = false;
+    if (rows->result != STORE_OK)
+        return;
+    note_due(h, h->take_again ? wall_now(h) : rows->next_due_ms);
+    for (size_t i = 0; i < rows->count; i++) {
+        struct dest *d = dest_of(h, rows->records[i].key);
+        assert(d != NULL); /* every queue has been announced at the start, or made here */
+        if (window_full(d)) {
+            back_to_disk(d, &rows->records[i]);
+            continue;
+        }
+        page_out(d, &d->backlog.parked, -1);
+        take_in(d, &rows->records[i]);
+    }
+}
+
+void durable_due(struct hub *h)
+{
+    h->store_due_ms = SCHED_NEVER;
+    h->take_again = h->taking;
+    if (h->taking || h->draining)
+        return;
+    h->taking = true;
+    store_take_due(h->store, wall_now(h), TAKE_MAX, on_taken, h);
+}
+
+/* ---------------------------------------------------------------- suspects of an earlier life */
+
+static void on_armed(void *arg, enum store_result result)
+{
+    struct dest *d = arg;
+    d->backlog.arming = false;
+    if (result == STORE_OK)
+        dest_pump(d);
+}
+
+/* The first few of the ready ones: their next attempt goes to disk before they are handed over. */
+static void arm(struct dest *d)
+{
+    struct store *st = d->hub->store;
+    unsigned count = 0;
+    d->backlog.arming = true;
+    store_begin(st);
+    LIST_EACH(&d->ready, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (!v->old || v->armed || count++ == ARM_MAX)
+            break;
+        if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
+            continue; /* its turn is its end */
+        v->armed = true;
+        store_update(st, v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE);
+    }
+    store_then(st, on_armed, d);
+    store_commit(st);
+}
+
+bool durable_ready(struct delivery *v)
+{
+    struct dest *d = v->dest;
+    if (d->backlog.arming || d->hub->draining)
+        return false;
+    if (!v->old || v->armed)
+        return true;
+    arm(d);
+    return false;
+}
+
+/* ---------------------------------------------------------------- the start */
+
+static void adopt_queue(void *arg, const struct store_queue_view *q)
+{
+    struct hub *h = arg;
+    char *name = str_dup(q->name);
+    struct dest *d = hub_dest(h, name, q->service);
+    mem_free(name);
+    d->routed++;
+    d->backlog.queue = q->queue;
+    idmap_add(&h->queues, q->queue, d);
+    page_out(d, &d->backlog.paged, (int64_t)q->ready);
+    page_out(d, &d->backlog.parked, (int64_t)q->delayed);
+}
+
+void hub_use_store(struct hub *h, struct store *st)
+{
+    struct store_stats s;
+    store_stats(st, &s);
+    h->store = st;
+    h->old_below = s.unclean ? store_next_seq(st) : 0;
+    store_each_queue(st, adopt_queue, h);
+    h->counts.state[DELIVERY_DEAD] = s.totals.dead;
+    h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
+    note_due(h, wall_now(h));
+}
+
+/* The process ends: what the store has not answered is told to nobody. */
+void durable_forget(struct hub *h)
+{
+    LIST_EACH(&h->accepting, n) {
+        struct acceptance *a = CONTAINER_OF(n, struct acceptance, link);
+        LIST_EACH(&a->deliveries, k) {
+            list_remove(&a->deliveries, k);
+            delivery_discard(CONTAINER_OF(k, struct delivery, link));
+        }
+        list_remove(&h->accepting, n);
+        mem_free(a->receipt);
+        mem_free(a);
+    }
+    LIST_EACH(&h->deferring, n)
+        deferred_free(CONTAINER_OF(n, struct deferred, link));
+}
+
+struct store *hub_store(const struct hub *h)
+{
+    return h->store;
+}

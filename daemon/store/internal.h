@@ -1,0 +1,146 @@
+#pragma once
+/*
+ * What the two stores share: the front. It turns calls into jobs (units, loads) of the open batch and
+ * answers them on the loop; an implementation does the jobs of a batch in order in between.
+ *
+ *     calls --> open batch --batch_take()--> jobs done --> front_report() --> callbacks
+ */
+#include "base/buf.h"
+#include "base/map.h"
+#include "store/store.h"
+
+/* Numbers are put aside in the store this many at a time: those that were given out and never
+ * came to be on disk are not given out again. */
+#define SEQ_BLOCK (UINT64_C(1) << 20)
+
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT };
+
+/* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
+struct store_op {
+    enum op_kind kind;
+    enum store_end how;  /* of OP_END */
+    struct store_dead d; /* number, died_ms and reason where the kind has them; record.key */
+};
+
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };
+
+/* What a load or an audit found; made by the implementation, freed by the front. */
+struct store_answer {
+    struct store_rows rows;
+    struct buf items; /* of struct store_record, or store_dead for JOB_LOAD_DEAD */
+    struct buf bytes; /* of their strings, in order */
+    struct store_totals books;
+    struct buf findings;
+};
+
+struct store_job {
+    enum job_kind kind;
+    enum store_result result; /* set by the implementation */
+    size_t ops_at, ops_len;   /* JOB_UNIT: its changes; JOB_QUEUE: its name, in the batch's buffer */
+    size_t puts;              /* JOB_UNIT: rows it adds */
+    size_t then_at, thens;    /* JOB_UNIT: its callbacks, in the batch's array */
+    uint64_t from;            /* after_key, after; JOB_QUEUE: its number */
+    int64_t now_ms;
+    uint32_t limit;
+    bool service;             /* JOB_QUEUE */
+    store_rows_fn *on_rows;
+    store_audit_fn *on_audit;
+    void *arg;
+    struct store_answer *answer;
+};
+
+struct store_then {
+    store_fn *fn;
+    void *arg;
+};
+
+struct store_batch {
+    struct store_batch *next; /* the implementation's */
+    struct buf ops;
+    struct buf jobs;  /* of struct store_job */
+    struct buf thens; /* of struct store_then */
+    size_t reported;  /* jobs whose callbacks have run */
+    uint64_t next_seq; /* given out before the batch was taken */
+    /* After the jobs are done, for the front: */
+    struct store_totals totals;
+    uint64_t bytes;
+    uint64_t commits; /* made for it */
+    int64_t took_ms;  /* by the slowest of them */
+    bool full, faulted;
+    char why[160];    /* of faulted */
+};
+
+struct store_ops {
+    void (*on_job)(struct store *st); /* the open batch has one job more */
+    void (*close)(struct store *st);  /* everything; ends with front_fini() and its own free */
+};
+
+struct store_queue_row { /* as in struct store_queue_view; name is the owner's */
+    char *name;
+    size_t name_len;
+    bool service;
+    uint64_t ready, delayed;
+};
+
+struct store {
+    const struct store_ops *ops;
+    struct store_batch *batch; /* the open one */
+    unsigned depth;            /* of store_begin() */
+    struct store_job unit;     /* the open unit */
+    uint64_t next_seq;
+    struct map queues;         /* 's' or 'p' and the name -> number */
+    struct store_queue_row *opened; /* number 1 is at 0 */
+    size_t opened_count, queue_count;
+    struct store_stats stats;
+    void (*on_fault)(void *arg, const char *why);
+    void *fault_arg;
+    bool fault_told;
+};
+
+void front_init(struct store *st, const struct store_ops *ops);
+void front_fini(struct store *st);
+/* At opening: the next queue that is there already (their numbers are 1, 2, …; name is copied). */
+void front_add_queue(struct store *st, const struct store_queue_row *row);
+
+struct store_batch *batch_new(void);
+void batch_free(struct store_batch *b);             /* calls nobody back; NULL is legal */
+struct store_batch *batch_take(struct store *st);   /* the open batch, the caller's, and opens another */
+
+static inline struct store_job *batch_job(const struct store_batch *b, size_t i)
+{
+    return (struct store_job *)(void *)buf_data(&b->jobs) + i;
+}
+
+static inline size_t batch_count(const struct store_batch *b)
+{
+    return b->jobs.len / sizeof(struct store_job);
+}
+
+/* Calls back for the jobs up to `end` that have not been reported, and takes over what the batch tells. */
+void front_report(struct store *st, struct store_batch *b, size_t end);
+
+/* The change at *at of the batch's buffer, its strings in place; moves *at behind it. */
+struct store_op *batch_op(const struct store_batch *b, size_t *at);
+
+/* The strings of a dead letter, its record's first. */
+#define DEAD_STRINGS 8
+#define RECORD_STRINGS 7
+struct str *dead_string(struct store_dead *d, size_t i);
+struct str *record_string(struct store_record *r, size_t i);
+
+struct store_answer *answer_new(void);
+void answer_free(struct store_answer *a); /* NULL is legal */
+void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
+void answer_dead(struct store_answer *a, const struct store_dead *d);
+void answer_close(struct store_answer *a, bool dead); /* sets rows.records or rows.dead */
+
+/* How far numbers have to be put aside when `next` is to be given out. */
+uint64_t seq_reserved(uint64_t next, uint64_t reserved);
+
+/* Totals by number, for tables of them. */
+enum { TOTAL_ACCEPTED, TOTAL_READY, TOTAL_DELAYED, TOTAL_DONE, TOTAL_EXPIRED, TOTAL_DROPPED, TOTAL_DEAD,
+       TOTAL_QUARANTINED, TOTALS };
+uint64_t *totals_at(struct store_totals *t, size_t i);
+const char *totals_name(size_t i);
+bool totals_add_up(const struct store_totals *t);
+size_t totals_of_end(enum store_end how); /* TOTAL_DONE, … */

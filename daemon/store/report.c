@@ -1,0 +1,142 @@
+/* The way back: what the jobs of a batch came to is told on the loop, in the order it was asked for. */
+#include <stddef.h>
+
+#include "base/mem.h"
+#include "store/internal.h"
+
+static const struct {
+    size_t offset;
+    const char *name;
+} totals[TOTALS] = {
+    {offsetof(struct store_totals, accepted), "accepted"}, {offsetof(struct store_totals, ready), "ready"},
+    {offsetof(struct store_totals, delayed), "delayed"},   {offsetof(struct store_totals, done), "done"},
+    {offsetof(struct store_totals, expired), "expired"},   {offsetof(struct store_totals, dropped), "dropped"},
+    {offsetof(struct store_totals, dead), "dead"},         {offsetof(struct store_totals, quarantined), "quarantined"},
+};
+
+uint64_t *totals_at(struct store_totals *t, size_t i)
+{
+    return (uint64_t *)(void *)((char *)t + totals[i].offset);
+}
+
+const char *totals_name(size_t i)
+{
+    return totals[i].name;
+}
+
+bool totals_add_up(const struct store_totals *t)
+{
+    return t->accepted == t->ready + t->delayed + t->done + t->expired + t->dropped + t->dead + t->quarantined;
+}
+
+size_t totals_of_end(enum store_end how)
+{
+    static const uint8_t total[] = {TOTAL_DONE, TOTAL_EXPIRED, TOTAL_DROPPED};
+    return total[how];
+}
+
+struct store_answer *answer_new(void)
+{
+    struct store_answer *a = mem_zalloc(sizeof(*a));
+    a->rows.next_due_ms = STORE_NEVER;
+    return a;
+}
+
+void answer_free(struct store_answer *a)
+{
+    if (a == NULL)
+        return;
+    buf_fini(&a->items);
+    buf_fini(&a->bytes);
+    buf_fini(&a->findings);
+    mem_free(a);
+}
+
+void answer_record(struct store_answer *a, const struct store_record *r)
+{
+    struct store_record copy = *r;
+    buf_put(&a->items, &copy, sizeof(copy));
+    for (size_t i = 0; i < RECORD_STRINGS; i++)
+        buf_str_put(&a->bytes, *record_string(&copy, i));
+    a->rows.count++;
+}
+
+void answer_dead(struct store_answer *a, const struct store_dead *d)
+{
+    struct store_dead copy = *d;
+    buf_put(&a->items, &copy, sizeof(copy));
+    for (size_t i = 0; i < DEAD_STRINGS; i++)
+        buf_str_put(&a->bytes, *dead_string(&copy, i));
+    a->rows.count++;
+}
+
+/* The buffer has stopped moving: now the strings can point into it. */
+void answer_close(struct store_answer *a, bool dead)
+{
+    const char *p = (const char *)buf_data(&a->bytes);
+    struct store_dead *letters = (struct store_dead *)(void *)buf_data(&a->items);
+    struct store_record *records = (struct store_record *)(void *)buf_data(&a->items);
+    for (size_t i = 0; i < a->rows.count; i++) {
+        for (size_t k = 0; k < (dead ? DEAD_STRINGS : RECORD_STRINGS); k++) {
+            struct str *s = dead ? dead_string(&letters[i], k) : record_string(&records[i], k);
+            s->p = p;
+            p += s->n;
+        }
+    }
+    a->rows.records = dead ? NULL : records;
+    a->rows.dead = dead ? letters : NULL;
+}
+
+static void report_unit(struct store *st, struct store_batch *b, const struct store_job *job)
+{
+    st->stats.units++;
+    st->stats.pending_bytes -= job->ops_len;
+    for (size_t i = job->then_at; i < job->then_at + job->thens; i++) {
+        struct store_then then = ((struct store_then *)(void *)buf_data(&b->thens))[i];
+        then.fn(then.arg, job->result);
+    }
+}
+
+static void report_answer(const struct store_job *job)
+{
+    struct store_answer *a = job->answer;
+    a->rows.result = job->result;
+    if (job->result != STORE_OK)
+        a->rows.count = 0;
+    if (job->kind == JOB_AUDIT)
+        job->on_audit(job->arg, &a->books, buf_str(&a->findings));
+    else
+        job->on_rows(job->arg, &a->rows);
+    answer_free(a);
+}
+
+static void report_state(struct store *st, struct store_batch *b)
+{
+    st->stats.totals = b->totals;
+    st->stats.bytes = b->bytes;
+    st->stats.full = b->full;
+    st->stats.faulted = b->faulted;
+    st->stats.commits += b->commits;
+    b->commits = 0;
+    if (b->took_ms > st->stats.slowest_commit_ms)
+        st->stats.slowest_commit_ms = b->took_ms;
+    if (!b->faulted || st->fault_told)
+        return;
+    st->fault_told = true;
+    if (st->on_fault != NULL)
+        st->on_fault(st->fault_arg, b->why);
+}
+
+/* The callbacks may add jobs to this very batch (the store in memory reports its open one), so that
+ * its arrays may move: a job is copied first. */
+void front_report(struct store *st, struct store_batch *b, size_t end)
+{
+    report_state(st, b);
+    while (b->reported < end) {
+        struct store_job job = *batch_job(b, b->reported++);
+        if (job.kind == JOB_UNIT)
+            report_unit(st, b, &job);
+        else if (job.kind != JOB_QUEUE)
+            report_answer(&job);
+    }
+}

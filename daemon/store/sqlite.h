@@ -1,0 +1,119 @@
+#pragma once
+/*
+ * The parts of store_sqlite. Everything here runs on the store's thread (or, at opening and closing,
+ * while there is none). Functions return an SQLite result code; what is not SQLITE_OK ends the transaction.
+ */
+#include <sqlite3.h>
+
+#include "base/err.h"
+#include "store/internal.h"
+
+#define DB_PAGE 8192
+#define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
+#define RESERVE_MIN (4u << 20)
+
+enum stmt {
+    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE, STMT_TAKEN,
+    STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE, STMT_QUEUE, STMT_COUNTER,
+    STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES, STMT_FREE_PAGES, STMTS
+};
+
+/* The rows of table counter by id: the totals, these, and two for each queue. */
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_QUEUES = 16 };
+
+struct counter {
+    uint64_t now, stored; /* in this transaction; as committed */
+    bool dirty;
+};
+
+struct db {
+    sqlite3 *sql;
+    sqlite3_stmt *stmts[STMTS];
+    char *dir, *path;
+    struct counter *counters;
+    size_t counter_count;
+    size_t *dirty; /* ids, in the order of their first change */
+    size_t dirty_count;
+    uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
+    uint64_t adding;                     /* put by this transaction so far */
+    uint64_t wanted;                     /* by the last put that was refused */
+    uint64_t next_seq;                   /* of the batches of this transaction */
+    size_t wal_pages, free_pages;
+    bool disk_full; /* the ballast is given up; puts wait until it is there again */
+    int64_t ballast_tried_ms;
+    bool faulted;
+    char why[160];
+};
+
+/* What a start finds besides the file's content. */
+struct db_state {
+    bool unclean;
+    struct store_queue_row *queues; /* the caller's, with their names */
+    size_t queue_count;
+};
+
+/* sqlite_schema.c */
+bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err *err);
+void db_close(struct db *db);
+int db_prepare(struct db *db);
+
+/* sqlite_row.c: a row as a dead letter; a live one has number, died_ms 0 and no reason. */
+int row_bind(sqlite3_stmt *s, int at, struct store_dead *d); /* the columns behind the key, with their checksums */
+void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d); /* attempt, both errors, their checksum */
+/* Strings are the statement's until it is reset. False: the checksum is wrong. */
+bool row_read(sqlite3_stmt *s, struct store_dead *d);
+bool row_read_dead(sqlite3_stmt *s, struct store_dead *d);
+
+/* sqlite_counter.c */
+uint64_t counter_get(const struct db *db, size_t id);
+void counter_set(struct db *db, size_t id, uint64_t value);
+void counter_add(struct db *db, size_t id, int by);
+int counters_write(struct db *db);
+void counters_settle(struct db *db, bool committed);
+void counters_load(struct db *db, size_t id, uint64_t value);
+size_t counter_of_queue(uint64_t key, bool delayed);
+void counter_live(struct db *db, uint64_t key, int64_t due_ms, int by); /* the total and its queue's */
+void counters_totals(const struct db *db, struct store_totals *out);
+
+/* sqlite_apply.c */
+int db_unit(struct db *db, const struct store_batch *b, struct store_job *job); /* may set its result to STORE_FULL */
+int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
+int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
+int db_quarantine_dead(struct db *db, uint64_t number);
+
+/* sqlite_load.c, sqlite_audit.c: into the job's answer */
+int db_load(struct db *db, struct store_job *job);
+int db_take_due(struct db *db, struct store_job *job);
+int db_load_dead(struct db *db, struct store_job *job);
+int db_audit(struct db *db, struct store_job *job);
+
+/* sqlite_commit.c */
+void db_run(struct db *db, struct store_batch *first); /* all jobs of the list; never fails, may be faulted after */
+void db_tell(const struct db *db, struct store_batch *b); /* its state, into a batch */
+bool db_is_full(const struct db *db);
+bool db_limit(struct db *db, struct err *err); /* at opening: where puts end; makes the ballast */
+void db_end(struct db *db);                 /* writes that all is well, if it is */
+void db_checkpoint(struct db *db);          /* when there is enough for one */
+void db_idle(struct db *db);                /* bounded work of little hurry */
+bool db_wants_idle(const struct db *db);
+void db_fault(struct db *db, const char *what);
+
+/* sqlite_ballast.c */
+bool ballast_make(struct db *db);
+void ballast_release(struct db *db);
+void fault_mark(const struct db *db); /* a file that makes the next start check */
+bool fault_marked(const struct db *db);
+void fault_unmark(const struct db *db);
+
+static inline sqlite3_stmt *db_stmt(struct db *db, enum stmt id)
+{
+    return db->stmts[id];
+}
+
+/* Steps a statement that has no rows to tell, and resets it. */
+static inline int db_step(sqlite3_stmt *s)
+{
+    int rc = sqlite3_step(s);
+    int end = sqlite3_reset(s);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : end;
+}

@@ -1,0 +1,290 @@
+/*
+ * Group commit: all jobs of all batches that wait, in one transaction. Where the disk is full they
+ * are done again one by one, so that only those which put are refused. Any other failure is final.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "store/sqlite.h"
+
+#define WAL_PAGES_MAX 1000
+#define VACUUM_PAGES 256   /* a step */
+#define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
+#define VACUUM_SHARE 4     /* … and a quarter of the file */
+
+enum outcome { DONE, NO_ROOM, FAILED };
+
+void db_fault(struct db *db, const char *what)
+{
+    if (db->faulted)
+        return;
+    db->faulted = true;
+    snprintf(db->why, sizeof(db->why), "%s: %s (%d, errno %d)", what, sqlite3_errmsg(db->sql),
+             sqlite3_extended_errcode(db->sql), sqlite3_system_errno(db->sql));
+    fault_mark(db);
+}
+
+/* A write that found no room left nothing; a sync that failed is never this. */
+static bool is_full(const struct db *db, int rc)
+{
+    int error = sqlite3_system_errno(db->sql);
+    return (rc & 0xff) == SQLITE_FULL ||
+           (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
+}
+
+static int do_answer(struct db *db, struct store_job *job)
+{
+    static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
+        [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead, [JOB_AUDIT] = db_audit,
+    };
+    answer_free(job->answer); /* of a try before */
+    job->answer = answer_new();
+    return loads[job->kind](db, job);
+}
+
+static int do_job(struct db *db, const struct store_batch *b, struct store_job *job)
+{
+    job->result = STORE_OK;
+    if (job->kind == JOB_UNIT)
+        return db_unit(db, b, job);
+    if (job->kind == JOB_QUEUE)
+        return db_queue(db, b, job);
+    return do_answer(db, job);
+}
+
+static int stmt_u64(sqlite3_stmt *s, uint64_t *out)
+{
+    int rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW)
+        *out = (uint64_t)sqlite3_column_int64(s, 0);
+    int end = sqlite3_reset(s);
+    return rc == SQLITE_ROW ? SQLITE_OK : end;
+}
+
+static int count_pages(struct db *db)
+{
+    uint64_t pages = 0, unused = 0;
+    int rc = stmt_u64(db_stmt(db, STMT_PAGES), &pages);
+    if (rc == SQLITE_OK)
+        rc = stmt_u64(db_stmt(db, STMT_FREE_PAGES), &unused);
+    if (rc != SQLITE_OK)
+        return rc;
+    db->free_pages = unused * VACUUM_SHARE > pages ? unused : 0;
+    db->used = (pages - unused) * DB_PAGE;
+    if (db->used + db->wanted <= db->put_limit)
+        db->wanted = 0;
+    return SQLITE_OK;
+}
+
+static int begin(struct db *db)
+{
+    db->adding = 0;
+    return db_step(db_stmt(db, STMT_BEGIN));
+}
+
+static int commit(struct db *db, int rc)
+{
+    uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
+    if (wanted != reserved)
+        counter_set(db, COUNTER_RESERVED, wanted);
+    if (rc == SQLITE_OK)
+        rc = counters_write(db);
+    if (rc == SQLITE_OK)
+        rc = count_pages(db);
+    return rc == SQLITE_OK ? db_step(db_stmt(db, STMT_COMMIT)) : rc;
+}
+
+/* What the transaction came to. After a fault it is left as it is: nothing is written any more. */
+static enum outcome settle(struct db *db, int rc)
+{
+    bool full = is_full(db, rc);
+    counters_settle(db, rc == SQLITE_OK);
+    if (rc == SQLITE_OK)
+        return DONE;
+    if (!full) {
+        db_fault(db, "a commit failed");
+        return FAILED;
+    }
+    if (sqlite3_get_autocommit(db->sql) == 0 && sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
+        db_fault(db, "a rollback failed");
+        return FAILED;
+    }
+    return NO_ROOM;
+}
+
+static enum outcome run_together(struct db *db, struct store_batch *first)
+{
+    int rc = begin(db);
+    for (struct store_batch *b = first; b != NULL && rc == SQLITE_OK; b = b->next) {
+        db->next_seq = b->next_seq;
+        for (size_t i = 0; i < batch_count(b) && rc == SQLITE_OK; i++)
+            rc = do_job(db, b, batch_job(b, i));
+    }
+    rc = commit(db, rc);
+    first->commits = rc == SQLITE_OK;
+    return settle(db, rc);
+}
+
+static enum outcome run_alone(struct db *db, struct store_batch *b, struct store_job *job)
+{
+    int rc = begin(db);
+    if (rc == SQLITE_OK)
+        rc = do_job(db, b, job);
+    rc = commit(db, rc);
+    b->commits += rc == SQLITE_OK;
+    return settle(db, rc);
+}
+
+/* What puts is refused; what does not has the ballast's room. */
+static void run_job(struct db *db, struct store_batch *b, struct store_job *job)
+{
+    enum outcome outcome = run_alone(db, b, job);
+    if (outcome != NO_ROOM)
+        return;
+    ballast_release(db);
+    if (job->puts > 0)
+        job->result = STORE_FULL;
+    else if (run_alone(db, b, job) == NO_ROOM)
+        db_fault(db, "no room even for what ends");
+}
+
+/* What was done before the fault stands. */
+static void fail_jobs(struct store_batch *b, size_t from)
+{
+    for (size_t i = from; i < batch_count(b); i++) {
+        struct store_job *job = batch_job(b, i);
+        job->result = STORE_UNKNOWN;
+        if (job->kind == JOB_UNIT || job->kind == JOB_QUEUE)
+            continue;
+        answer_free(job->answer);
+        job->answer = answer_new();
+        buf_puts(&job->answer->findings, "the store is faulted\n");
+    }
+}
+
+static void run_one_by_one(struct db *db, struct store_batch *first)
+{
+    for (struct store_batch *b = first; b != NULL; b = b->next) {
+        size_t i = 0;
+        for (; i < batch_count(b) && !db->faulted; i++)
+            run_job(db, b, batch_job(b, i));
+        if (db->faulted)
+            fail_jobs(b, i > 0 ? i - 1 : 0);
+    }
+}
+
+bool db_is_full(const struct db *db)
+{
+    return db->disk_full || db->used + db->wanted > db->put_limit;
+}
+
+void db_tell(const struct db *db, struct store_batch *b)
+{
+    counters_totals(db, &b->totals);
+    b->bytes = db->used;
+    b->full = db_is_full(db);
+    b->faulted = db->faulted;
+    bytes_copy(b->why, db->why, sizeof(b->why));
+}
+
+void db_run(struct db *db, struct store_batch *first)
+{
+    int64_t start = clock_mono_ms();
+    enum outcome outcome = FAILED;
+    if (db->disk_full && !db->faulted)
+        ballast_make(db);
+    if (!db->faulted)
+        outcome = run_together(db, first);
+    if (outcome == NO_ROOM)
+        run_one_by_one(db, first);
+    for (struct store_batch *b = outcome == FAILED ? first : NULL; b != NULL; b = b->next)
+        fail_jobs(b, 0);
+    first->took_ms = clock_mono_ms() - start;
+    for (struct store_batch *b = first; b != NULL; b = b->next)
+        db_tell(db, b);
+}
+
+/* A sync that fails here is as final as any: what it should have written cannot be trusted. */
+static void after_maintenance(struct db *db, int rc, const char *what)
+{
+    bool full = is_full(db, rc);
+    if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
+        return;
+    if (full)
+        ballast_release(db);
+    else
+        db_fault(db, what);
+}
+
+static void checkpoint(struct db *db)
+{
+    int left = 0, moved = 0;
+    int rc = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, &left, &moved);
+    db->wal_pages = 0;
+    after_maintenance(db, rc, "a checkpoint failed");
+}
+
+void db_checkpoint(struct db *db)
+{
+    if (!db->faulted && db->wal_pages > WAL_PAGES_MAX)
+        checkpoint(db);
+}
+
+static bool wants_vacuum(const struct db *db)
+{
+    return !db->faulted && !db->disk_full && db->free_pages > VACUUM_ABOVE;
+}
+
+bool db_wants_idle(const struct db *db)
+{
+    return !db->faulted && (db->disk_full || wants_vacuum(db));
+}
+
+/* The file shrinks with the checkpoint. */
+void db_idle(struct db *db)
+{
+    char sql[64];
+    if (db->disk_full) {
+        ballast_make(db);
+        return;
+    }
+    snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
+    int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+    after_maintenance(db, rc, "an incremental vacuum failed");
+    if (rc == SQLITE_OK)
+        after_maintenance(db, count_pages(db), "counting pages failed");
+    if (!db->faulted && (db->wal_pages > WAL_PAGES_MAX || !wants_vacuum(db)))
+        checkpoint(db);
+}
+
+/* Pages beyond the limit are for what must not be refused: the reserve, and what is there already. */
+bool db_limit(struct db *db, struct err *err)
+{
+    char sql[64];
+    uint64_t reserve = db->max_bytes / 50 > RESERVE_MIN ? db->max_bytes / 50 : RESERVE_MIN;
+    int rc = count_pages(db);
+    db->put_limit = db->max_bytes > reserve ? db->max_bytes - reserve : 0;
+    uint64_t most = db->max_bytes > db->used + reserve ? db->max_bytes : db->used + reserve;
+    snprintf(sql, sizeof(sql), "PRAGMA max_page_count=%llu", (unsigned long long)(most / DB_PAGE));
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        return err_add(err, "store %s: %s", db->path, sqlite3_errmsg(db->sql));
+    ballast_make(db);
+    return true;
+}
+
+void db_end(struct db *db)
+{
+    if (db->faulted)
+        return;
+    counter_set(db, COUNTER_RESERVED, db->next_seq);
+    counter_set(db, COUNTER_CLEAN, 1);
+    int rc = begin(db);
+    if (rc == SQLITE_OK)
+        rc = counters_write(db);
+    if (rc == SQLITE_OK)
+        rc = db_step(db_stmt(db, STMT_COMMIT));
+    counters_settle(db, rc == SQLITE_OK);
+}

@@ -1,0 +1,325 @@
+/* Opening: whose file it is, which version, whether it is whole; and the statements. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "store/sqlite.h"
+
+#define APPLICATION_ID 1114401867 /* "BlhK" */
+#define CHECK_BELOW_BYTES (64u << 20)
+#define CACHE_KIB 16384
+
+/* The message lies in the row: half the cost of a row for it and one for its delivery. What changes
+ * stands before the long columns. */
+#define RECORD                                                                                                       \
+    "due INTEGER, attempt INTEGER, target INTEGER, redrives INTEGER, accepted INTEGER, expires INTEGER, crc INTEGER, " \
+    "state_crc INTEGER, route BLOB, subject BLOB, sent_as BLOB, first_error BLOB, last_error BLOB, headers BLOB, body BLOB"
+#define COLUMNS                                                                                                      \
+    "due, attempt, target, redrives, accepted, expires, crc, state_crc, route, subject, sent_as, first_error, "     \
+    "last_error, headers, body"
+
+/* migrations[n] leads from version n to n + 1; the last one's is what this program writes. */
+static const char *const migrations[] = {
+    /* due: NULL = ready, above 0 = delayed until then, 0 = was delayed and is in memory now. */
+    "CREATE TABLE delivery(key INTEGER PRIMARY KEY, " RECORD ");"
+    "CREATE INDEX delivery_due ON delivery(due) WHERE due IS NOT NULL;"
+    "CREATE TABLE dead(number INTEGER PRIMARY KEY, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
+    "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
+    "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, UNIQUE(name, service));"
+    "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);",
+};
+#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+static const char *const statements[STMTS] = {
+    [STMT_BEGIN] = "BEGIN",
+    [STMT_COMMIT] = "COMMIT",
+    [STMT_PUT] = "INSERT INTO delivery(key, " COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [STMT_END_READY] = "DELETE FROM delivery WHERE key = ? AND due IS NULL",
+    [STMT_DUE_OF] = "SELECT due FROM delivery WHERE key = ?",
+    [STMT_DELETE] = "DELETE FROM delivery WHERE key = ?",
+    [STMT_GET] = "SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
+    [STMT_UPDATE] = "UPDATE delivery SET due = CASE WHEN ?2 > 0 THEN ?2 WHEN due IS NULL THEN NULL ELSE 0 END, "
+                    "attempt = ?3, first_error = ?4, last_error = ?5, state_crc = ?6 WHERE key = ?1",
+    [STMT_TAKEN] = "UPDATE delivery SET due = 0 WHERE key = ?",
+    [STMT_DEAD_PUT] = "REPLACE INTO dead(number, key, " COLUMNS ", died, reason) "
+                      "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [STMT_DEAD_GET] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
+    [STMT_DEAD_DELETE] = "DELETE FROM dead WHERE number = ?",
+    [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
+    [STMT_DEAD_QUARANTINE] = "INSERT INTO quarantine(number, key, " COLUMNS ", died, reason) "
+                             "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
+    [STMT_QUEUE] = "INSERT INTO queue(id, name, service) VALUES(?, ?, ?)",
+    [STMT_COUNTER] = "REPLACE INTO counter(id, value) VALUES(?, ?)",
+    [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? AND due IS NULL ORDER BY key LIMIT ?",
+    [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due WHERE due > 0 AND due <= ? "
+                      "ORDER BY due, key LIMIT ?",
+    [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > 0 ORDER BY due LIMIT 1",
+    [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? ORDER BY number LIMIT ?",
+    [STMT_PAGES] = "PRAGMA page_count",
+    [STMT_FREE_PAGES] = "PRAGMA freelist_count",
+};
+
+int db_prepare(struct db *db)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < STMTS && rc == SQLITE_OK; i++)
+        rc = sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
+    return rc;
+}
+
+void db_close(struct db *db)
+{
+    for (size_t i = 0; i < STMTS; i++)
+        sqlite3_finalize(db->stmts[i]);
+    /* After a fault not even the checkpoint of a close. */
+    if (db->sql != NULL && db->faulted)
+        sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_close(db->sql);
+    mem_free(db->counters);
+    mem_free(db->dirty);
+    mem_free(db->dir);
+    mem_free(db->path);
+    *db = (struct db){0};
+}
+
+static int exec(struct db *db, const char *sql)
+{
+    return sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
+}
+
+static int pragma_i64(struct db *db, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        *out = sqlite3_column_int64(s, 0);
+    int end = sqlite3_finalize(s);
+    return rc == SQLITE_OK ? end : rc;
+}
+
+/* What to do about it, in the words of who runs the daemon. */
+static bool refuse(struct db *db, int rc, struct err *err)
+{
+    switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return err_add(err, "store %s: another process holds it; stop that one first, or give this one another path",
+                       db->path);
+    case SQLITE_NOTADB:
+        return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path", db->path);
+    case SQLITE_CORRUPT:
+        return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can "
+                       "be read: sqlite3 %s .recover", db->path, sqlite3_errmsg(db->sql), db->path);
+    case SQLITE_READONLY:
+        return err_add(err, "store %s: cannot be written; check the owner and mode of the file", db->path);
+    case SQLITE_FULL:
+        return err_add(err, "store %s: no room on the disk; free some and start again", db->path);
+    default:
+        return err_add(err, "store %s: %s (%d, errno %d)", db->path, sqlite3_errmsg(db->sql),
+                       sqlite3_extended_errcode(db->sql), sqlite3_system_errno(db->sql));
+    }
+}
+
+/* ---------------------------------------------------------------- the folder and the file */
+
+static bool check_folder(struct db *db, struct err *err)
+{
+    struct stat st;
+    if (mkdir(db->dir, 0700) != 0 && errno != EEXIST)
+        return err_add(err, "store %s: cannot make the folder: %s", db->dir, strerror(errno));
+    if (stat(db->dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        return err_add(err, "store %s: not a folder", db->dir);
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return err_add(err, "store %s: others may write to it; run chmod 700 on it", db->dir);
+    if (access(db->dir, R_OK | W_OK | X_OK) != 0)
+        return err_add(err, "store %s: cannot be written: %s; check its owner and mode", db->dir, strerror(errno));
+    return true;
+}
+
+/* SQLite would make it for others to read; its journal takes this mode over. */
+static bool check_file(struct db *db, struct err *err)
+{
+    struct stat st;
+    int fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_add(err, "store %s: cannot be opened: %s", db->path, strerror(errno));
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    close(fd);
+    return regular || err_add(err, "store %s: not a file", db->path);
+}
+
+/* ---------------------------------------------------------------- the version */
+
+static int configure(struct db *db)
+{
+    char sql[64];
+    int rc = SQLITE_OK;
+    static const char *const pragmas[] = {
+        "PRAGMA page_size=8192",       "PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA locking_mode=EXCLUSIVE",
+        "PRAGMA journal_mode=WAL",     "PRAGMA synchronous=FULL",        "PRAGMA mmap_size=0",
+        "PRAGMA temp_store=MEMORY",    "PRAGMA wal_autocheckpoint=0",    "PRAGMA cell_size_check=ON",
+        "PRAGMA trusted_schema=OFF",
+    };
+    for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]) && rc == SQLITE_OK; i++)
+        rc = exec(db, pragmas[i]);
+    snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d", CACHE_KIB);
+    return rc == SQLITE_OK ? exec(db, sql) : rc;
+}
+
+/* Whose it is must be known before anything is written to it, journal mode included. */
+static bool check_version(struct db *db, int64_t *version, struct err *err)
+{
+    int64_t id = 0, tables = 0;
+    int rc = pragma_i64(db, "PRAGMA application_id", &id);
+    if (rc == SQLITE_OK)
+        rc = pragma_i64(db, "PRAGMA user_version", version);
+    if (rc == SQLITE_OK)
+        rc = pragma_i64(db, "SELECT count(*) FROM sqlite_schema", &tables);
+    if (rc != SQLITE_OK)
+        return refuse(db, rc, err);
+    bool fresh = id == 0 && *version == 0 && tables == 0;
+    if (!fresh && id != APPLICATION_ID)
+        return refuse(db, SQLITE_NOTADB, err);
+    if (*version > SCHEMA_VERSION)
+        return err_add(err, "store %s: written by a newer bellhopd (version %lld, this one knows up to %d); upgrade, or "
+                       "give another path", db->path, (long long)*version, SCHEMA_VERSION);
+    return true;
+}
+
+static int migrate(struct db *db, int64_t version)
+{
+    char sql[96];
+    int rc = version < SCHEMA_VERSION ? exec(db, "BEGIN IMMEDIATE") : SQLITE_OK;
+    if (version == SCHEMA_VERSION)
+        return SQLITE_OK;
+    for (; version < SCHEMA_VERSION && rc == SQLITE_OK; version++)
+        rc = exec(db, migrations[version]);
+    snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
+    if (rc == SQLITE_OK)
+        rc = exec(db, sql);
+    return rc == SQLITE_OK ? exec(db, "COMMIT") : rc;
+}
+
+/* ---------------------------------------------------------------- is it whole */
+
+static bool check_whole(struct db *db, bool unclean, struct err *err)
+{
+    sqlite3_stmt *s = NULL;
+    int64_t pages = 0;
+    bool marked = fault_marked(db);
+    int rc = pragma_i64(db, "PRAGMA page_count", &pages);
+    if (rc == SQLITE_OK && !marked && (!unclean || pages * DB_PAGE >= CHECK_BELOW_BYTES))
+        return true;
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "";
+    bool whole = rc == SQLITE_ROW && said != NULL && strcmp(said, "ok") == 0;
+    if (!whole && rc == SQLITE_ROW)
+        err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can be read: "
+                "sqlite3 %s .recover", db->path, said, db->path);
+    else if (!whole)
+        refuse(db, rc, err);
+    sqlite3_finalize(s);
+    if (whole && marked)
+        fault_unmark(db);
+    return whole;
+}
+
+/* ---------------------------------------------------------------- the books */
+
+static int load_counters(struct db *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, value FROM counter", -1, &s, NULL);
+    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+        int64_t id = sqlite3_column_int64(s, 0);
+        if (id >= 0 && id < COUNTER_QUEUES + 2 * ((int64_t)STORE_QUEUES_MAX + 1))
+            counters_load(db, (size_t)id, (uint64_t)sqlite3_column_int64(s, 1));
+    }
+    int end = sqlite3_finalize(s);
+    return rc == SQLITE_OK ? end : rc;
+}
+
+static void add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
+{
+    uint64_t key = store_key((uint32_t)sqlite3_column_int64(s, 0), 0);
+    const char *name = (const char *)sqlite3_column_text(s, 1);
+    size_t n = (size_t)sqlite3_column_bytes(s, 1);
+    state->queues = mem_realloc(state->queues, (state->queue_count + 1) * sizeof(*state->queues));
+    state->queues[state->queue_count++] = (struct store_queue_row){
+        .name = mem_strndup(name != NULL ? name : "", name != NULL ? n : 0), .name_len = name != NULL ? n : 0,
+        .service = sqlite3_column_int(s, 2) != 0, .ready = counter_get(db, counter_of_queue(key, false)),
+        .delayed = counter_get(db, counter_of_queue(key, true))};
+}
+
+static int load_queues(struct db *db, struct db_state *state)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, name, service FROM queue ORDER BY id", -1, &s, NULL);
+    bool gap = false;
+    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
+        gap |= sqlite3_column_int64(s, 0) != (int64_t)state->queue_count + 1;
+        add_queue(db, state, s);
+    }
+    int end = sqlite3_finalize(s);
+    if (rc == SQLITE_OK && end == SQLITE_OK && gap)
+        return SQLITE_CORRUPT;
+    return rc == SQLITE_OK ? end : rc;
+}
+
+/* A new life: what was in memory is ready again, numbers are put aside, and until it is closed the
+ * file says so. */
+static int start_life(struct db *db)
+{
+    uint64_t next = counter_get(db, COUNTER_RESERVED);
+    db->next_seq = next > 0 ? next : 1;
+    counter_set(db, COUNTER_RESERVED, seq_reserved(db->next_seq, next));
+    counter_set(db, COUNTER_CLEAN, 0);
+    int rc = exec(db, "BEGIN IMMEDIATE; UPDATE delivery SET due = NULL WHERE due = 0");
+    if (rc == SQLITE_OK)
+        rc = counters_write(db);
+    if (rc == SQLITE_OK)
+        rc = exec(db, "COMMIT");
+    counters_settle(db, rc == SQLITE_OK);
+    return rc;
+}
+
+static bool start(struct db *db, struct db_state *state, int64_t version, struct err *err)
+{
+    int rc = configure(db);
+    if (rc == SQLITE_OK)
+        rc = migrate(db, version);
+    if (rc == SQLITE_OK)
+        rc = load_counters(db);
+    if (rc != SQLITE_OK)
+        return refuse(db, rc, err);
+    state->unclean = version > 0 && counter_get(db, COUNTER_CLEAN) == 0;
+    if (!check_whole(db, state->unclean, err))
+        return false;
+    rc = db_prepare(db);
+    if (rc == SQLITE_OK)
+        rc = load_queues(db, state);
+    if (rc == SQLITE_OK)
+        rc = start_life(db);
+    return rc == SQLITE_OK || refuse(db, rc, err);
+}
+
+bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err *err)
+{
+    int64_t version = 0;
+    if (!check_folder(db, err) || !check_file(db, err))
+        return false;
+    int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);
+    if (rc == SQLITE_OK)
+        rc = exec(db, "PRAGMA locking_mode=EXCLUSIVE"); /* before the journal is touched: no shared memory */
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(db->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    if (rc != SQLITE_OK)
+        return refuse(db, rc, err);
+    return check_version(db, &version, err) && start(db, state, version, err);
+}

@@ -1,0 +1,180 @@
+#pragma once
+/*
+ * The store: what was promised to survive. Deliveries of durable routes and dead letters, with the
+ * totals that must add up. Two implementations, store_sqlite (a file) and store_mem (the oracle of
+ * the tests and the simulator's disk), behind this one contract.
+ *
+ *     loop:   store_begin() store_put()… store_then() store_commit()         store_load() …
+ *                 |  a unit: all of it or nothing                                |
+ *     store:      +--> what has come meanwhile goes into one commit (group commit) --> callbacks
+ *
+ * Everything is asked for from the loop and answered on it, later, in the order it was asked:
+ * a load sees every unit that was committed before it was asked for, and its answer comes after
+ * theirs. Nothing calls back from inside a call. Strings are copied at the call.
+ *
+ * A stored delivery is one row under a key: its queue (one per destination) and a number that
+ * rises with every put, so that a queue is read in the order of acceptance. Each row carries a
+ * CRC32C over its content; one that fails it is counted as quarantined and never loaded.
+ *
+ * Conservation: in every committed state
+ *     accepted = ready + delayed + done + expired + dropped + dead + quarantined
+ * and the numbers are changed in the transaction that changes the rows.
+ *
+ * Times are wall-clock ms since 1970: they outlive the process.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+#define STORE_SEQ_BITS 46 /* 100,000 a second for 22 years */
+#define STORE_QUEUES_MAX ((1u << 17) - 1)
+#define STORE_NEVER INT64_MAX
+
+struct store;
+
+/* How a unit ended. */
+enum store_result {
+    STORE_OK,      /* all of it is on disk */
+    STORE_FULL,    /* nothing of it was written: no room for what it puts */
+    STORE_UNKNOWN, /* the commit failed: it may or may not be there after a restart (S4). Promise
+                      nothing; the store is faulted from now on and every further unit ends so */
+};
+typedef void store_fn(void *arg, enum store_result result);
+
+/* A delivery as it stands in the store. */
+struct store_record {
+    uint64_t key;        /* store_key() */
+    int64_t accepted_ms;
+    int64_t expires_ms;  /* STORE_NEVER = does not */
+    int64_t due_ms;      /* 0 = ready; else not before this time ("delayed") */
+    uint32_t attempt;    /* hand-overs on record */
+    uint32_t target;     /* which of the route's targets, from 0 */
+    uint32_t redrives;   /* how often it came back from the dead letters */
+    struct str route, subject, headers, body;
+    struct str as;       /* the subject its destination is to see, where that differs; else empty */
+    struct str first_error, last_error; /* empty = none yet */
+};
+
+/* A dead letter: the record it was (key: only its queue counts), and how it died. */
+struct store_dead {
+    uint64_t number;     /* rises with every burial */
+    int64_t died_ms;
+    struct str reason;   /* an error code's name */
+    struct store_record record;
+};
+
+struct store_rows { /* what a load found; valid during its callback only */
+    enum store_result result; /* STORE_UNKNOWN: the file could not be read; count is 0 */
+    size_t count;
+    const struct store_record *records; /* of store_load() and store_take_due() */
+    const struct store_dead *dead;      /* of store_load_dead() */
+    int64_t next_due_ms;  /* of store_take_due(): when the next delayed one is due, STORE_NEVER = none */
+    uint64_t quarantined; /* rows met that fail their CRC; they are out of the books' live part now */
+};
+typedef void store_rows_fn(void *arg, const struct store_rows *rows);
+
+static inline uint64_t store_key(uint32_t queue, uint64_t seq)
+{
+    return (uint64_t)queue << STORE_SEQ_BITS | seq;
+}
+
+static inline uint32_t store_queue_of(uint64_t key)
+{
+    return (uint32_t)(key >> STORE_SEQ_BITS);
+}
+
+static inline uint64_t store_seq_of(uint64_t key)
+{
+    return key & ((UINT64_C(1) << STORE_SEQ_BITS) - 1);
+}
+
+/* ---------------------------------------------------------------- queues */
+
+/* The queue of a destination (a service and a peer of one name are two), made at first use, before the
+ * open or next unit and whether that succeeds or not. 1 … STORE_QUEUES_MAX; 0 when there are too many. */
+uint32_t store_queue(struct store *st, struct str name, bool service);
+uint64_t store_next_seq(struct store *st); /* a new number, higher than any before, across restarts */
+
+struct store_queue_view {
+    uint32_t queue;
+    struct str name;
+    bool service;
+    uint64_t ready, delayed; /* rows when the store was opened */
+};
+/* The queues that were there when the store was opened; for the start. */
+void store_each_queue(struct store *st, void (*fn)(void *arg, const struct store_queue_view *q), void *arg);
+
+/* ---------------------------------------------------------------- units */
+
+/* Opens a unit; pairs nest, and the inner ones belong to the outermost. The outermost commit hands
+ * the unit over; it becomes durable with the next group commit. Changes and callbacks need an open unit;
+ * one with callbacks and no changes is answered in its turn. */
+void store_begin(struct store *st);
+void store_commit(struct store *st);
+/* fn(arg, result) once this unit has ended; several per unit are called in order. */
+void store_then(struct store *st, store_fn *fn, void *arg);
+bool store_unit_puts(const struct store *st); /* has the open unit put anything so far? */
+
+enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
+
+void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
+/* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next two. */
+void store_end(struct store *st, uint64_t key, enum store_end how);
+/* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
+ * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
+ * life. */
+void store_update(struct store *st, uint64_t key, uint32_t attempt, int64_t due_ms, struct str first_error,
+                  struct str last_error);
+/* Moves a delivery to the dead letters in one step. d->record.key is its key; of the record only the
+ * attempts (the higher ones count) and the errors (empty = as they were) are read besides. Or it is
+ * store_key(queue, 0) for one that was never stored (accepted + 1, dead + 1); then the whole record is
+ * given. d->number is not read. Never refused for want of room while the reserve lasts. */
+void store_bury(struct store *st, const struct store_dead *d);
+/* A dead letter comes back under a new key (of its own queue), attempts anew, redrives + 1; no expiry. */
+void store_redrive(struct store *st, uint64_t number, uint64_t key);
+void store_purge(struct store *st, uint64_t number); /* dead - 1, dropped + 1 */
+/* New content of a dead letter's message (bellhop dlq edit). */
+void store_edit(struct store *st, uint64_t number, struct str subject, struct str headers, struct str body);
+
+/* ---------------------------------------------------------------- loads */
+
+/* Ready rows of after_key's queue behind that key, in order; those whose due_ms was ever above 0 in this
+ * life are not among them. */
+void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg);
+/* Delayed rows of any queue that are due at `now_ms`, earliest first (their due_ms is what it was). They
+ * are handed out once: from now on they count as ready but store_load() leaves them out until the next
+ * start. */
+void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg);
+/* Dead letters from number `after` + 1 on, oldest first. */
+void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg);
+
+struct store_totals {
+    uint64_t accepted, ready, delayed, done, expired, dropped, dead, quarantined;
+};
+/* Counts every row and names what does not add up: one line per difference, "" when all does. */
+typedef void store_audit_fn(void *arg, const struct store_totals *books, struct str findings);
+void store_audit(struct store *st, store_audit_fn *fn, void *arg);
+
+/* ---------------------------------------------------------------- state */
+
+struct store_stats {
+    struct store_totals totals;    /* as of the last commit reported */
+    uint64_t bytes, max_bytes;     /* of pages in use; the limit */
+    uint64_t commits, units;
+    uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
+    int64_t slowest_commit_ms;
+    bool full;                     /* a put like the last one refused would be refused again */
+    bool faulted;
+    bool unclean;                  /* the last process did not close the store: what was in flight is unknown */
+};
+void store_stats(const struct store *st, struct store_stats *out);
+
+/* on_fault(arg, why): a commit failed; once, on the loop, before the callbacks of what it was to hold.
+ * Loads fail from now on too. */
+void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
+
+/* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
+ * No callback any more. Not from inside one of its callbacks. NULL is legal. */
+void store_close(struct store *st);

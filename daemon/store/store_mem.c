@@ -1,0 +1,492 @@
+/* The model: two sorted arrays of rows. It shares the front with store_sqlite and nothing else. */
+#include "store/store_mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "store/internal.h"
+
+struct row {
+    struct store_dead d; /* of a live row only its record */
+    bool taken;          /* was delayed in this life: no load brings it */
+    char bytes[];
+};
+
+struct rows { /* by rising number: a live row's key, a dead letter's number */
+    struct row **at;
+    size_t count, cap;
+    bool dead;
+};
+
+struct store_disk {
+    uint64_t max_rows;
+    struct rows live, dead;
+    struct store_totals totals;
+    struct store_queue_row *queues;
+    size_t queue_count;
+    uint64_t reserved; /* numbers below may have been given out */
+    uint64_t burials;
+    bool open, unclean;
+};
+
+struct store_mem {
+    struct store base;
+    struct store_disk *disk;
+    size_t done; /* jobs of the open batch */
+    bool fault;  /* the next commit fails */
+    bool faulted;
+};
+
+/* ---------------------------------------------------------------- rows */
+
+static struct row *row_new(const struct store_dead *d)
+{
+    struct store_dead from = *d;
+    size_t n = 0;
+    for (size_t i = 0; i < DEAD_STRINGS; i++)
+        n += dead_string(&from, i)->n;
+    struct row *row = mem_zalloc(sizeof(*row) + n);
+    char *p = row->bytes;
+    row->d = from;
+    for (size_t i = 0; i < DEAD_STRINGS; i++) {
+        dead_string(&row->d, i)->p = p;
+        p = bytes_str(p, *dead_string(&from, i));
+    }
+    return row;
+}
+
+static uint64_t row_number(const struct rows *rows, size_t i)
+{
+    return rows->dead ? rows->at[i]->d.number : rows->at[i]->d.record.key;
+}
+
+/* Where `number` is, or would be. */
+static size_t rows_find(const struct rows *rows, uint64_t number)
+{
+    size_t low = 0, high = rows->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (row_number(rows, middle) < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct row **rows_get(const struct rows *rows, uint64_t number)
+{
+    size_t i = rows_find(rows, number);
+    return i < rows->count && row_number(rows, i) == number ? &rows->at[i] : NULL;
+}
+
+static struct row *rows_add(struct rows *rows, const struct store_dead *d)
+{
+    size_t i = rows_find(rows, rows->dead ? d->number : d->record.key);
+    assert(rows_get(rows, rows->dead ? d->number : d->record.key) == NULL);
+    if (rows->count == rows->cap) {
+        rows->cap = rows->cap > 0 ? rows->cap * 2 : 16;
+        rows->at = mem_realloc(rows->at, rows->cap * sizeof(struct row *));
+    }
+    memmove(rows->at + i + 1, rows->at + i, (rows->count++ - i) * sizeof(struct row *));
+    return rows->at[i] = row_new(d);
+}
+
+static void rows_remove(struct rows *rows, struct row **at)
+{
+    size_t behind = (size_t)(rows->at + --rows->count - at);
+    mem_free(*at);
+    memmove(at, at + 1, behind * sizeof(struct row *));
+}
+
+static void row_replace(struct row **at, const struct store_dead *d)
+{
+    struct row *row = row_new(d);
+    row->taken = (*at)->taken;
+    mem_free(*at);
+    *at = row;
+}
+
+static void rows_free(struct rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        mem_free(rows->at[i]);
+    mem_free(rows->at);
+}
+
+/* ---------------------------------------------------------------- units */
+
+static uint64_t *live_total(struct store_disk *d, int64_t due_ms)
+{
+    return due_ms > 0 ? &d->totals.delayed : &d->totals.ready;
+}
+
+static void live_add(struct store_disk *d, const struct store_dead *dead)
+{
+    struct row *row = rows_add(&d->live, dead);
+    row->taken = row->d.record.due_ms > 0;
+    ++*live_total(d, row->d.record.due_ms);
+}
+
+static void live_remove(struct store_disk *d, struct row **at)
+{
+    --*live_total(d, (*at)->d.record.due_ms);
+    rows_remove(&d->live, at);
+}
+
+static void do_put(struct store_disk *d, const struct store_op *op)
+{
+    d->totals.accepted++;
+    live_add(d, &op->d);
+}
+
+static void do_end(struct store_disk *d, const struct store_op *op)
+{
+    struct row **at = rows_get(&d->live, op->d.record.key);
+    if (at == NULL)
+        return;
+    live_remove(d, at);
+    ++*totals_at(&d->totals, totals_of_end(op->how));
+}
+
+static void set_errors(struct store_record *r, const struct store_record *from)
+{
+    if (from->first_error.n > 0)
+        r->first_error = from->first_error;
+    if (from->last_error.n > 0)
+        r->last_error = from->last_error;
+}
+
+static void do_update(struct store_disk *d, const struct store_op *op)
+{
+    const struct store_record *r = &op->d.record;
+    struct row **at = rows_get(&d->live, r->key);
+    if (at == NULL)
+        return;
+    struct store_dead changed = (*at)->d;
+    --*live_total(d, changed.record.due_ms);
+    ++*live_total(d, r->due_ms);
+    changed.record.attempt = r->attempt;
+    changed.record.due_ms = r->due_ms;
+    set_errors(&changed.record, r);
+    row_replace(at, &changed);
+    (*at)->taken |= r->due_ms > 0;
+}
+
+static void do_bury(struct store_disk *d, const struct store_op *op)
+{
+    struct store_dead dead = op->d;
+    struct row **at = rows_get(&d->live, dead.record.key);
+    bool stored = store_seq_of(dead.record.key) != 0;
+    if (stored && at == NULL)
+        return;
+    if (stored) {
+        dead.record = (*at)->d.record;
+        set_errors(&dead.record, &op->d.record);
+        if (op->d.record.attempt > dead.record.attempt)
+            dead.record.attempt = op->d.record.attempt;
+    } else {
+        d->totals.accepted++;
+    }
+    dead.number = ++d->burials;
+    dead.record.due_ms = 0;
+    rows_add(&d->dead, &dead);
+    d->totals.dead++;
+    if (stored)
+        live_remove(d, at);
+}
+
+static void do_redrive(struct store_disk *d, const struct store_op *op)
+{
+    struct row **at = rows_get(&d->dead, op->d.number);
+    if (at == NULL)
+        return;
+    struct store_dead live = (*at)->d;
+    live.record.key = op->d.record.key;
+    live.record.attempt = 0;
+    live.record.redrives++;
+    live.record.expires_ms = STORE_NEVER;
+    live_add(d, &live);
+    rows_remove(&d->dead, at);
+    d->totals.dead--;
+}
+
+static void do_purge(struct store_disk *d, const struct store_op *op)
+{
+    struct row **at = rows_get(&d->dead, op->d.number);
+    if (at == NULL)
+        return;
+    rows_remove(&d->dead, at);
+    d->totals.dead--;
+    d->totals.dropped++;
+}
+
+static void do_edit(struct store_disk *d, const struct store_op *op)
+{
+    struct row **at = rows_get(&d->dead, op->d.number);
+    if (at == NULL)
+        return;
+    struct store_dead changed = (*at)->d;
+    changed.record.subject = op->d.record.subject;
+    changed.record.headers = op->d.record.headers;
+    changed.record.body = op->d.record.body;
+    row_replace(at, &changed);
+}
+
+static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
+{
+    static void (*const ops[])(struct store_disk *d, const struct store_op *op) = {
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+    };
+    struct store_disk *d = m->disk;
+    m->faulted |= m->fault;
+    if (m->faulted) {
+        job->result = STORE_UNKNOWN;
+    } else if (job->puts > 0 && d->live.count + d->dead.count + job->puts > d->max_rows) {
+        job->result = STORE_FULL;
+    } else {
+        d->reserved = seq_reserved(m->base.next_seq, d->reserved);
+        for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
+            const struct store_op *op = batch_op(b, &at);
+            ops[op->kind](d, op);
+        }
+        b->commits = 1;
+    }
+}
+
+static void do_queue(struct store_mem *m, struct store_batch *b, struct store_job *job)
+{
+    struct store_disk *d = m->disk;
+    if (m->faulted)
+        return;
+    d->queues = mem_realloc(d->queues, (d->queue_count + 1) * sizeof(*d->queues));
+    d->queues[d->queue_count++] = (struct store_queue_row){
+        .name = mem_strndup((const char *)buf_data(&b->ops) + job->ops_at, job->ops_len),
+        .name_len = job->ops_len, .service = job->service};
+}
+
+/* ---------------------------------------------------------------- loads */
+
+static void do_load(struct store_mem *m, struct store_job *job)
+{
+    const struct rows *rows = &m->disk->live;
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && job->answer->rows.count < job->limit; i++) {
+        const struct row *row = rows->at[i];
+        if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
+            break;
+        if (!row->taken)
+            answer_record(job->answer, &row->d.record);
+    }
+}
+
+static int row_by_due(const void *x, const void *y)
+{
+    const struct store_record *a = &(*(struct row *const *)x)->d.record, *b = &(*(struct row *const *)y)->d.record;
+    if (a->due_ms != b->due_ms)
+        return a->due_ms < b->due_ms ? -1 : 1;
+    return a->key < b->key ? -1 : 1;
+}
+
+static void do_take_due(struct store_mem *m, struct store_job *job)
+{
+    const struct rows *rows = &m->disk->live;
+    struct row **due = mem_calloc(rows->count, sizeof(struct row *));
+    size_t n = 0, i = 0;
+    for (size_t k = 0; k < rows->count; k++) {
+        if (rows->at[k]->d.record.due_ms > 0)
+            due[n++] = rows->at[k];
+    }
+    qsort(due, n, sizeof(struct row *), row_by_due);
+    for (; i < n && i < job->limit && due[i]->d.record.due_ms <= job->now_ms; i++) {
+        answer_record(job->answer, &due[i]->d.record);
+        due[i]->d.record.due_ms = 0;
+        m->disk->totals.delayed--;
+        m->disk->totals.ready++;
+    }
+    if (i < n)
+        job->answer->rows.next_due_ms = due[i]->d.record.due_ms;
+    mem_free(due);
+}
+
+static void do_load_dead(struct store_mem *m, struct store_job *job)
+{
+    const struct rows *rows = &m->disk->dead;
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && job->answer->rows.count < job->limit; i++)
+        answer_dead(job->answer, &rows->at[i]->d);
+}
+
+static void do_audit(struct store_mem *m, struct store_job *job)
+{
+    struct store_totals *t = &job->answer->books;
+    *t = m->disk->totals;
+    if (t->ready + t->delayed != m->disk->live.count || t->dead != m->disk->dead.count || !totals_add_up(t))
+        buf_puts(&job->answer->findings, "the model does not add up\n");
+}
+
+static void do_answer(struct store_mem *m, struct store_job *job)
+{
+    static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
+        [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead, [JOB_AUDIT] = do_audit,
+    };
+    job->answer = answer_new();
+    if (m->faulted) {
+        job->result = STORE_UNKNOWN;
+        buf_puts(&job->answer->findings, "the store is faulted\n");
+        return;
+    }
+    loads[job->kind](m, job);
+    answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
+}
+
+/* ---------------------------------------------------------------- life */
+
+struct store_disk *store_disk_new(uint64_t max_rows)
+{
+    struct store_disk *d = mem_zalloc(sizeof(*d));
+    d->max_rows = max_rows;
+    d->dead.dead = true;
+    return d;
+}
+
+void store_disk_free(struct store_disk *d)
+{
+    if (d == NULL)
+        return;
+    assert(!d->open);
+    rows_free(&d->live);
+    rows_free(&d->dead);
+    for (size_t i = 0; i < d->queue_count; i++)
+        mem_free(d->queues[i].name);
+    mem_free(d->queues);
+    mem_free(d);
+}
+
+void store_disk_totals(const struct store_disk *d, struct store_totals *out)
+{
+    *out = d->totals;
+}
+
+static void mem_on_job(struct store *st)
+{
+    (void)st; /* until store_mem_run() */
+}
+
+static struct store_mem *mem_of(const struct store *st)
+{
+    return (struct store_mem *)(uintptr_t)st;
+}
+
+/* Only does them; returns how many of the open batch are done. */
+static size_t mem_do(struct store_mem *m, size_t jobs)
+{
+    struct store_batch *b = m->base.batch;
+    for (; jobs > 0 && m->done < batch_count(b); jobs--) {
+        struct store_job *job = batch_job(b, m->done++);
+        if (job->kind == JOB_UNIT)
+            do_unit(m, b, job);
+        else if (job->kind == JOB_QUEUE)
+            do_queue(m, b, job);
+        else
+            do_answer(m, job);
+    }
+    return m->done;
+}
+
+static void mem_state(const struct store_mem *m, struct store_batch *b)
+{
+    const struct store_disk *d = m->disk;
+    b->totals = d->totals;
+    b->bytes = d->live.count + d->dead.count;
+    b->full = b->bytes >= d->max_rows;
+    b->faulted = m->faulted;
+    bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
+}
+
+size_t store_mem_run(struct store *st, size_t jobs)
+{
+    struct store_mem *m = mem_of(st);
+    struct store_batch *b = st->batch;
+    size_t before = m->done, end = mem_do(m, jobs);
+    mem_state(m, b);
+    front_report(st, b, end);
+    if (b->reported == batch_count(b) && st->depth == 0) {
+        buf_clear(&b->ops);
+        buf_clear(&b->jobs);
+        buf_clear(&b->thens);
+        b->reported = m->done = 0;
+    }
+    return end - before;
+}
+
+size_t store_mem_pending(const struct store *st)
+{
+    return batch_count(st->batch) - mem_of(st)->done;
+}
+
+static void mem_free_all(struct store_mem *m, bool clean)
+{
+    m->disk->open = false;
+    m->disk->unclean = !clean;
+    front_fini(&m->base);
+    mem_free(m);
+}
+
+void store_mem_crash(struct store *st, size_t jobs)
+{
+    struct store_mem *m = mem_of(st);
+    mem_do(m, jobs);
+    mem_free_all(m, false);
+}
+
+static void mem_close(struct store *st)
+{
+    struct store_mem *m = mem_of(st);
+    mem_do(m, SIZE_MAX);
+    if (!m->faulted)
+        m->disk->reserved = st->next_seq;
+    mem_free_all(m, !m->faulted);
+}
+
+void store_mem_fault(struct store *st)
+{
+    mem_of(st)->fault = true;
+}
+
+/* Ready and delayed rows of each queue are counted here: the model keeps no books of them. */
+static void mem_load_queues(struct store_mem *m)
+{
+    struct store_disk *d = m->disk;
+    for (size_t i = 0; i < d->queue_count; i++)
+        d->queues[i].ready = d->queues[i].delayed = 0;
+    for (size_t i = 0; i < d->live.count; i++) {
+        struct row *row = d->live.at[i];
+        uint32_t queue = store_queue_of(row->d.record.key);
+        row->taken = row->d.record.due_ms > 0;
+        assert(queue >= 1 && queue <= d->queue_count);
+        if (row->taken)
+            d->queues[queue - 1].delayed++;
+        else
+            d->queues[queue - 1].ready++;
+    }
+    for (size_t i = 0; i < d->queue_count; i++)
+        front_add_queue(&m->base, &d->queues[i]);
+}
+
+struct store *store_mem_open(struct store_disk *d)
+{
+    static const struct store_ops ops = {.on_job = mem_on_job, .close = mem_close};
+    struct store_mem *m = mem_zalloc(sizeof(*m));
+    assert(!d->open);
+    m->disk = d;
+    front_init(&m->base, &ops);
+    mem_load_queues(m);
+    m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
+    m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,
+                                         .max_bytes = d->max_rows, .unclean = d->unclean};
+    m->base.stats.full = m->base.stats.bytes >= d->max_rows;
+    d->reserved = seq_reserved(m->base.next_seq, d->reserved);
+    d->open = true;
+    d->unclean = true;
+    return &m->base;
+}

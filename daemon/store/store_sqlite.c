@@ -1,0 +1,267 @@
+/*
+ * The store in a file: the front on the loop, the database on a thread of its own.
+ *
+ *     loop     turn's end: batch --queue--> thread: all that wait, one commit --post--> loop: callbacks
+ */
+#include "store/store_sqlite.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "loop/post.h"
+#include "store/sqlite.h"
+
+#define IDLE_MS 100 /* between two steps of work that can wait */
+
+struct store_sqlite {
+    struct store base;
+    struct loop *loop;
+    struct log *log;
+    struct post *post;
+    bool flush_due; /* loop_later() holds on to this */
+    bool closing;
+    struct db db;   /* the thread's while it runs */
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    struct store_batch *first, *last;
+    bool stop;
+};
+
+static struct store_sqlite *sqlite_of(struct store *st)
+{
+    return (struct store_sqlite *)st;
+}
+
+/* ---------------------------------------------------------------- the thread */
+
+static int on_wal(void *arg, sqlite3 *sql, const char *name, int pages)
+{
+    struct db *db = arg;
+    (void)sql;
+    (void)name;
+    db->wal_pages = (size_t)pages;
+    return SQLITE_OK;
+}
+
+/* True: IDLE_MS have gone by and nothing has come. */
+static bool wait_for_work(struct store_sqlite *s)
+{
+    struct timespec until;
+    if (!db_wants_idle(&s->db)) {
+        pthread_cond_wait(&s->wake, &s->lock);
+        return false;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += IDLE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    return pthread_cond_timedwait(&s->wake, &s->lock, &until) != 0 && s->first == NULL;
+}
+
+/* What has come, or NULL when it is time for idle work or to stop. */
+static struct store_batch *take_work(struct store_sqlite *s, bool *stop)
+{
+    pthread_mutex_lock(&s->lock);
+    bool idle = false;
+    while (s->first == NULL && !s->stop && !idle)
+        idle = wait_for_work(s);
+    struct store_batch *first = s->first;
+    s->first = s->last = NULL;
+    *stop = s->stop && first == NULL;
+    pthread_mutex_unlock(&s->lock);
+    return first;
+}
+
+static void post_all(struct store_sqlite *s, struct store_batch *b)
+{
+    for (struct store_batch *next; b != NULL; b = next) {
+        next = b->next;
+        post_send(s->post, b);
+    }
+}
+
+/* What idle work and checkpoints came to is told by a batch without jobs. */
+static void work(struct store_sqlite *s, struct store_batch *first)
+{
+    bool faulted = s->db.faulted, full = s->db.disk_full;
+    if (first != NULL) {
+        db_run(&s->db, first);
+        faulted = s->db.faulted;
+        full = s->db.disk_full;
+        post_all(s, first);
+        db_checkpoint(&s->db);
+    } else {
+        db_idle(&s->db);
+    }
+    if (faulted == s->db.faulted && full == s->db.disk_full)
+        return;
+    struct store_batch *news = batch_new();
+    db_tell(&s->db, news);
+    post_all(s, news);
+}
+
+static void *thread_main(void *arg)
+{
+    struct store_sqlite *s = arg;
+    bool stop = false;
+    while (!stop) {
+        struct store_batch *first = take_work(s, &stop);
+        if (!stop)
+            work(s, first);
+    }
+    db_end(&s->db);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- the loop's side */
+
+static void on_done(void *arg, void *job)
+{
+    struct store_sqlite *s = arg;
+    struct store_batch *b = job;
+    if (!s->closing) {
+        if (b->faulted && !s->base.fault_told)
+            log_write(s->log, LOG_ERROR, "store_faulted", "why", b->why, NULL);
+        if (b->full != s->base.stats.full)
+            log_write(s->log, b->full ? LOG_ERROR : LOG_INFO, b->full ? "store_full" : "store_room", "bytes",
+                      LOG_NUM(b->bytes), NULL);
+        front_report(&s->base, b, batch_count(b));
+    }
+    batch_free(b);
+}
+
+static void hand_over(struct store_sqlite *s)
+{
+    struct store_batch *b = batch_take(&s->base);
+    pthread_mutex_lock(&s->lock);
+    if (s->first == NULL)
+        s->first = b;
+    else
+        s->last->next = b;
+    s->last = b;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* At the end of the turn, so that its units travel together. */
+static void flush(void *arg)
+{
+    struct store_sqlite *s = arg;
+    s->flush_due = false;
+    if (s->closing)
+        mem_free(s);
+    else
+        hand_over(s);
+}
+
+static void sqlite_on_job(struct store *st)
+{
+    struct store_sqlite *s = sqlite_of(st);
+    if (s->flush_due)
+        return;
+    s->flush_due = true;
+    loop_later(s->loop, flush, s);
+}
+
+static void sqlite_free(struct store_sqlite *s)
+{
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->lock);
+    db_close(&s->db);
+    front_fini(&s->base);
+    if (!s->flush_due)
+        mem_free(s);
+}
+
+static void sqlite_close(struct store *st)
+{
+    struct store_sqlite *s = sqlite_of(st);
+    s->closing = true;
+    hand_over(s);
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    post_free(s->post);
+    sqlite_free(s);
+}
+
+/* Signals are the loop's. */
+static bool start_thread(struct store_sqlite *s)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&s->thread, NULL, thread_main, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
+}
+
+static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const struct store_options *o)
+{
+    static const struct store_ops ops = {.on_job = sqlite_on_job, .close = sqlite_close};
+    struct store_sqlite *s = mem_zalloc(sizeof(*s));
+    struct buf path = BUF_EMPTY;
+    pthread_condattr_t monotonic;
+    front_init(&s->base, &ops);
+    s->loop = l;
+    s->log = log;
+    s->db.dir = mem_strdup(o->path);
+    buf_printf(&path, "%s/bellhop.db", o->path);
+    s->db.path = buf_steal(&path);
+    s->db.max_bytes = o->max_size;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return s;
+}
+
+static void take_state(struct store_sqlite *s, struct db_state *state)
+{
+    struct store_stats *stats = &s->base.stats;
+    for (size_t i = 0; i < state->queue_count; i++)
+        front_add_queue(&s->base, &state->queues[i]);
+    s->base.next_seq = s->db.next_seq;
+    counters_totals(&s->db, &stats->totals);
+    stats->unclean = state->unclean;
+    stats->bytes = s->db.used;
+    stats->max_bytes = s->db.max_bytes;
+    stats->full = db_is_full(&s->db);
+    if (stats->full)
+        log_write(s->log, LOG_ERROR, "store_full", "bytes", LOG_NUM(s->db.used), NULL);
+}
+
+static void state_fini(struct db_state *state)
+{
+    for (size_t i = 0; i < state->queue_count; i++)
+        mem_free(state->queues[i].name);
+    mem_free(state->queues);
+}
+
+struct store *store_sqlite_open(struct loop *l, struct log *log, const struct store_options *o, struct err *err)
+{
+    struct store_sqlite *s = sqlite_new(l, log, o);
+    struct db_state state = {0};
+    bool open = db_open(&s->db, o->vfs, &state, err) && db_limit(&s->db, err);
+    if (open) {
+        sqlite3_wal_hook(s->db.sql, on_wal, &s->db);
+        take_state(s, &state);
+        s->post = post_new(l, on_done, s);
+    }
+    state_fini(&state);
+    if (open && !start_thread(s)) {
+        open = err_add(err, "store %s: no thread can be started", o->path);
+        post_free(s->post);
+    }
+    if (open)
+        return &s->base;
+    sqlite_free(s);
+    return NULL;
+}

@@ -1,0 +1,294 @@
+"""Durable routes: on disk before OK, through kill -9, retries and dead letters that survive, backlog, delay, outbox."""
+import glob
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+
+from harness import BELLHOPD, Case, Daemon, Service, policy, wait_until
+
+
+def failing(why):
+    def handle(_delivery, _service):
+        raise Service.Err("failed", why)
+    return handle
+
+
+class Base:
+    """A daemon with a store in a folder that outlives it."""
+
+    ROUTES = [{"name": "jobs", "from": "local", "match": "job.>", "to": "worker", "durable": True, "policy": "p"},
+              {"name": "both", "from": "local", "match": "both", "to": ["worker", "other"], "durable": True,
+               "policy": "p"},
+              {"name": "plain", "from": "local", "match": "plain.>", "to": "worker", "policy": "p"}]
+
+    def start(self, folder=None, with_policy=None, store=None, **more):
+        folder = folder or self.temporary()
+        self.folder = folder
+        daemon = Daemon({"store": {"path": os.path.join(folder, "store"), **(store or {})}, "routes": self.ROUTES,
+                         "policies": {"p": with_policy or policy(attempts=3, delay="50ms")}, **more},
+                        folder=folder)
+        self.addCleanup(daemon.remove)
+        return daemon
+
+    def again(self, daemon, how=signal.SIGKILL, **more):
+        """Ends the daemon and starts another on the same folder."""
+        daemon.signal(how)
+        code = daemon.wait_exit(15)
+        daemon.check_clean()
+        if how == signal.SIGTERM:
+            self.assertEqual(code, 0)
+        daemon.remove()
+        return self.start(self.folder, **more)
+
+    def stop(self, daemon):
+        for service in daemon.services:
+            service.close()
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait_exit(15), 0, daemon.log_text()[-2000:])
+        daemon.check_clean()
+
+    def messages(self, daemon):
+        return daemon.admin("status")["messages"]
+
+    def held(self, daemon):
+        """Not ended yet, on disk alone or in memory too."""
+        counts = self.messages(daemon)
+        return counts["stored"] + counts["ready"] + counts["waiting"] + counts["inflight"]
+
+    def publish(self, client, subject, body=b"x", headers=None):
+        got = client.publish(subject, body, headers)
+        self.assertEqual(got.verb, "OK", got)
+
+
+class AcceptCase(Base, Case):
+    def test_ok_then_kill(self):
+        """S1, S3: what was acknowledged is there after kill -9, under its id, marked as possibly seen."""
+        daemon = self.start()
+        with daemon.connect() as client:
+            for i in range(20):
+                self.publish(client, "job.x", b"%d" % i, {"id": f"m{i}"})
+        daemon = self.again(daemon)
+        self.assertEqual(self.held(daemon), 20)
+        worker = daemon.serve("worker")
+        got = worker.wait(20)
+        self.assertEqual([d.body for d in got], [b"%d" % i for i in range(20)])
+        self.assertEqual({d.headers["redelivered"] for d in got}, {"crash"})
+        wait_until(lambda: self.messages(daemon)["done"] == 20, "all done")
+        daemon = self.again(daemon, signal.SIGTERM)
+        self.assertEqual(self.held(daemon), 0)
+        self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def test_clean_restart_is_no_crash(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish(client, "job.x")
+        daemon = self.again(daemon, signal.SIGTERM)
+        [got] = daemon.serve("worker").wait(1)
+        self.assertNotIn("redelivered", got.headers)
+        self.assertEqual(got.headers["attempt"], "1")
+        self.stop(daemon)
+
+    def test_nobody_there(self):
+        """A durable event is accepted whether or not anybody is there; a best-effort request is not."""
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish(client, "both")
+            self.assertEqual(client.request("plain.x")[1].subject, "no-service")
+        self.assertEqual(self.messages(daemon)["accepted"], 2)
+        self.assertEqual(len(daemon.serve("other").wait(1)), 1)
+        self.assertEqual(len(daemon.serve("worker").wait(1)), 1)
+        self.stop(daemon)
+
+    def test_backlog(self):
+        """More than fits into memory waits on disk, and comes in order, without a crash between or with one."""
+        daemon = self.start(limits={"memory": "16MiB"})
+        with daemon.connect() as client:
+            ids = [client.start("PUB", "job.x", b"%06d" % i + b"x" * 2000) for i in range(8000)]
+            for id in ids:
+                self.assertEqual(client.answer(id)[1].verb, "OK")
+        status = daemon.admin("status")
+        self.assertEqual(self.held(daemon), 8000)
+        self.assertLess(status["memory_bytes"], 8 << 20)
+        daemon = self.again(daemon, limits={"memory": "16MiB"})
+        worker = daemon.serve("worker", credit=50)
+        got = worker.wait(8000, timeout=60)
+        self.assertEqual([int(d.body[:6]) for d in got], list(range(8000)))
+        wait_until(lambda: self.messages(daemon)["done"] == 8000, "all done")
+        self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def test_second_process(self):
+        daemon = self.start()
+        with open(os.path.join(self.folder, "second.yaml"), "w") as f:
+            json.dump({"version": 1, "local": {"socket": self.folder + "/s2"}, "admin": {"socket": self.folder + "/a2"},
+                       "store": {"path": os.path.join(self.folder, "store")}}, f)
+        second = subprocess.run([BELLHOPD, "-c", f.name], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(second.returncode, 0)
+        self.assertIn("store", second.stderr)
+        with daemon.connect() as client:
+            self.publish(client, "job.x")
+        self.stop(daemon)
+
+
+class RetryCase(Base, Case):
+    def test_attempts_survive(self):
+        """S6: attempts go on counting after kill -9."""
+        daemon = self.start(with_policy=policy(attempts=5, delay="3s"))
+        worker = daemon.serve("worker", failing(b"not yet"))
+        with daemon.connect() as client:
+            self.publish(client, "job.x", headers={"id": "a"})
+        worker.wait(1)
+        wait_until(lambda: self.messages(daemon)["stored"] == 1, "the pause is spent on disk")
+        daemon = self.again(daemon, with_policy=policy(attempts=5, delay="3s"))
+        [got] = daemon.serve("worker").wait(1)
+        self.assertEqual((got.headers["attempt"], got.headers["id"]), ("2", "a"))
+        self.stop(daemon)
+
+    def test_killer_reaches_the_dead_letters(self):
+        """S6: a message that is in flight at each kill -9 is handed over as often as the policy allows."""
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish(client, "job.x")
+        seen = []
+        for _ in range(8):
+            worker = daemon.serve("worker", lambda d, s: Service.LATER)
+            wait_until(lambda: worker.deliveries or self.messages(daemon)["dead"], "a delivery or its end")
+            if self.messages(daemon)["dead"]:
+                break
+            seen.append(worker.deliveries[0].headers["attempt"])
+            daemon = self.again(daemon)
+        self.assertEqual(seen, ["1", "1", "2", "3"])  # the first life had not put its attempt on disk
+        [dead] = daemon.admin("dlq.ls")["items"]
+        self.assertEqual((dead["reason"], dead["attempts"], dead["route"]), ("failed", 3, "jobs"))
+        self.stop(daemon)
+
+    def test_dead_letters_survive(self):
+        daemon = self.start(with_policy=policy(attempts=2))
+        daemon.serve("worker", failing(b"no good"))
+        with daemon.connect() as client:
+            self.publish(client, "job.x", b"body", {"id": "d1", "x-own": "kept"})
+            client.publish("plain.x", b"p", {"id": "d2"})
+        wait_until(lambda: self.messages(daemon)["dead"] == 2, "two dead letters")
+        daemon = self.again(daemon)
+        rows = {r["id"]: r for r in daemon.admin("dlq.ls")["items"]}
+        self.assertEqual(set(rows), {"d1", "d2"})
+        self.assertEqual((rows["d1"]["attempts"], rows["d1"]["last_error"]), (2, "failed: no good"))
+        shown = daemon.admin("dlq.show", b'{"id": "d1"}')
+        self.assertEqual(shown["body"], "body")
+        self.assertIn("x-own: kept", shown["headers"])
+        worker = daemon.serve("worker")
+        self.assertEqual(daemon.admin("dlq.redrive", b'{"route": "jobs", "dry_run": true}')["count"], 1)
+        self.assertEqual(daemon.admin("dlq.redrive", b'{"route": "jobs"}')["count"], 1)
+        [got] = worker.wait(1)
+        self.assertEqual((got.headers["attempt"], got.headers["redelivered"]), ("1", "redrive"))
+        wait_until(lambda: self.messages(daemon)["done"] == 1, "done")
+        self.assertEqual(daemon.admin("dlq.purge", b"{}")["count"], 1)
+        daemon = self.again(daemon)
+        self.assertEqual(self.messages(daemon)["dead"], 0)
+        self.stop(daemon)
+
+
+class DelayCase(Base, Case):
+    def test_delay_over_kill(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            begun = time.monotonic()
+            self.publish(client, "job.x", headers={"delay": "1500ms"})
+            self.publish(client, "plain.x", headers={"delay": "1s"})
+        daemon = self.again(daemon)
+        worker = daemon.serve("worker")
+        got = worker.wait(2)
+        self.assertGreater(time.monotonic() - begun, 1.4)
+        self.assertEqual([d.subject for d in got], ["plain.x", "job.x"])
+        self.stop(daemon)
+
+    def test_no_store_no_delay(self):
+        daemon = self.daemon({"routes": [{"from": "local", "match": ">", "to": "worker"}]})
+        with daemon.connect() as client:
+            got = client.publish("x", headers={"delay": "1s"})
+            self.assertEqual(got.subject, "invalid")
+            self.assertIn(b"store", got.body)
+
+
+class OutboxCase(Base, Case):
+    def test_settled_with_what_it_staged(self):
+        daemon = self.start()
+
+        def handle(delivery, service):
+            if delivery.subject == "job.x":
+                service.client.send("PUB", 77, "both", {"with": delivery.id}, b"staged")
+            return b""
+        worker = daemon.serve("worker", handle)
+        with daemon.connect() as client:
+            self.publish(client, "job.x")
+        ok = worker.wait_other("OK")
+        self.assertEqual(ok[0].id, 77)
+        wait_until(lambda: len(worker.deliveries) == 2, "the staged one reaches the worker too")
+        daemon = self.again(daemon)
+        self.assertEqual(self.held(daemon), 1)  # the copy for `other`
+        self.stop(daemon)
+
+
+class DiskCase(Base, Case):
+    def test_full(self):
+        """S-full: new durable messages are refused, what is there is delivered, then there is room again."""
+        daemon = self.start(store={"max_size": "12MiB"})
+        body = b"x" * 100000
+        with daemon.connect() as client:
+            got = None
+            for _ in range(200):
+                got = client.publish("job.x", body)
+                if got.verb != "OK":
+                    break
+            self.assertEqual(got.subject, "overloaded", got)
+            self.assertIn(b"full", got.body)
+            accepted = self.messages(daemon)["accepted"]
+            self.assertGreater(accepted, 20)
+            worker = daemon.serve("worker")
+            worker.wait(accepted)
+            wait_until(lambda: self.messages(daemon)["done"] == accepted, "all done")
+            self.publish(client, "job.x", body)
+        self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def test_flipped_bits_deliver_nothing_altered(self):
+        """S: a record whose content was altered on disk is quarantined, the rest is served."""
+        daemon = self.start()
+        with daemon.connect() as client:
+            for i in range(5):
+                self.publish(client, "job.x", b"payload-%d" % i * 20)
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait_exit(15), 0)
+        [path] = glob.glob(os.path.join(self.folder, "store", "bellhop.db"))
+        with open(path, "r+b") as f:
+            data = f.read()
+            at = data.index(b"payload-2")
+            f.seek(at + 3)
+            f.write(bytes([data[at + 3] ^ 1]))
+        daemon.remove()
+        daemon = self.start(self.folder)
+        worker = daemon.serve("worker")
+        got = worker.wait(4)
+        self.assertEqual([d.body[:9] for d in got], [b"payload-%d" % i for i in (0, 1, 3, 4)])
+        self.assertEqual(daemon.admin("status")["store"]["quarantined"], 1)
+        self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def test_foreign_file(self):
+        folder = self.temporary()
+        os.mkdir(os.path.join(folder, "store"))
+        db = sqlite3.connect(os.path.join(folder, "store", "bellhop.db"))
+        db.execute("CREATE TABLE somebody (x)")
+        db.commit()
+        db.close()
+        config = {"version": 1, "local": {"socket": folder + "/s"}, "admin": {"socket": folder + "/a"},
+                  "store": {"path": os.path.join(folder, "store")}}
+        with open(os.path.join(folder, "b.yaml"), "w") as f:
+            json.dump(config, f)
+        run = subprocess.run([BELLHOPD, "-c", f.name], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("bellhop.db", run.stderr)

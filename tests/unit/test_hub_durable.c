@@ -1,0 +1,352 @@
+/* Durable deliveries in the core: accepted when the store has them, in order beyond the window, through crashes. */
+#include "hub_rig.h"
+#include "store/store_mem.h"
+
+static struct store_disk *disk;
+static struct store *store;
+
+static void run_store(void)
+{
+    while (store_mem_pending(store) > 0)
+        store_mem_run(store, 1);
+    sound();
+}
+
+static void routes_durable(void)
+{
+    routes_usual();
+    for (size_t i = 0; i < plain->count; i++)
+        plain->routes[i].durable = true;
+    routes_use();
+}
+
+static void life(void)
+{
+    set_up();
+    store = store_mem_open(disk);
+    hub_use_store(hub, store);
+    routes_durable();
+}
+
+static void start(void)
+{
+    disk = store_disk_new(100000);
+    life();
+}
+
+static void end(void)
+{
+    store_close(store);
+    tear_down();
+    store_disk_free(disk);
+}
+
+/* kill -9 after so many of the jobs that were handed over, and the next start. */
+static void crash(size_t jobs)
+{
+    store_mem_crash(store, jobs);
+    hub_free(hub); /* the process's memory; nothing of it reaches the disk */
+    life();
+}
+
+static struct store_totals totals(void)
+{
+    struct store_totals t;
+    store_disk_totals(disk, &t);
+    return t;
+}
+
+START_TEST(accepted_when_committed)
+{
+    struct ask a;
+    publish("math.sum", "", &a);
+    ck_assert_uint_eq(a.answers, 0);
+    ck_assert_uint_eq(math.sent, 0); /* committed before it is ready */
+    run_store();
+    heard(&a, CODE_OK, "");
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_uint_eq(oldest(&math)->attempt, 1);
+    ck_assert_ptr_null(oldest(&math)->redelivered);
+    settle_ok(&math);
+    run_store();
+    ck_assert_uint_eq(totals().done, 1);
+    ck_assert_uint_eq(totals().ready, 0);
+    all_over();
+}
+END_TEST
+
+START_TEST(acknowledged_survives)
+{
+    struct ask a;
+    publish("math.sum", "id: one\n", &a);
+    run_store();
+    heard(&a, CODE_OK, "");
+    crash(0);
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_msg(str_is(oldest(&math)->msg->id, "one"), "the same id");
+    ck_assert_str_eq(oldest(&math)->redelivered, "crash");
+    settle_ok(&math);
+    run_store();
+    ck_assert_uint_eq(totals().done, 1);
+    all_over();
+}
+END_TEST
+
+START_TEST(not_committed_is_not_acknowledged)
+{
+    struct ask a;
+    publish("math.sum", "", &a);
+    ck_assert_uint_eq(a.answers, 0);
+    crash(0);
+    run_store();
+    ck_assert_uint_eq(math.sent, 0);
+    ck_assert_uint_eq(totals().accepted, 0);
+}
+END_TEST
+
+START_TEST(attempt_is_on_disk_before_the_next_hand_over)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    for (unsigned life_number = 1; life_number <= 3; life_number++) {
+        crash(100);
+        while (math.sent == 0)
+            ck_assert_uint_gt(store_mem_run(store, 1), 0);
+        ck_assert_uint_eq(oldest(&math)->attempt, life_number); /* and that number is on disk by now */
+    }
+    crash(100); /* three hand-overs on record, three attempts allowed */
+    run_store();
+    ck_assert_uint_eq(math.sent, 0);
+    ck_assert_uint_eq(totals().dead, 1);
+}
+END_TEST
+
+START_TEST(being_down_costs_no_attempt)
+{
+    publish("math.sum", "", NULL);
+    set_up_down(&math, false);
+    run_store();
+    for (int i = 0; i < 10; i++) {
+        store_mem_crash(store, 100);
+        hub_free(hub);
+        set_up();
+        sink_set_up(&math.sink, false, "test");
+        store = store_mem_open(disk);
+        hub_use_store(hub, store);
+        routes_durable();
+        run_store();
+    }
+    set_up_down(&math, true);
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_uint_eq(oldest(&math)->attempt, 1);
+}
+END_TEST
+
+START_TEST(backlog_in_order_and_bounded)
+{
+    char headers[32];
+    math.room = 0;
+    for (int i = 0; i < 5000; i++) {
+        snprintf(headers, sizeof(headers), "id: %d\n", i);
+        publish("math.sum", headers, NULL);
+        if (i % 100 == 0)
+            run_store();
+    }
+    run_store();
+    ck_assert_uint_eq(count_of(DELIVERY_STORED) + count_of(DELIVERY_READY), 5000);
+    ck_assert_uint_le(count_of(DELIVERY_READY), 1024);
+    crash(0);
+    math.room = 10;
+    math.sink.core->ready(&math.sink);
+    for (int i = 0; i < 5000; i++) {
+        snprintf(headers, sizeof(headers), "%d", i);
+        while (list_empty(&math.held))
+            ck_assert_uint_gt(store_mem_run(store, 1), 0);
+        ck_assert_msg(str_is(oldest(&math)->msg->id, headers), "in order: %d, not %.*s", i, STR_ARG(oldest(&math)->msg->id));
+        settle_ok(&math);
+        math.sink.core->ready(&math.sink);
+        ck_assert_uint_le(count_of(DELIVERY_READY), 1024);
+    }
+    run_store();
+    ck_assert_uint_eq(totals().done, 5000);
+    all_over();
+}
+END_TEST
+
+START_TEST(long_pause_is_on_disk)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    settle_with(&math, (struct settlement){.outcome = OUTCOME_RETRY, .retry_after_ms = 60000,
+                                           .reply = {.code = CODE_FAILED, .body = STR("no")}});
+    run_store();
+    ck_assert_uint_eq(hub_live(hub), 0);
+    ck_assert_uint_eq(count_of(DELIVERY_STORED), 1);
+    pass(59000);
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+    pass(1100);
+    run_store();
+    ck_assert_uint_eq(math.sent, 2);
+    ck_assert_uint_eq(oldest(&math)->attempt, 2);
+}
+END_TEST
+
+START_TEST(delayed_over_a_restart)
+{
+    struct ask a;
+    publish("math.sum", "delay: 10s\n", &a);
+    run_store();
+    heard(&a, CODE_OK, "");
+    ck_assert_uint_eq(math.sent, 0);
+    crash(0);
+    run_store();
+    pass(8000);
+    run_store();
+    ck_assert_uint_eq(math.sent, 0);
+    pass(2500);
+    run_store();
+    ck_assert_uint_eq(math.sent, 1);
+}
+END_TEST
+
+static void on_walked(void *arg, const struct dead_walked *sum)
+{
+    *(struct dead_walked *)arg = *sum;
+}
+
+static struct dead_walked walk(enum dead_action action)
+{
+    struct dead_walked sum = {.failed = true};
+    struct dead_ask ask = {.action = action, .arg = &sum, .done = on_walked};
+    ck_assert_ptr_nonnull(hub_dead_walk(hub, &ask));
+    run_store();
+    ck_assert(!sum.failed);
+    return sum;
+}
+
+START_TEST(dead_letters_survive_and_come_back)
+{
+    publish("math.sum", "id: one\n", NULL);
+    publish("math.sum", "id: two\n", NULL);
+    run_store();
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    ck_assert_uint_eq(totals().dead, 2);
+    crash(0);
+    ck_assert_uint_eq(hub_dead_count(hub), 2);
+    ck_assert_uint_eq(walk(DEAD_LIST).count, 2);
+    ck_assert_uint_eq(walk(DEAD_REDRIVE).count, 2);
+    ck_assert_uint_eq(math.sent, 2);
+    ck_assert_uint_eq(oldest(&math)->attempt, 1);
+    ck_assert_str_eq(oldest(&math)->redelivered, "redrive");
+    ck_assert_msg(str_is(oldest(&math)->msg->id, "one"), "oldest first");
+    settle_ok(&math);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "still bad");
+    run_store();
+    ck_assert_uint_eq(totals().done, 1);
+    ck_assert_uint_eq(totals().dead, 1);
+    ck_assert_uint_eq(walk(DEAD_PURGE).count, 1);
+    ck_assert_uint_eq(totals().dead, 0);
+    ck_assert_uint_eq(totals().dropped, 1);
+    all_over();
+}
+END_TEST
+
+START_TEST(dead_letters_do_not_come_back_for_ever)
+{
+    publish("math.sum", "", NULL);
+    run_store();
+    for (int i = 0; i < DEAD_REDRIVES_MAX; i++) {
+        settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+        run_store();
+        ck_assert_uint_eq(walk(DEAD_REDRIVE).count, 1);
+    }
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    ck_assert_uint_eq(walk(DEAD_REDRIVE).count, 0);
+    ck_assert_uint_eq(walk(DEAD_REDRIVE).skipped, 1);
+}
+END_TEST
+
+START_TEST(full_is_refused_and_settling_goes_on)
+{
+    struct ask a, b;
+    end();
+    disk = store_disk_new(1);
+    life();
+    publish("math.sum", "", &a);
+    run_store();
+    publish("math.sum", "", &b);
+    run_store();
+    heard(&a, CODE_OK, "");
+    heard(&b, CODE_OVERLOADED, "full");
+    settle_ok(&math);
+    run_store();
+    publish("math.sum", "", &a);
+    run_store();
+    heard(&a, CODE_OK, "");
+}
+END_TEST
+
+START_TEST(failed_commit_promises_nothing)
+{
+    struct ask a, b;
+    store_mem_fault(store);
+    publish("math.sum", "", &a);
+    run_store();
+    heard(&a, CODE_UNAVAILABLE, "unknown");
+    ck_assert_int_eq(offer(MSG_EVENT, "math.sum", "", &b), CODE_UNAVAILABLE);
+    ck_assert_uint_eq(math.sent, 0);
+}
+END_TEST
+
+START_TEST(outbox_all_or_nothing)
+{
+    struct ask staged;
+    publish("math.sum", "", NULL);
+    run_store();
+    hub_group_begin(hub);
+    publish("shop", "", &staged);
+    settle_ok(&math);
+    hub_group_end(hub);
+    ck_assert_uint_eq(count_of(DELIVERY_DONE), 0); /* neither before both are on disk */
+    crash(0);
+    run_store();
+    ck_assert_uint_eq(math.sent, 1); /* both are undone */
+    ck_assert_uint_eq(shop.sent, 0);
+    hub_group_begin(hub);
+    publish("shop", "", &staged);
+    settle_ok(&math);
+    hub_group_end(hub);
+    run_store();
+    heard(&staged, CODE_OK, "");
+    ck_assert_uint_eq(totals().done, 1);
+    ck_assert_uint_eq(shop.sent, 1);
+    settle_ok(&shop);
+    run_store();
+    all_over();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("hub_durable");
+    TCase *t = tcase_create("durable");
+    const TTest *const tests[] = {
+        accepted_when_committed, acknowledged_survives, not_committed_is_not_acknowledged,
+        attempt_is_on_disk_before_the_next_hand_over, being_down_costs_no_attempt, backlog_in_order_and_bounded,
+        long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
+        dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
+        failed_commit_promises_nothing, outbox_all_or_nothing,
+    };
+    tcase_add_checked_fixture(t, start, end);
+    tcase_set_timeout(t, 60);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

@@ -1,0 +1,315 @@
+/* The contract of store.h, held by both stores: every case runs on each. */
+#include "store_sqlite_rig.h"
+
+static const struct kind *const kinds[] = {&kind_mem, &kind_sqlite};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static struct store_record record(uint64_t key, const char *body)
+{
+    return (struct store_record){.key = key, .accepted_ms = 1000, .expires_ms = STORE_NEVER, .route = STR("orders"),
+                                 .subject = STR("orders.new"), .headers = STR("a: b"), .body = str_of(body)};
+}
+
+static uint64_t put_due(struct bed *b, uint32_t queue, const char *body, int64_t due_ms)
+{
+    struct store_record r = record(store_key(queue, store_next_seq(b->st)), body);
+    r.due_ms = due_ms;
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_commit(b->st);
+    return r.key;
+}
+
+static uint64_t put(struct bed *b, uint32_t queue, const char *body)
+{
+    return put_due(b, queue, body, 0);
+}
+
+static void end(struct bed *b, uint64_t key, enum store_end how)
+{
+    store_begin(b->st);
+    store_end(b->st, key, how);
+    store_commit(b->st);
+}
+
+static void bury(struct bed *b, uint64_t key, struct str error)
+{
+    struct store_dead d = {.died_ms = 5000, .reason = STR("timeout"),
+                           .record = {.key = key, .attempt = 3, .last_error = error}};
+    store_begin(b->st);
+    store_bury(b->st, &d);
+    store_commit(b->st);
+}
+
+#define REST "times=1000,9223372036854775807 [orders] [orders.new] [a: b]"
+#define ROW(key, due, attempt, body) " " key " due=" due " attempt=" attempt " target=0 redrives=0 " REST " [" body "] [] [] []\n"
+
+static void rows_come_in_the_order_of_their_puts(struct bed *b)
+{
+    uint32_t one = store_queue(b->st, STR("one"), true), two = store_queue(b->st, STR("two"), true);
+    ck_assert(one != 0 && two != 0 && one != two);
+    ck_assert_uint_eq(store_queue(b->st, STR("one"), true), one);
+    ck_assert_uint_ne(store_queue(b->st, STR("one"), false), one);
+    put(b, one, "A");
+    put(b, two, "B");
+    put(b, one, "C");
+    store_load(b->st, store_key(one, 0), 10, on_rows, b);
+    TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("1:1", "0", "0", "A") ROW("1:3", "0", "0", "C"));
+    store_load(b->st, store_key(two, 0), 10, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("2:2", "0", "0", "B"));
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+}
+
+static void every_field_comes_back(struct bed *b)
+{
+    char big[9000];
+    struct store_record r = {.key = store_key(store_queue(b->st, STR("q"), false), store_next_seq(b->st)),
+                             .accepted_ms = 11, .expires_ms = 22, .due_ms = 0, .attempt = 4, .target = 5,
+                             .redrives = 6, .route = STR("r"), .subject = STR("s"), .headers = STR("h\0h"),
+                             .body = str_make(big, sizeof(big)), .as = STR("as"), .first_error = STR("e1"),
+                             .last_error = STR("e2")};
+    memset(big, 'x', sizeof(big));
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_commit(b->st);
+    memset(big, 'y', sizeof(big)); /* strings were copied at the call */
+    store_load(b->st, store_key(1, 0), 1, on_rows, b);
+    bed_settle(b);
+    ck_assert_msg(strstr(buf_cstr(&b->trace), "1:1 due=0 attempt=4 target=5 redrives=6 times=11,22 [r] [s] [h") != NULL,
+                  "%s", buf_cstr(&b->trace));
+    ck_assert_ptr_nonnull(memmem(buf_data(&b->trace), b->trace.len, "h\0h] [xxxx", 10));
+    ck_assert_ptr_nonnull(memmem(buf_data(&b->trace), b->trace.len, "[as] [e1] [e2]", 14));
+}
+
+static void a_queue_is_read_page_by_page(struct bed *b)
+{
+    char body[16];
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    for (int i = 0; i < 25; i++) {
+        snprintf(body, sizeof(body), "%d", i);
+        put(b, queue, body);
+        put(b, store_queue(b->st, STR("other"), true), body);
+    }
+    b->last_key = store_key(queue, 0);
+    for (size_t want = 10; want <= 30; want += 10) {
+        store_load(b->st, b->last_key, 10, on_rows, b);
+        bed_settle(b);
+        ck_assert_uint_eq(b->rows, want > 25 ? 25 : want);
+    }
+    for (int i = 0; i < 25; i++) {
+        snprintf(body, sizeof(body), "[%d]", i);
+        ck_assert_ptr_nonnull(strstr(buf_cstr(&b->trace), body));
+    }
+}
+
+static void a_load_sees_what_was_committed_before_it(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    store_load(b->st, store_key(queue, 0), 10, on_rows, b);
+    uint64_t key = put(b, queue, "A");
+    store_load(b->st, store_key(queue, 0), 10, on_rows, b);
+    end(b, key, STORE_DONE);
+    store_load(b->st, store_key(queue, 0), 10, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\nrows ok 1 quarantined 0\n" ROW("1:1", "0", "0", "A")
+                "rows ok 0 quarantined 0\n");
+}
+
+static void ends_are_counted_once(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    uint64_t keys[4];
+    for (size_t i = 0; i < 4; i++)
+        keys[i] = put_due(b, queue, "A", i == 1 ? 777 : 0);
+    for (size_t i = 0; i < 3; i++)
+        end(b, keys[i], (enum store_end)i);
+    end(b, keys[0], STORE_EXPIRED);
+    store_begin(b->st);
+    store_update(b->st, keys[0], 2, 99, STR("e"), STR("e"));
+    store_commit(b->st);
+    bury(b, keys[0], STR("e"));
+    end(b, store_key(queue, 12345), STORE_DONE);
+    audit_is(b, "totals 4 1 0 1 1 1 0 0\n");
+}
+
+static void an_update_changes_what_it_names(struct bed *b)
+{
+    uint64_t key = put(b, store_queue(b->st, STR("q"), true), "A");
+    store_begin(b->st);
+    store_update(b->st, key, 1, 0, STR("first"), STR("last"));
+    store_update(b->st, key, 2, 0, STR_NONE, STR("later"));
+    store_commit(b->st);
+    store_load(b->st, store_key(1, 0), 1, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n 1:1 due=0 attempt=2 target=0 redrives=0 " REST " [A] [] [first] [later]\n");
+    store_begin(b->st);
+    store_update(b->st, key, 3, 400, STR_NONE, STR_NONE);
+    store_commit(b->st);
+    store_load(b->st, store_key(1, 0), 1, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\n");
+    audit_is(b, "totals 1 0 1 0 0 0 0 0\n");
+}
+
+static void what_is_due_is_handed_out_once_and_in_order(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true), other = store_queue(b->st, STR("r"), true);
+    put_due(b, queue, "late", 300);
+    put_due(b, other, "soon", 100);
+    put_due(b, queue, "then", 200);
+    put(b, queue, "now");
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:4", "0", "0", "now"));
+    store_take_due(b->st, 50, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\n");
+    ck_assert_int_eq(b->next_due_ms, 100);
+    store_take_due(b->st, 1000, 2, on_rows, b);
+    TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("2:2", "100", "0", "soon") ROW("1:3", "200", "0", "then"));
+    ck_assert_int_eq(b->next_due_ms, 300);
+    store_take_due(b->st, 299, 9, on_rows, b);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\nrows ok 1 quarantined 0\n" ROW("1:4", "0", "0", "now"));
+    audit_is(b, "totals 4 3 1 0 0 0 0 0\n");
+    bed_reopen(b); /* what was in memory is ready again */
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("1:3", "0", "0", "then") ROW("1:4", "0", "0", "now"));
+    store_take_due(b->st, 1000, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:1", "300", "0", "late"));
+    ck_assert_int_eq(b->next_due_ms, STORE_NEVER);
+}
+
+static void a_delivery_dies_comes_back_and_is_purged(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    uint64_t key = put(b, queue, "A");
+    struct store_dead never = {.died_ms = 6000, .reason = STR("no_route"), .record = record(store_key(queue, 0), "N")};
+    bury(b, key, STR("it broke"));
+    store_begin(b->st);
+    store_bury(b->st, &never);
+    store_commit(b->st);
+    audit_is(b, "totals 2 0 0 0 0 0 2 0\n");
+    store_load_dead(b->st, 0, 1, on_rows, b);
+    store_load_dead(b->st, 1, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n"
+                "dead 1 at 5000 timeout 1:1 due=0 attempt=3 target=0 redrives=0 " REST " [A] [] [] [it broke]\n"
+                "rows ok 1 quarantined 0\n"
+                "dead 2 at 6000 no_route 1:0 due=0 attempt=0 target=0 redrives=0 " REST " [N] [] [] []\n");
+    store_begin(b->st);
+    store_edit(b->st, 1, STR("orders.new"), STR("c: d"), STR("B"));
+    store_redrive(b->st, 1, store_key(queue, store_next_seq(b->st)));
+    store_redrive(b->st, 1, store_key(queue, store_next_seq(b->st)));
+    store_purge(b->st, 2);
+    store_purge(b->st, 2);
+    store_commit(b->st);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    store_load_dead(b->st, 0, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n 1:2 due=0 attempt=0 target=0 redrives=1 times=1000,9223372036854775807 "
+                "[orders] [orders.new] [c: d] [B] [] [] [it broke]\nrows ok 0 quarantined 0\n");
+    audit_is(b, "totals 2 1 0 0 0 1 0 0\n");
+    bury(b, store_key(queue, 2), STR("again"));
+    bed_reopen(b);
+    store_load_dead(b->st, 2, 9, on_rows, b); /* numbers go on rising */
+    TRACE_IS(b, "rows ok 1 quarantined 0\ndead 3 at 5000 timeout 1:2 due=0 attempt=3 target=0 redrives=1 "
+                "times=1000,9223372036854775807 [orders] [orders.new] [c: d] [B] [] [] [again]\n");
+}
+
+static void pairs_nest_and_callbacks_come_in_order(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    struct store_record r = record(store_key(queue, store_next_seq(b->st)), "A");
+    store_begin(b->st);
+    ck_assert(!store_unit_puts(b->st));
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_then(b->st, on_unit, b);
+    store_commit(b->st);
+    ck_assert(store_unit_puts(b->st));
+    bed_settle(b);
+    ck_assert_uint_eq(b->trace.len, 0);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b); /* asked for before the unit is committed */
+    ck_assert_uint_ne(store_queue(b->st, STR("made while a unit is open"), true), 0);
+    store_then(b->st, on_unit, b);
+    store_commit(b->st);
+    TRACE_IS(b, "rows ok 0 quarantined 0\nunit ok\nunit ok\n");
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:1", "0", "0", "A"));
+    store_begin(b->st);
+    store_then(b->st, on_unit, b); /* changes nothing, is told all the same */
+    store_commit(b->st);
+    TRACE_IS(b, "unit ok\n");
+}
+
+static void count_queue(void *arg, const struct store_queue_view *q)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "queue %u " STR_FMT " %d %llu %llu\n", q->queue, STR_ARG(q->name), q->service,
+               (unsigned long long)q->ready, (unsigned long long)q->delayed);
+}
+
+static void all_is_there_after_a_close(struct bed *b)
+{
+    uint32_t one = store_queue(b->st, STR("one"), true), two = store_queue(b->st, STR("two"), false);
+    put(b, one, "A");
+    put_due(b, one, "B", 50);
+    end(b, put(b, two, "C"), STORE_DONE);
+    uint64_t seq = store_next_seq(b->st);
+    bed_reopen(b);
+    struct store_stats s;
+    store_stats(b->st, &s);
+    ck_assert(!s.unclean && !s.faulted && !s.full);
+    ck_assert_uint_gt(store_next_seq(b->st), seq);
+    ck_assert_uint_eq(store_queue(b->st, STR("two"), false), two);
+    store_each_queue(b->st, count_queue, b);
+    store_load(b->st, store_key(one, 0), 9, on_rows, b);
+    TRACE_IS(b, "queue 1 one 1 1 1\nqueue 2 two 0 0 0\nrows ok 1 quarantined 0\n" ROW("1:1", "0", "0", "A"));
+    audit_is(b, "totals 3 1 1 1 0 0 0 0\n");
+}
+
+static void what_was_told_survives_a_crash(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("one"), true);
+    uint64_t seq, key = put(b, queue, "A");
+    put_due(b, queue, "B", 50);
+    bury(b, put(b, queue, "C"), STR("x"));
+    store_take_due(b->st, 60, 1, on_rows, b);
+    store_begin(b->st);
+    store_update(b->st, key, 7, 0, STR_NONE, STR_NONE);
+    store_commit(b->st);
+    bed_settle(b);
+    buf_clear(&b->trace);
+    seq = store_next_seq(b->st); /* given out, never stored */
+    b->kind->crash(b);
+    b->kind->open(b);
+    struct store_stats s;
+    store_stats(b->st, &s);
+    ck_assert(s.unclean);
+    ck_assert_uint_gt(store_next_seq(b->st), seq);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("1:1", "0", "7", "A") ROW("1:2", "0", "0", "B"));
+    audit_is(b, "totals 3 2 0 0 0 0 1 0\n");
+}
+
+typedef void case_fn(struct bed *b);
+static case_fn *const cases[] = {
+    rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
+    a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
+    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged,
+    pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
+};
+#define CASES (sizeof(cases) / sizeof(cases[0]))
+
+START_TEST(contract)
+{
+    struct bed b;
+    bed_open(&b, kinds[(size_t)_i / CASES], 0);
+    cases[(size_t)_i % CASES](&b);
+    bed_fini(&b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("store");
+    TCase *t = tcase_create("contract");
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, contract, 0, (int)(KINDS * CASES));
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}

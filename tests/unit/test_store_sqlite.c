@@ -1,0 +1,496 @@
+/* What only the store in a file does: room, damage, locks, versions, faults; and 20,000 random
+ * operations against the model. */
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+
+#include "base/rand.h"
+#include "store_sqlite_rig.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static char big[64 << 10];
+
+static uint64_t put(struct bed *b, const char *body, size_t n)
+{
+    struct store_record r = {.key = store_key(store_queue(b->st, STR("q"), true), store_next_seq(b->st)),
+                             .accepted_ms = 1, .expires_ms = STORE_NEVER, .route = STR("r"), .subject = STR("s"),
+                             .body = str_make(body, n)};
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_then(b->st, on_unit, b);
+    store_commit(b->st);
+    return r.key;
+}
+
+/* Runs SQL on the file of a store that is closed. */
+static void tamper(struct bed *b, const char *sql)
+{
+    char path[128];
+    sqlite3 *db = NULL;
+    ck_assert_int_eq(sqlite3_open(path_in(b->dir, "bellhop.db", path), &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void refused_with(struct bed *b, const char *text)
+{
+    buf_clear(&b->trace);
+    ck_assert_ptr_null(sqlite_try(b, NULL));
+    ck_assert_msg(strstr(buf_cstr(&b->trace), text) != NULL, "%s", buf_cstr(&b->trace));
+    buf_clear(&b->trace);
+}
+
+static void close_store(struct bed *b)
+{
+    store_close(b->st);
+    b->st = NULL;
+}
+
+static struct store_stats stats(struct bed *b)
+{
+    struct store_stats s;
+    store_stats(b->st, &s);
+    return s;
+}
+
+/* ---------------------------------------------------------------- room */
+
+START_TEST(above_max_size_less_the_reserve_puts_are_full)
+{
+    struct bed b;
+    uint64_t keys[400];
+    size_t n = 0;
+    bed_open(&b, &kind_sqlite, 16 * MIB);
+    for (; n < 400 && !stats(&b).full; n++) {
+        keys[n] = put(&b, big, sizeof(big));
+        bed_settle(&b);
+    }
+    ck_assert_uint_gt(n, 150); /* 12 MiB of 64 KiB each */
+    ck_assert_uint_lt(n, 200);
+    ck_assert_uint_le(stats(&b).bytes, 13 * MIB);
+    buf_clear(&b.trace);
+    put(&b, big, sizeof(big));
+    TRACE_IS(&b, "unit full\n");
+    struct store_stats before = stats(&b);
+    for (size_t i = 0; i < 60; i++) { /* neither ends nor burials are refused; a put in the unit is */
+        struct store_dead d = {.died_ms = 1, .reason = STR("x"), .record.key = keys[i]};
+        struct store_dead fresh = {.died_ms = 1, .reason = STR("x"), .record = {.key = store_key(1, 0),
+                                   .body = str_make(big, 1000)}};
+        store_begin(b.st);
+        store_bury(b.st, &d);
+        store_bury(b.st, &fresh);
+        store_then(b.st, on_unit, &b);
+        store_commit(b.st);
+        TRACE_IS(&b, "unit ok\n");
+    }
+    for (size_t i = 60; i < n; i++) {
+        store_begin(b.st);
+        store_end(b.st, keys[i], STORE_DONE);
+        store_commit(b.st);
+    }
+    bed_settle(&b);
+    ck_assert(!stats(&b).full);
+    ck_assert_uint_eq(stats(&b).totals.accepted, before.totals.accepted + 60);
+    ck_assert_uint_eq(stats(&b).totals.dead, 120);
+    put(&b, big, sizeof(big));
+    TRACE_IS(&b, "unit ok\n");
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(the_file_shrinks_after_a_flood)
+{
+    struct bed b;
+    struct stat st;
+    char path[128];
+    uint64_t keys[600];
+    bed_open(&b, &kind_sqlite, 0);
+    for (size_t i = 0; i < 600; i++)
+        keys[i] = put(&b, big, sizeof(big));
+    bed_settle(&b);
+    rig_for(&b.rig, 50);
+    ck_assert_int_eq(stat(path_in(b.dir, "bellhop.db", path), &st), 0);
+    off_t full = st.st_size;
+    ck_assert_int_gt(full, (off_t)(30 * MIB));
+    store_begin(b.st);
+    for (size_t i = 0; i < 600; i++)
+        store_end(b.st, keys[i], STORE_DONE);
+    store_commit(b.st);
+    for (int i = 0; i < 100 && st.st_size > (off_t)(10 * MIB); i++) {
+        rig_for(&b.rig, 100);
+        stat(path, &st);
+    }
+    ck_assert_int_le(st.st_size, (off_t)(10 * MIB));
+    bed_fini(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- who may open what */
+
+START_TEST(a_second_process_is_refused)
+{
+    struct bed b;
+    int status;
+    bed_open(&b, &kind_sqlite, 0);
+    put(&b, "A", 1);
+    bed_settle(&b);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct bed other = {.rig = rig_open()};
+        memcpy(other.dir, b.dir, sizeof(b.dir));
+        struct store *st = sqlite_try(&other, NULL);
+        bool told = strstr(buf_cstr(&other.trace), "another process holds it") != NULL;
+        _exit(st == NULL && told ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    buf_clear(&b.trace);
+    put(&b, "B", 1);
+    TRACE_IS(&b, "unit ok\n");
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(foreign_and_newer_files_are_refused)
+{
+    struct bed b;
+    char path[128];
+    bed_open(&b, &kind_sqlite, 0);
+    close_store(&b);
+    tamper(&b, "PRAGMA user_version=99");
+    refused_with(&b, "newer bellhopd (version 99");
+    tamper(&b, "PRAGMA user_version=1; PRAGMA application_id=7");
+    refused_with(&b, "not a store of bellhopd");
+    FILE *f = fopen(path_in(b.dir, "bellhop.db", path), "wb");
+    for (int i = 0; i < 9000; i++)
+        fputc('x', f);
+    fclose(f);
+    refused_with(&b, "not a store of bellhopd");
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(folders_that_will_not_do_are_refused)
+{
+    struct bed b = {.kind = &kind_sqlite, .rig = rig_open()};
+    char dir[64];
+    dir_make(dir);
+    snprintf(b.dir, sizeof(b.dir), "%.40s/a/b", dir);
+    refused_with(&b, "cannot make the folder");
+    snprintf(b.dir, sizeof(b.dir), "%.40s/a", dir);
+    sqlite_open(&b); /* made where absent */
+    struct stat st;
+    ck_assert_int_eq(stat(b.dir, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0700);
+    close_store(&b);
+    chmod(b.dir, 0722);
+    refused_with(&b, "others may write to it");
+    chmod(b.dir, 0500);
+    if (geteuid() != 0)
+        refused_with(&b, "cannot be written");
+    chmod(b.dir, 0700);
+    dir_remove(b.dir);
+    ck_assert_int_ge(open(b.dir, O_CREAT | O_WRONLY, 0600), 0);
+    refused_with(&b, "not a folder");
+    unlink(b.dir);
+    memcpy(b.dir, dir, sizeof(dir));
+    bed_fini(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- damage */
+
+START_TEST(a_tampered_counter_is_found)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    put(&b, "A", 1);
+    put(&b, "B", 1);
+    audit_is(&b, "totals 2 2 0 0 0 0 0 0\n");
+    close_store(&b);
+    tamper(&b, "UPDATE counter SET value = value + 1 WHERE id IN (0, 1)");
+    sqlite_open(&b);
+    audit_is(&b, "totals 3 3 0 0 0 0 0 0\nready: the books say 3, the file holds 2\n");
+    close_store(&b);
+    tamper(&b, "UPDATE counter SET value = value - 1 WHERE id IN (0, 1); UPDATE counter SET value = 7 WHERE id = 18");
+    sqlite_open(&b);
+    audit_is(&b, "totals 2 2 0 0 0 0 0 0\nqueue 1, ready: the books say 7, the file holds 2\n");
+    bed_fini(&b);
+}
+END_TEST
+
+/* Every column of a live row and of a dead letter in turn. */
+START_TEST(what_fails_its_checksum_is_put_aside)
+{
+    static const char *const changes[] = {
+        "attempt = 9", "target = 9", "redrives = 9", "accepted = 9", "expires = 9", "crc = crc + 1",
+        "state_crc = state_crc + 1", "route = 'x'", "subject = 'x'", "sent_as = 'x'", "first_error = 'x'",
+        "last_error = 'x'", "headers = 'x'", "body = 'x'", "died = 9", "reason = 'x'",
+    };
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]) * 2; i++) {
+        struct bed b;
+        char sql[128];
+        bool dead = i % 2 > 0;
+        bed_open(&b, &kind_sqlite, 0);
+        for (int k = 0; k < 3; k++) {
+            struct store_dead d = {.died_ms = 1, .reason = STR("r"), .record.key = put(&b, "A", 1)};
+            store_begin(b.st);
+            store_bury(b.st, &d);
+            store_commit(b.st);
+            put(&b, "B", 1);
+        }
+        close_store(&b);
+        buf_clear(&b.trace);
+        snprintf(sql, sizeof(sql), "UPDATE %s SET %s WHERE %s", dead ? "dead" : "delivery", changes[i / 2],
+                 dead ? "number = 2" : "key % 16 = 4");
+        if (dead || i / 2 < 14)
+            tamper(&b, sql);
+        sqlite_open(&b);
+        store_load(b.st, store_key(1, 0), 9, on_rows, &b);
+        store_load_dead(b.st, 0, 9, on_rows, &b);
+        bed_settle(&b);
+        ck_assert_uint_eq(b.rows, dead || i / 2 < 14 ? 5 : 6);
+        ck_assert_msg((strstr(buf_cstr(&b.trace), "quarantined 1") != NULL) == (b.rows == 5), "%s", sql);
+        audit_is(&b, b.rows == 6 ? "totals 6 3 0 0 0 0 3 0\n" : dead ? "totals 6 3 0 0 0 0 2 1\n"
+                                                                      : "totals 6 2 0 0 0 0 3 1\n");
+        bed_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(a_damaged_page_is_refused_after_an_unclean_stop)
+{
+    struct bed b;
+    char path[128];
+    bed_open(&b, &kind_sqlite, 0);
+    for (int i = 0; i < 50; i++)
+        put(&b, big, 3000);
+    bed_reopen(&b);
+    bed_settle(&b);
+    b.kind->crash(&b);
+    int fd = open(path_in(b.dir, "bellhop.db", path), O_RDWR);
+    for (off_t page = 9; page < 20; page++)
+        ck_assert_int_eq(pwrite(fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, page * 8192), 8);
+    close(fd);
+    refused_with(&b, "damaged");
+    bed_fini(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- crashes */
+
+START_TEST(a_killed_process_loses_nothing_that_it_was_told)
+{
+    struct bed b = {.kind = &kind_sqlite, .rig = rig_open()};
+    int status;
+    dir_make(b.dir);
+    for (int life = 1; life <= 3; life++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct bed mine = {.kind = &kind_sqlite, .rig = rig_open()};
+            memcpy(mine.dir, b.dir, sizeof(b.dir));
+            sqlite_open(&mine);
+            for (int i = 0; i < 10; i++)
+                put(&mine, "A", 1);
+            sqlite_settle(&mine);
+            _exit(strcmp(buf_cstr(&mine.trace), "unit ok\nunit ok\nunit ok\nunit ok\nunit ok\nunit ok\nunit ok\n"
+                                                "unit ok\nunit ok\nunit ok\n"));
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_int_eq(status, 0);
+    }
+    sqlite_open(&b);
+    ck_assert(stats(&b).unclean);
+    audit_is(&b, "totals 30 30 0 0 0 0 0 0\n");
+    bed_reopen(&b);
+    ck_assert(!stats(&b).unclean);
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(a_close_in_the_turn_of_a_put_commits_it)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    put(&b, "A", 1);
+    bed_reopen(&b); /* before the turn has ended */
+    loop_turn(b.rig.loop, false);
+    ck_assert_uint_eq(b.trace.len, 0);
+    audit_is(&b, "totals 1 1 0 0 0 0 0 0\n");
+    bed_fini(&b);
+}
+END_TEST
+
+/* ---------------------------------------------------------------- against the model */
+
+#define OPERATIONS 20000
+#define LIVE_MAX 64
+
+struct pair {
+    struct bed beds[2];
+    struct rand rand;
+    uint64_t keys[LIVE_MAX]; /* some that were put; they may have ended */
+    uint64_t deads;          /* burials tried */
+};
+
+static struct str any_text(struct pair *p, char *out, size_t most)
+{
+    size_t n = rand_below(&p->rand, 8) == 0 ? rand_below(&p->rand, most) : rand_below(&p->rand, 20);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (char)('a' + rand_u64(&p->rand) % 26);
+    return str_make(out, n);
+}
+
+static void random_put(struct pair *p, struct store *stores[2])
+{
+    static char texts[6][20000];
+    uint64_t seq = store_next_seq(stores[0]);
+    ck_assert_uint_eq(seq, store_next_seq(stores[1]));
+    struct store_record r = {.key = store_key((uint32_t)rand_below(&p->rand, 4) + 1, seq),
+                             .accepted_ms = (int64_t)rand_below(&p->rand, 1000), .expires_ms = STORE_NEVER,
+                             .due_ms = rand_below(&p->rand, 4) == 0 ? (int64_t)rand_below(&p->rand, 1000) : 0,
+                             .attempt = (uint32_t)rand_below(&p->rand, 3), .target = (uint32_t)rand_below(&p->rand, 3)};
+    r.route = any_text(p, texts[0], 100);
+    r.subject = any_text(p, texts[1], 100);
+    r.headers = any_text(p, texts[2], 3000);
+    r.body = any_text(p, texts[3], 20000);
+    r.as = any_text(p, texts[4], 30);
+    r.first_error = any_text(p, texts[5], 30);
+    p->keys[rand_below(&p->rand, LIVE_MAX)] = r.key;
+    for (size_t i = 0; i < 2; i++)
+        store_put(stores[i], &r);
+}
+
+static void random_change(struct pair *p, struct store *stores[2])
+{
+    char text[3][64];
+    uint64_t key = p->keys[rand_below(&p->rand, LIVE_MAX)], kind = rand_below(&p->rand, 10);
+    uint64_t number = rand_below(&p->rand, p->deads + 2), some = rand_below(&p->rand, 3);
+    uint64_t seq = store_next_seq(stores[0]);
+    struct str a = any_text(p, text[0], 64), b = any_text(p, text[1], 64), c = any_text(p, text[2], 64);
+    struct store_dead d = {.died_ms = 5, .reason = a, .record = {.key = some == 0 ? store_key(1, 0) : key, .body = b,
+                           .attempt = (uint32_t)some, .last_error = c}};
+    ck_assert_uint_eq(seq, store_next_seq(stores[1]));
+    if (key == 0)
+        return;
+    p->deads += kind == 5;
+    for (size_t i = 0; i < 2; i++) {
+        struct store *st = stores[i];
+        if (kind < 3)
+            store_end(st, key, (enum store_end)some);
+        else if (kind < 5)
+            store_update(st, key, (uint32_t)number, some > 0 ? (int64_t)number * 7 : 0, a, b);
+        else if (kind == 5)
+            store_bury(st, &d);
+        else if (kind == 6)
+            store_redrive(st, number, store_key(1, seq));
+        else if (kind == 7)
+            store_purge(st, number);
+        else
+            store_edit(st, number, a, b, c);
+    }
+}
+
+static void random_unit(struct pair *p, struct store *stores[2])
+{
+    size_t n = rand_below(&p->rand, 5);
+    for (size_t i = 0; i < 2; i++)
+        store_begin(stores[i]);
+    for (size_t k = 0; k <= n; k++) {
+        if (rand_below(&p->rand, 2) == 0)
+            random_put(p, stores);
+        else
+            random_change(p, stores);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        store_then(stores[i], on_unit, &p->beds[i]);
+        store_commit(stores[i]);
+    }
+}
+
+static void random_load(struct pair *p, struct store *stores[2])
+{
+    uint64_t kind = rand_below(&p->rand, 4), queue = rand_below(&p->rand, 4) + 1;
+    uint64_t after = p->keys[rand_below(&p->rand, LIVE_MAX)];
+    int64_t now_ms = (int64_t)rand_below(&p->rand, 1200);
+    uint32_t limit = (uint32_t)rand_below(&p->rand, 20);
+    for (size_t i = 0; i < 2; i++) {
+        if (kind == 0)
+            store_take_due(stores[i], now_ms, limit, on_rows, &p->beds[i]);
+        else if (kind == 1)
+            store_load_dead(stores[i], after % 8, limit, on_rows, &p->beds[i]);
+        else
+            store_load(stores[i], kind == 2 ? after : store_key((uint32_t)queue, 0), limit, on_rows, &p->beds[i]);
+    }
+}
+
+static void compare(struct pair *p, size_t operation)
+{
+    struct bed *b = p->beds;
+    for (size_t i = 0; i < 2; i++) {
+        store_audit(b[i].st, on_audit, &b[i]);
+        bed_settle(&b[i]);
+    }
+    ck_assert_msg(str_eq(buf_str(&b[0].trace), buf_str(&b[1].trace)), "operation %zu\n%s\n----\n%s", operation,
+                  buf_cstr(&b[0].trace), buf_cstr(&b[1].trace));
+    ck_assert_int_eq(b[0].next_due_ms, b[1].next_due_ms);
+    buf_clear(&b[0].trace);
+    buf_clear(&b[1].trace);
+}
+
+START_TEST(random_operations_do_what_the_model_does)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    struct pair p = {0};
+    uint64_t life = 0;
+    rand_seed(&p.rand, 7);
+    bed_open(&p.beds[0], &kind_mem, 0);
+    bed_open(&p.beds[1], &kind_sqlite, 0);
+    for (size_t q = 0; q < 4; q++)
+        ck_assert_uint_eq(store_queue(p.beds[0].st, str_of(names[q]), true),
+                          store_queue(p.beds[1].st, str_of(names[q]), true));
+    for (size_t n = 0; n < OPERATIONS; n++) {
+        struct store *stores[2] = {p.beds[0].st, p.beds[1].st};
+        if (rand_below(&p.rand, 3) == 0)
+            random_load(&p, stores);
+        else
+            random_unit(&p, stores);
+        if (rand_below(&p.rand, 20) == 0)
+            compare(&p, n);
+        if (rand_below(&p.rand, 500) > 0)
+            continue;
+        compare(&p, n);
+        life++;
+        for (size_t i = 0; i < 2; i++) {
+            if (life % 2 == 0)
+                p.beds[i].kind->crash(&p.beds[i]);
+            else
+                close_store(&p.beds[i]);
+            p.beds[i].kind->open(&p.beds[i]);
+        }
+    }
+    compare(&p, OPERATIONS);
+    ck_assert_uint_gt(life, 10);
+    bed_fini(&p.beds[0]);
+    bed_fini(&p.beds[1]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("store/sqlite");
+    TCase *t = tcase_create("sqlite");
+    const TTest *const tests[] = {
+        above_max_size_less_the_reserve_puts_are_full, the_file_shrinks_after_a_flood, a_second_process_is_refused,
+        foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused, a_tampered_counter_is_found,
+        what_fails_its_checksum_is_put_aside, a_damaged_page_is_refused_after_an_unclean_stop,
+        a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
+        random_operations_do_what_the_model_does,
+    };
+    tcase_set_timeout(t, 120);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
