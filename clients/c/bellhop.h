@@ -183,7 +183,7 @@ enum bellhop_result {
 #define BELLHOP_RETRY_YES (-3)    /* try again, requests too, with the delays of the route's policy */
 
 /* An answer. For BELLHOP_ERROR `code` is one of the protocol's codes and the body its detail; retry_ms is the time after
- * which to try again, or one of the two above. `local`: made by this library (`timeout`, `unavailable` when the
+ * which to try again, or one of the three above. `local`: made by this library (`timeout`, `unavailable` when the
  * connection ended first): what became of the message is then not known. */
 struct bellhop_answer {
     enum bellhop_result result;

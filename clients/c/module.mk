@@ -47,24 +47,15 @@ $(B)/clients/c/conformance: clients/c/conformance.c $(B)/libbellhop.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $(ALL_LDFLAGS) -o $@ $< $(B)/libbellhop.a -ljansson
 
-# The unit tests (Check) see the internals through the static library.
+# The unit tests (Check) see the internals through the static library; the fuzz target is with the others, in tests/fuzz.
 CLIENT_C_TESTS := $(B)/clients/c/tests/test_client $(B)/clients/c/tests/test_frame
 $(CLIENT_C_TESTS): $(B)/clients/c/tests/%: clients/c/tests/%.c $(B)/libbellhop.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Iclients/c $$(pkg-config --cflags check) $(ALL_LDFLAGS) \
 	    -o $@ $< $(B)/libbellhop.a $$(pkg-config --libs check)
-$(B)/clients/c/tests/replay_frame: clients/c/tests/fuzz_frame.c tests/fuzz/replay.c $(B)/libbellhop.a
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -std=gnu11 -D_GNU_SOURCE -Idaemon -Iclients/c $(ALL_LDFLAGS) -o $@ $^
-check-client-c: $(CLIENT_C_TESTS) $(B)/clients/c/tests/replay_frame
+check-client-c: $(CLIENT_C_TESTS)
 	@set -e; for t in $(CLIENT_C_TESTS); do $$t; done
-	@$(B)/clients/c/tests/replay_frame clients/c/tests/corpus
 .PHONY: check-client-c
-
-# The fuzz target (clang): $(B)/fuzz/client_frame clients/c/tests/corpus
-$(B)/fuzz/client_frame: clients/c/tests/fuzz_frame.c clients/c/frame.c clients/c/headers.c
-	@mkdir -p $(@D)
-	clang-14 -g -O1 -std=gnu11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Iclients/c -o $@ $^
 
 install-libbellhop: libbellhop
 	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig

@@ -80,7 +80,7 @@ export class BellhopError extends Error {
     readonly retry: undefined | false | number;
 }
 
-/** Thrown by a handler: failed, try again; after `after` milliseconds where given, else as the policy says. */
+/** Thrown by a handler: failed, try again, requests too; after `after` milliseconds where given, else as the policy says. */
 export class Retry extends Error {
     constructor(detail?: unknown, options?: { after?: number; code?: Code });
 }

@@ -360,6 +360,7 @@ class Wire {
         if (e instanceof Reject || e instanceof Retry || e instanceof BellhopError) {
             ({ code, detail } = e);
             if (e instanceof Reject || e.retry === false) retry = 'retry: no\n';
+            else if (e instanceof Retry && e.after === undefined) retry = 'retry: yes\n';
             else if (e.after !== undefined) retry = `retry: after ${Math.max(1, Math.round(e.after))}ms\n`;
         } else {
             this.client.log(`handler of ${delivery.subject} failed`, e);

@@ -83,7 +83,8 @@ class FrameError(Error):
 
 
 class Retry(Exception):
-    """Raised by a handler: failed, try again; after `after` seconds where given, else as the policy says."""
+    """Raised by a handler: failed, try again, requests too; after `after` seconds where given, else as the
+    policy says."""
 
     def __init__(self, detail="", *, after=None, code="failed"):
         super().__init__(detail)
@@ -585,7 +586,7 @@ class _Base:
         if isinstance(e, Reject):
             retry = "no"
         elif isinstance(e, Retry):
-            retry = None if e.after is None else "after " + _milliseconds(e.after)
+            retry = "yes" if e.after is None else "after " + _milliseconds(e.after)
         elif isinstance(e, Error):
             retry = "no" if e.retry is False else None
         else:

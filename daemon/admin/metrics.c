@@ -7,7 +7,7 @@
 static void write_messages(struct admin *a, struct buf *out)
 {
     static const char *const names[DELIVERY_STATES] = {
-        [DELIVERY_STORED] = "stored", [DELIVERY_READY] = "ready",  [DELIVERY_WAITING] = "waiting", [DELIVERY_INFLIGHT] = "inflight",
+        [DELIVERY_STORED] = "stored", [DELIVERY_READY] = "ready", [DELIVERY_PARKED] = "parked",  [DELIVERY_WAITING] = "waiting", [DELIVERY_INFLIGHT] = "inflight",
         [DELIVERY_DONE] = "done",    [DELIVERY_DEAD] = "dead",       [DELIVERY_EXPIRED] = "expired",
         [DELIVERY_DROPPED] = "dropped"};
     struct hub_counts c;
@@ -63,7 +63,7 @@ struct rows { /* one metric over all destinations or endpoints */
 
 static uint64_t dest_queued(const struct dest_status *d)
 {
-    return d->ready + d->waiting;
+    return d->ready + d->parked + d->waiting;
 }
 
 static uint64_t dest_stored(const struct dest_status *d)

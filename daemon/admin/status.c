@@ -12,9 +12,9 @@ static json_t *messages(struct hub *h)
 {
     struct hub_counts c;
     hub_counts(h, &c);
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "stored",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "stored",
                      (json_int_t)c.state[DELIVERY_STORED], "ready",
-                     (json_int_t)c.state[DELIVERY_READY], "waiting", (json_int_t)c.state[DELIVERY_WAITING],
+                     (json_int_t)c.state[DELIVERY_READY], "parked", (json_int_t)c.state[DELIVERY_PARKED], "waiting", (json_int_t)c.state[DELIVERY_WAITING],
                      "inflight", (json_int_t)c.state[DELIVERY_INFLIGHT], "done",
                      (json_int_t)c.state[DELIVERY_DONE], "dead", (json_int_t)c.state[DELIVERY_DEAD], "expired",
                      (json_int_t)c.state[DELIVERY_EXPIRED], "dropped", (json_int_t)c.state[DELIVERY_DROPPED],
@@ -33,7 +33,7 @@ static void add_dest(void *arg, const struct dest_status *d)
     json_object_set_new(l->rows, d->name,
                         json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:s}", "name", d->name, "instances", 0, "credit", 0,
                                   "inflight", (json_int_t)d->inflight, "queued",
-                                  (json_int_t)d->ready + (json_int_t)d->waiting, "stored", (json_int_t)d->stored, "done", (json_int_t)d->done, "failed",
+                                  (json_int_t)d->ready + (json_int_t)d->parked + (json_int_t)d->waiting, "stored", (json_int_t)d->stored, "done", (json_int_t)d->done, "failed",
                                   (json_int_t)d->failed, "breaker", d->breaker));
 }
 

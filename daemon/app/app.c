@@ -124,6 +124,18 @@ static bool open_store(struct app *a, struct err *err)
     return true;
 }
 
+/* What the last life has left. */
+static void log_store(struct app *a)
+{
+    struct store_stats s;
+    if (a->store == NULL)
+        return;
+    store_stats(a->store, &s);
+    log_write(a->log, s.unclean ? LOG_WARN : LOG_INFO, "store_opened", "path", a->current->conf->store.path, "ready",
+              LOG_NUM(s.totals.ready), "delayed", LOG_NUM(s.totals.delayed), "dead", LOG_NUM(s.totals.dead),
+              "last_process", s.unclean ? "ended without closing it" : "closed it", NULL);
+}
+
 static bool make_core(struct app *a, struct err *err)
 {
     const struct config *c = a->current->conf;
@@ -140,7 +152,9 @@ static bool make_core(struct app *a, struct err *err)
         return false;
     if (a->store != NULL)
         hub_use_store(a->hub, a->store);
+    routes_orders(a, NULL, c);
     hub_use(a->hub, routes_make(a, a->current));
+    log_store(a);
     return true;
 }
 
@@ -177,11 +191,17 @@ static void wire_signals(struct app *a)
     }
 }
 
+void app_warn(struct app *a)
+{
+    const struct texts *warnings = &a->current->conf->warnings;
+    for (size_t i = 0; i < warnings->count; i++)
+        log_write(a->log, LOG_WARN, "config_warning", "warning", warnings->items[i], NULL);
+}
+
 static void say_ready(struct app *a)
 {
     const struct config *c = a->current->conf;
-    for (size_t i = 0; i < c->warnings.count; i++)
-        log_write(a->log, LOG_WARN, "config_warning", "warning", c->warnings.items[i], NULL);
+    app_warn(a);
     log_write(a->log, LOG_INFO, "ready", "version", BELLHOP_VERSION, "node", c->node, "pid", LOG_NUM(getpid()),
               "socket", c->local.socket, "endpoints", LOG_NUM(c->endpoint_count), "routes",
               LOG_NUM(c->route_count), NULL);

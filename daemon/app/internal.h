@@ -53,6 +53,7 @@ struct app {
 
 /* app.c */
 struct hub_limits hub_limits_of(const struct config *c);
+void app_warn(struct app *a); /* logs the warnings of the configuration in use */
 struct generation *generation_new(struct config *conf_take);
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g);
@@ -71,6 +72,7 @@ void endpoints_on_leaving(void *app);
 struct open_endpoint *endpoint_named(struct app *a, const char *name);
 
 /* routes.c */
+void routes_orders(struct app *a, const struct config *before, const struct config *after); /* before may be NULL */
 struct route_set *routes_make(struct app *a, struct generation *g);
 
 /* reload.c */

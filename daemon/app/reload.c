@@ -48,6 +48,7 @@ static void use(struct app *a, struct generation *g)
     struct hub_limits limits = hub_limits_of(c);
     struct err err = {0};
     swap_endpoints(a, a->current->conf, c);
+    routes_orders(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
     hub_set_limits(a->hub, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
@@ -56,6 +57,7 @@ static void use(struct app *a, struct generation *g)
     generation_unref(a->current);
     a->current = g;
     a->generation++;
+    app_warn(a);
     endpoints_renew_tls(a, &err);
     err_fini(&err);
     endpoints_watch(a);
@@ -69,6 +71,8 @@ static void remember_error(struct app *a, const struct err *err)
 
 bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
 {
+    if (a->state == APP_DRAINING)
+        return err_add(err, "the daemon is draining: nothing new is opened");
     struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
     struct generation *g = conf != NULL ? generation_new(conf) : NULL;
     bool good = g != NULL;

@@ -14,3 +14,18 @@ struct route_set *routes_make(struct app *a, struct generation *g)
         route_set_add(set, &c->routes[i], config_policy(c, c->routes[i].policy));
     return set;
 }
+
+/* Which services keep an order; those of before that do no more lose theirs. */
+void routes_orders(struct app *a, const struct config *before, const struct config *after)
+{
+    for (size_t i = 0; before != NULL && i < before->service_count; i++) {
+        const struct service_conf *s = &before->services[i], *now = config_service(after, s->name);
+        if (s->order_by != NULL && (now == NULL || now->order_by == NULL))
+            hub_set_order(hub_dest(a->hub, s->name, true), NULL, false);
+    }
+    for (size_t i = 0; i < after->service_count; i++) {
+        const struct service_conf *s = &after->services[i];
+        if (s->order_by != NULL)
+            hub_set_order(hub_dest(a->hub, s->name, true), service_order_header(s), s->order == ORDER_STRICT);
+    }
+}

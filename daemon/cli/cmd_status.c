@@ -19,6 +19,7 @@ static const struct column head[] = {
 static const struct column messages[] = {
     { "ACCEPTED", "accepted", COLUMN_COUNT }, { "STORED", "stored", COLUMN_COUNT },
     { "READY", "ready", COLUMN_COUNT },
+    { "PARKED", "parked", COLUMN_COUNT },
     { "WAITING", "waiting", COLUMN_COUNT },   { "INFLIGHT", "inflight", COLUMN_COUNT },
     { "DONE", "done", COLUMN_COUNT },         { "DEAD", "dead", COLUMN_COUNT },
     { "EXPIRED", "expired", COLUMN_COUNT },   { "DROPPED", "dropped", COLUMN_COUNT },

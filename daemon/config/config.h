@@ -36,6 +36,7 @@ struct tracing_conf { char *otlp; double sample; };
 struct limits_conf {
     uint64_t body;      /* bytes of a message's body */
     uint64_t clients;   /* local connections */
+    uint64_t clients_per_user;
     uint64_t memory;    /* bytes of messages held */
     uint64_t queue;     /* deliveries waiting per destination */
     uint64_t dead;      /* dead letters held in memory */
@@ -77,18 +78,29 @@ struct policy_conf {
     bool idempotent; /* requests may be repeated after they reached the service (default true) */
 };
 
+enum order_choice { ORDER_RELAXED, ORDER_STRICT };
+struct ids { unsigned *items; size_t count; };
+
 struct service_conf {
     char *name;
     struct place place;
     bool open;            /* the pseudo-row `open: true` sets config.services_open instead */
     struct texts users, groups; /* who may attach; both empty = anyone who reaches the socket */
+    struct ids uids, gids;      /* theirs, by config_find_users(): what the host does not know is left out */
     char *token;          /* secret or NULL */
     uint64_t credit;      /* cap on a client's credit; 0 = its own wish */
-    char *order_by;       /* "header:key" or NULL; refused as "not built in" until the store lands */
+    char *order_by;       /* "header:key" or NULL */
+    unsigned order;       /* enum order_choice */
     struct texts publish; /* filters; has_publish false = anything */
     struct texts subscribe;
     bool has_publish, has_subscribe;
 };
+
+/* The header that `order_by` names; NULL where it is not set. */
+static inline const char *service_order_header(const struct service_conf *s)
+{
+    return s->order_by != NULL ? s->order_by + sizeof("header:") - 1 : NULL;
+}
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 
@@ -156,9 +168,12 @@ struct config {
  */
 struct config *config_load(const char *file, const struct config_transport *const *transports,
                            struct err *err);
-/* The same from memory (tests, fuzzing); `file` is only named in messages. */
+/* The same from memory (tests, fuzzing), without config_find_users(); `file` is only named in messages. */
 struct config *config_parse(const char *file, struct str text,
                             const struct config_transport *const *transports, struct err *err);
+/* Looks up the users and groups of the services, which may block, so that nobody has to later; a warning for each
+ * that this host does not know. */
+void config_find_users(struct config *c);
 void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */

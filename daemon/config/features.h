@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 struct config_features {
-    bool order_by;    /* services with `order_by` */
     bool otlp;        /* tracing.otlp: spans are exported */
     bool raw;         /* codec: raw */
     bool cloudevents; /* codec: cloudevents */

@@ -1,6 +1,7 @@
 /* Services and policies. */
 #include "base/map.h"
 #include "base/mem.h"
+#include "msg/headers.h"
 #include "config/build.h"
 #include "route/matcher.h"
 
@@ -32,9 +33,8 @@ static void build_service(struct walk *w, const struct node *n, struct service_c
     check_filters(w, n, "publish", &s->publish);
     check_filters(w, n, "subscribe", &s->subscribe);
     order = n->kind == NODE_MAP ? node_get(n, "order_by") : NULL;
-    if (order != NULL && !w->features->order_by)
-        problem_add(w->errors, order->key_place, "`order_by` is not built in yet");
-    else if (s->order_by != NULL && !str_starts(str_of(s->order_by), STR("header:")))
+    if (s->order_by != NULL && (!str_starts(str_of(s->order_by), STR("header:")) ||
+                                !header_name_valid(str_of(service_order_header(s)))))
         walk_wrong(w, order, "order_by", "`header:` and the name of a header");
 }
 

@@ -73,6 +73,8 @@ static const struct key limits_keys[] = {
      .help = "largest body of a message"},
     {"clients", KEY_COUNT, AT(limits_conf, clients), "10000", 1, 1000000,
      .help = "most local connections at a time"},
+    {"clients_per_user", KEY_COUNT, AT(limits_conf, clients_per_user), "1000", 1, 1000000,
+     .help = "most of them that one user has; root and the daemon's own user are not counted"},
     {"memory", KEY_SIZE, AT(limits_conf, memory), "256MiB", 1048576, 1024 * GIB,
      .help = "most bytes of messages held in memory; beyond it sources wait"},
     {"queue", KEY_COUNT, AT(limits_conf, queue), "10000", 1, 100000000,
@@ -158,6 +160,7 @@ const struct key config_policy_keys[] = {
      .help = "requests may be repeated after they reached the service"},
     END};
 
+static const char *const orders[] = {"relaxed", "strict", NULL};
 const struct key config_service_keys[] = {
     {"users", KEY_TEXTS, AT(service_conf, users), .help = "system users who may attach"},
     {"groups", KEY_TEXTS, AT(service_conf, groups),
@@ -167,6 +170,8 @@ const struct key config_service_keys[] = {
      .help = "cap on unanswered deliveries a connection; 0 = what it asks for"},
     {"order_by", KEY_TEXT, AT(service_conf, order_by),
      .help = "deliveries that share this header's value stay in order"},
+    {"order", KEY_CHOICE, AT(service_conf, order), "relaxed", .choices = orders,
+     .help = "does one that failed hold up those behind it"},
     {"publish", KEY_TEXTS, AT(service_conf, publish),
      .help = "filters of the subjects it may publish and request; absent = any"},
     {"subscribe", KEY_TEXTS, AT(service_conf, subscribe),

@@ -16,16 +16,18 @@ bool delivery_is_live(enum delivery_state s)
 static struct list *list_of(struct dest *d, enum delivery_state s)
 {
     struct list *lists[DELIVERY_STATES] = {
-        [DELIVERY_READY] = &d->ready, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
+        [DELIVERY_READY] = &d->ready, [DELIVERY_PARKED] = &d->parked, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
     return lists[s];
 }
 
 /* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
 static const bool moves[DELIVERY_STATES][DELIVERY_STATES] = {
-    [DELIVERY_NEW] = {[DELIVERY_READY] = true},
+    [DELIVERY_NEW] = {[DELIVERY_READY] = true, [DELIVERY_PARKED] = true},
+    [DELIVERY_PARKED] = {[DELIVERY_READY] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
+                         [DELIVERY_DROPPED] = true},
     [DELIVERY_READY] = {[DELIVERY_INFLIGHT] = true, [DELIVERY_DEAD] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
                         [DELIVERY_DROPPED] = true},
-    [DELIVERY_WAITING] = {[DELIVERY_READY] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
+    [DELIVERY_WAITING] = {[DELIVERY_READY] = true, [DELIVERY_PARKED] = true, [DELIVERY_DONE] = true, [DELIVERY_EXPIRED] = true,
                           [DELIVERY_DROPPED] = true},
     [DELIVERY_INFLIGHT] = {[DELIVERY_WAITING] = true, [DELIVERY_DONE] = true, [DELIVERY_DEAD] = true,
                            [DELIVERY_EXPIRED] = true, [DELIVERY_DROPPED] = true},
@@ -104,6 +106,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->charge = m->size + sizeof(*v);
     h->memory += v->charge;
     v->target = p->target;
+    v->number = ++h->numbers;
     set_subject(v, p, c);
     set_deadline(v);
     return v;
@@ -113,6 +116,7 @@ static void delivery_free(struct delivery *v)
 {
     struct hub *h = v->dest->hub;
     sched_clear(&h->sched, &v->due);
+    lane_leave(v);
     if (v->key != 0 && v->state != DELIVERY_NEW)
         durable_release(v);
     hub_release_memory(h, v->charge);
@@ -196,12 +200,15 @@ static void receipt_end(struct delivery *v, const struct reply *reply)
 static void end_with(struct delivery *v, enum delivery_state state, const struct reply *reply)
 {
     struct dest *d = v->dest;
+    bool ordered = v->lane != NULL;
     set_state(v, state);
     if (v->key != 0)
         durable_end(v, state);
     receipt_end(v, reply);
     delivery_free(v);
     dest_wake(d);
+    if (ordered && !list_empty(&d->ready))
+        dest_pump(d); /* the next one of its key is ready now */
     if (d->backlog.paged > 0)
         durable_refill(d);
 }
@@ -242,17 +249,37 @@ static int64_t left_ms(struct delivery *v)
     return left > 0 ? left : 0;
 }
 
+static void schedule_end(struct delivery *v)
+{
+    int64_t left = left_ms(v);
+    hub_schedule(v->dest->hub, &v->due, left, left == v->route->policy->timeout_ms);
+}
+
 void delivery_ready(struct delivery *v)
 {
-    struct hub *h = v->dest->hub;
-    bool alone = list_empty(&v->dest->ready);
-    set_state(v, DELIVERY_READY);
-    if (alone)
-        dest_pump(v->dest); /* most often it goes out at once and needs no timer of its own */
-    if (v->state == DELIVERY_READY) {
-        int64_t left = left_ms(v);
-        hub_schedule(h, &v->due, left, left == v->route->policy->timeout_ms);
+    struct dest *d = v->dest;
+    bool alone = list_empty(&d->ready);
+    if (!lane_enter(v)) {
+        set_state(v, DELIVERY_PARKED);
+        schedule_end(v);
+        return;
     }
+    set_state(v, DELIVERY_READY);
+    if (v->key != 0) { /* a stored one may end in dest_pump() */
+        schedule_end(v);
+        if (alone)
+            dest_pump(d);
+        return;
+    }
+    if (alone)
+        dest_pump(d); /* most often it goes out at once and needs no timer of its own */
+    if (v->state == DELIVERY_READY)
+        schedule_end(v);
+}
+
+void delivery_unpark(struct delivery *v)
+{
+    set_state(v, DELIVERY_READY);
 }
 
 void delivery_sent(struct delivery *v)
@@ -270,6 +297,7 @@ static void wait_for(struct delivery *v, int64_t span_ms)
     set_state(v, DELIVERY_WAITING);
     if (span_ms > left)
         span_ms = left;
+    lane_pause(v);
     if (v->key != 0 && durable_wait(v, span_ms)) {
         v->dest->hub->counts.state[DELIVERY_WAITING]--;
         list_remove(&v->dest->waiting, &v->link);
@@ -478,7 +506,7 @@ void delivery_due(struct delivery *v)
             delivery_ready(v);
         break;
     default:
-        assert(v->state == DELIVERY_READY);
+        assert(v->state == DELIVERY_READY || v->state == DELIVERY_PARKED);
         expire(v);
     }
 }

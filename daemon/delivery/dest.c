@@ -6,7 +6,8 @@
 
 void dest_free(struct dest *d)
 {
-    assert(list_empty(&d->ready) && list_empty(&d->waiting) && list_empty(&d->inflight));
+    assert(list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight));
+    lanes_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
     waiters_wake(&d->waiters);
     mem_free(d->name);
@@ -28,13 +29,13 @@ void dest_status(const struct dest *d, struct dest_status *out)
     *out = (struct dest_status){
         .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
         .waiting = d->waiting.count, .inflight = d->inflight.count,
-        .stored = d->backlog.paged + d->backlog.parked, .done = d->done, .failed = d->failed,
+        .parked = d->parked.count, .stored = d->backlog.paged + d->backlog.delayed, .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
 }
 
 static size_t dest_load(const struct dest *d)
 {
-    return d->ready.count + d->waiting.count;
+    return d->ready.count + d->parked.count + d->waiting.count;
 }
 
 /*
@@ -66,6 +67,9 @@ void dest_wake(struct dest *d)
 void dest_pump(struct dest *d)
 {
     int64_t now = hub_now(d->hub);
+    if (d->pumping)
+        return;
+    d->pumping = true;
     while (!list_empty(&d->ready) && dest_is_up(d)) { /* bounded by the credit of its peers */
         struct delivery *v = CONTAINER_OF(list_first(&d->ready), struct delivery, link);
         if (v->old && !retry_allowed(&v->route->policy->retry, v->h.attempt)) {
@@ -91,6 +95,7 @@ void dest_pump(struct dest *d)
         breaker_sent(&d->breaker);
         delivery_sent(v);
     }
+    d->pumping = false;
     if (d->backlog.paged > 0)
         durable_refill(d);
     dest_wake(d);
@@ -156,6 +161,7 @@ static void on_state(struct sink *s, bool up, const char *why)
         dest_pump(d);
         return;
     }
+    refuse_requests(&d->parked, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
     refuse_requests(&d->ready, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
     refuse_requests(&d->waiting, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
     dest_wake(d);

@@ -3,7 +3,7 @@
  * about to be handed over.
  *
  *                        +------------ through ------------+
- *     on disk, in order: | in memory: held, at most WINDOW | paged: on disk only |   parked: not due yet
+ *     on disk, in order: | in memory: held, at most WINDOW | paged: on disk only |   delayed: not due yet
  *
  * Ready ones are taken into memory in the order of their keys. While any are paged, new ones are
  * paged behind them; durable_refill() reads on when half of the window is free.
@@ -76,7 +76,7 @@ uint64_t durable_stored(const struct hub *h)
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
-        sum += d->backlog.paged + d->backlog.parked;
+        sum += d->backlog.paged + d->backlog.delayed;
     }
     return sum;
 }
@@ -168,7 +168,7 @@ static void admit(struct delivery *v)
     h->counts.accepted++;
     hub_trace(h, TAP_ACCEPTED, v);
     if (v->delayed) {
-        page_out(d, &d->backlog.parked, 1);
+        page_out(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
     } else if (d->backlog.paged > 0 || window_full(d)) {
@@ -254,7 +254,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
 {
     struct hub *h = v->dest->hub;
     struct store_record r = record_of(v);
-    bool leave = span_ms > SHORT_PAUSE_MS || v->dest->waiting.count >= WINDOW / 2;
+    bool leave = v->lane == NULL && (span_ms > SHORT_PAUSE_MS || v->dest->waiting.count >= WINDOW / 2);
     int64_t due = leave ? wall_now(h) + span_ms : 0;
     if (__builtin_add_overflow(wall_now(h), span_ms, &due) || !leave)
         due = leave ? STORE_NEVER - 1 : 0;
@@ -262,7 +262,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     store_update(h->store, v->key, v->h.attempt, due, r.first_error, r.last_error);
     store_commit(h->store);
     if (leave) {
-        page_out(v->dest, &v->dest->backlog.parked, 1);
+        page_out(v->dest, &v->dest->backlog.delayed, 1);
         note_due(h, due);
     }
     return leave;
@@ -496,7 +496,7 @@ static void on_taken(void *arg, const struct store_rows *rows)
             back_to_disk(d, &rows->records[i]);
             continue;
         }
-        page_out(d, &d->backlog.parked, -1);
+        page_out(d, &d->backlog.delayed, -1);
         take_in(d, &rows->records[i]);
     }
 }
@@ -564,7 +564,7 @@ static void adopt_queue(void *arg, const struct store_queue_view *q)
     d->backlog.queue = q->queue;
     idmap_add(&h->queues, q->queue, d);
     page_out(d, &d->backlog.paged, (int64_t)q->ready);
-    page_out(d, &d->backlog.parked, (int64_t)q->delayed);
+    page_out(d, &d->backlog.delayed, (int64_t)q->delayed);
 }
 
 void hub_use_store(struct hub *h, struct store *st)

@@ -59,8 +59,9 @@ void hub_free(struct hub *h)
     dead_walks_clear(h);
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         struct dest *d = e->value;
-        struct list *lists[] = {&d->ready, &d->waiting, &d->inflight};
-        for (size_t k = 0; k < 3; k++) {
+        d->pumping = true; /* nothing is handed over any more */
+        struct list *lists[] = {&d->parked, &d->ready, &d->waiting, &d->inflight};
+        for (size_t k = 0; k < 4; k++) {
             forget_askers(lists[k]);
             drop_all(lists[k]);
         }
@@ -321,6 +322,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->service = service;
     d->probe.kind = DUE_PROBE;
     list_init(&d->ready);
+    list_init(&d->parked);
     list_init(&d->waiting);
     list_init(&d->inflight);
     list_init(&d->waiters);
@@ -379,13 +381,14 @@ void hub_unsubscribe(struct hub *h, uint32_t at)
 
 bool hub_forgettable(const struct dest *d)
 {
-    return d->routed == 0 && list_empty(&d->ready) && list_empty(&d->waiting) && list_empty(&d->inflight);
+    return d->routed == 0 && list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight);
 }
 
 void hub_retire(struct hub *h, struct dest *d)
 {
     hub_disown(h, d->sink);
     durable_undefer(d);
+    drop_all(&d->parked);
     drop_all(&d->ready);
     drop_all(&d->waiting);
     map_remove(&h->dests, str_of(d->name));
@@ -406,7 +409,7 @@ uint64_t hub_memory(const struct hub *h)
 
 size_t hub_live(const struct hub *h)
 {
-    return h->counts.state[DELIVERY_READY] + h->counts.state[DELIVERY_WAITING] +
+    return h->counts.state[DELIVERY_READY] + h->counts.state[DELIVERY_PARKED] + h->counts.state[DELIVERY_WAITING] +
            h->counts.state[DELIVERY_INFLIGHT];
 }
 
@@ -414,8 +417,8 @@ size_t hub_live(const struct hub *h)
 static size_t stays_on_disk(const struct dest *d)
 {
     size_t sum = 0;
-    const struct list *lists[] = {&d->ready, &d->waiting};
-    for (size_t i = 0; d->backlog.held > 0 && i < 2; i++) {
+    const struct list *lists[] = {&d->ready, &d->parked, &d->waiting};
+    for (size_t i = 0; d->backlog.held > 0 && i < 3; i++) {
         LIST_EACH(lists[i], n)
             sum += CONTAINER_OF(n, struct delivery, link)->key != 0;
     }
@@ -430,7 +433,7 @@ size_t hub_deliverable(const struct hub *h)
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
         if (d->sink != NULL && d->sink->up)
-            sum += d->ready.count + d->waiting.count + d->inflight.count - stays_on_disk(d);
+            sum += d->ready.count + d->parked.count + d->waiting.count + d->inflight.count - stays_on_disk(d);
     }
     return sum;
 }
@@ -442,6 +445,7 @@ int64_t hub_unaccounted(const struct hub *h)
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
         live[DELIVERY_READY] += d->ready.count;
+        live[DELIVERY_PARKED] += d->parked.count;
         live[DELIVERY_WAITING] += d->waiting.count;
         live[DELIVERY_INFLIGHT] += d->inflight.count;
     }

@@ -12,6 +12,7 @@
  *         |        +-----------------> expired   ttl over      (from ready, waiting, inflight)
  *                                      dropped   withdrawn request, purge, dead letter not kept
  *
+ *         +-> parked ---> ready        its destination has an order, and one of its key is before it
  *         +-> stored ---> ready        a durable one that is on disk only: beyond the window of its
  *                                      destination, or not due for a while
  *
@@ -38,7 +39,7 @@ struct route;
 struct route_set;
 
 enum delivery_state {
-    DELIVERY_NEW, DELIVERY_STORED, DELIVERY_READY, DELIVERY_WAITING, DELIVERY_INFLIGHT,
+    DELIVERY_NEW, DELIVERY_STORED, DELIVERY_READY, DELIVERY_PARKED, DELIVERY_WAITING, DELIVERY_INFLIGHT,
     DELIVERY_DONE, DELIVERY_DEAD, DELIVERY_EXPIRED, DELIVERY_DROPPED, DELIVERY_STATES
 };
 
@@ -103,10 +104,17 @@ struct dest *hub_adopt(struct hub *h, struct sink *sink);
 void hub_disown(struct hub *h, struct sink *sink);
 struct dest *hub_dest(struct hub *h, const char *name, bool service); /* made at first use */
 
+/* Deliveries to d that have the same value of this header are handed over one after the other, in
+ * the order of their acceptance; those of other values, or none, do not wait for them. strict: the next one
+ * waits until the one before has ended for good; else only while it is in flight. header NULL = no order. For
+ * what is accepted from now on. */
+void hub_set_order(struct dest *d, const char *header, bool strict);
+
 struct dest_status {
     const char *name;
     bool service, up;
     size_t ready, waiting, inflight;
+    size_t parked;   /* behind another one of their key */
     uint64_t stored; /* on disk only, beside those */
     uint64_t done, failed, dead, retries;
     const char *breaker;
@@ -173,7 +181,7 @@ size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* 
 
 /* The same in the store: answered later, oldest first, any number of them. */
 #define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
-enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE };
+enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE, DEAD_EDIT };
 struct dead_walked {
     size_t count, skipped; /* skipped: passed over because they have come back too often */
     bool failed;           /* the store could not be read to the end */
@@ -181,6 +189,7 @@ struct dead_walked {
 struct dead_ask {
     struct dead_query query; /* copied */
     enum dead_action action;
+    struct str body; /* DEAD_EDIT: the new one; copied */
     bool dry_run;
     void (*each)(void *arg, const struct dead_letter *d); /* each that matches; NULL is legal */
     void (*done)(void *arg, const struct dead_walked *sum);

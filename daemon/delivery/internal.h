@@ -40,7 +40,7 @@ struct route {
 struct backlog {
     uint32_t queue;    /* of the store; 0 = nothing of it was ever stored */
     uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
-    uint64_t parked;   /* delayed ones, on disk only */
+    uint64_t delayed;  /* those not due yet, on disk only */
     uint64_t through;  /* key up to which ready ones were taken into memory */
     size_t held, held_bytes; /* stored ones in memory */
     bool loading;      /* a store_load() is under way */
@@ -67,7 +67,11 @@ struct dest {
     struct sink *sink; /* NULL = nobody has come yet */
     struct breaker breaker;
     struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */
-    struct list ready, waiting, inflight; /* struct delivery by link */
+    struct list ready, parked, waiting, inflight; /* struct delivery by link */
+    struct map lanes;   /* key -> struct lane (lane.c) */
+    char *order_header; /* NULL = no order */
+    bool order_strict;
+    bool pumping;       /* dest_pump() is at work further up */
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
@@ -98,6 +102,9 @@ struct delivery {
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
+    struct lane *lane;       /* NULL = in no order */
+    struct list_node lane_link;
+    uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
@@ -142,6 +149,7 @@ struct hub {
     size_t dead_bytes;
     struct list memory_waiters;
     uint64_t memory;
+    uint64_t numbers;            /* of deliveries so far */
     struct store *store;         /* NULL = none */
     struct idmap queues;         /* of the store -> struct dest */
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
@@ -196,6 +204,14 @@ void delivery_discard(struct delivery *v);  /* frees one that is in no list and 
 void delivery_done(struct delivery *v, const struct reply *reply);
 void delivery_die(struct delivery *v, enum code code, const char *why);
 const char *delivery_route(const struct delivery *v);
+
+void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
+
+/* lane.c: order within a key */
+bool lane_enter(struct delivery *v); /* false: another one of its key is out, it has to be parked */
+void lane_pause(struct delivery *v); /* it will wait for its next attempt */
+void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
+void lanes_fini(struct dest *d);
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);

@@ -1,35 +1,11 @@
-#include <grp.h>
-#include <pwd.h>
 #include <sys/socket.h>
 
 #include "local/internal.h"
 #include "msg/headers.h"
 
 #define NAME_MAX_BYTES 128
-#define NOBODY 65534
+#define NOBODY 65534 /* what a foreign user namespace looks like: never matches */
 #define GROUPS_MAX 256
-
-/*
- * A name in the configuration against a uid of the kernel. Looked up at each attach, so that a
- * user made later counts; uid 65534 is what a foreign user namespace looks like and never matches.
- */
-static bool user_is(const char *name, unsigned uid)
-{
-    uint64_t number;
-    const struct passwd *pw = getpwnam(name);
-    if (pw != NULL)
-        return pw->pw_uid == uid;
-    return str_parse_u64(str_of(name), &number) && number == uid;
-}
-
-static bool group_is(const char *name, gid_t gid)
-{
-    uint64_t number;
-    const struct group *gr = getgrnam(name);
-    if (gr != NULL)
-        return gr->gr_gid == gid;
-    return str_parse_u64(str_of(name), &number) && number == gid;
-}
 
 /* All groups of a peer: the one of SO_PEERCRED, and the supplementary ones. */
 struct groups {
@@ -46,10 +22,10 @@ static void groups_of(struct groups *g, int fd, gid_t first)
         g->count += size / sizeof(g->ids[0]);
 }
 
-static bool in_group(const struct groups *g, const char *name)
+static bool listed(const struct ids *ids, unsigned id)
 {
-    for (size_t i = 0; i < g->count; i++) {
-        if (group_is(name, g->ids[i]))
+    for (size_t i = 0; i < ids->count; i++) {
+        if (ids->items[i] == id)
             return true;
     }
     return false;
@@ -59,12 +35,10 @@ static bool uid_allowed(const struct service_conf *c, unsigned uid, const struct
 {
     if (c->users.count == 0 && c->groups.count == 0)
         return true;
-    for (size_t i = 0; i < c->users.count; i++) {
-        if (user_is(c->users.items[i], uid))
-            return true;
-    }
-    for (size_t i = 0; i < c->groups.count; i++) {
-        if (in_group(g, c->groups.items[i]))
+    if (listed(&c->uids, uid))
+        return true;
+    for (size_t i = 0; i < g->count; i++) {
+        if (listed(&c->gids, g->ids[i]))
             return true;
     }
     return false;

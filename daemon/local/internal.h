@@ -18,6 +18,7 @@
 #define SUBSCRIPTIONS_MAX 1024    /* per session */
 
 struct session;
+struct user;
 
 /* A destination: sessions of one name, or of one subscription group, sharing the load. */
 struct service {
@@ -51,6 +52,7 @@ struct session {
     struct server *server;
     struct stream *stream;
     struct list_node link; /* in server->sessions */
+    struct user *user;     /* whose share it counts in; NULL = nobody's */
     enum session_state state;
     unsigned uid, gid;
     int pid;
@@ -86,6 +88,7 @@ struct server {
     struct list sessions;  /* all, newest last */
     struct timer *greeting; /* drops those who never say HELLO */
     struct map services;   /* name -> struct service */
+    struct idmap users;    /* uid -> struct user, of those with a session */
     struct intake *intake; /* "local" */
     uint64_t sessions_ever, groups_ever;
     struct server_counts counts;
@@ -104,6 +107,10 @@ void session_bye(struct session *s);
 /* greet.c */
 bool greet_uid_known(struct session *s);
 void greet_hello(struct session *s, const struct frame *f);
+
+/* user.c */
+bool user_join(struct session *s);  /* counts it; false: its user has limits.clients_per_user already */
+void user_leave(struct session *s); /* legal when not joined */
 
 /* ask.c: what a client asks of the daemon */
 bool ask_message(struct session *s, const struct frame *f); /* false: not taken, s->waiter is enrolled */

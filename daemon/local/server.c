@@ -92,6 +92,7 @@ void server_close(struct server *s)
         service_free(sv);
     }
     map_fini(&s->services);
+    idmap_fini(&s->users);
     timer_free(s->greeting);
     listen_close(s->listener);
     mem_free(s);

@@ -50,6 +50,8 @@ void session_open(struct server *server, int fd)
         session_drop(s, CODE_OVERLOADED, "limits.clients connections are open");
     else if (!greet_uid_known(s))
         session_drop(s, CODE_DENIED, "no service may attach under this uid (services: users)");
+    else if (!user_join(s))
+        session_drop(s, CODE_OVERLOADED, "limits.clients_per_user connections of this uid are open");
 }
 
 static void session_forget(void *arg)
@@ -80,6 +82,7 @@ static void session_end(struct session *s, const char *why)
     ask_withdraw_all(s);
     waiters_wake(&s->askers_waiting);
     list_remove(&s->server->sessions, &s->link);
+    user_leave(s);
     loop_later(s->server->env.loop, session_forget, s);
 }
 

@@ -62,6 +62,15 @@ static bool name_is(struct str name, const char *z)
     return name.n == strlen(z) && strncasecmp(name.p, z, name.n) == 0;
 }
 
+static bool has_control(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 127)
+            return true;
+    }
+    return false;
+}
+
 static int check_headers(struct str head)
 {
     while (head.p != NULL) {
@@ -87,7 +96,7 @@ int http_parse(struct str head, struct http_request *r)
         return str_starts(line, STR("HTTP/")) ? 505 : 400;
     if (!str_is(method, "GET") && !str_is(method, "HEAD"))
         return 405;
-    if (target.n == 0 || *target.p != '/')
+    if (target.n == 0 || *target.p != '/' || has_control(target))
         return 400;
     if ((status = check_headers(head)) != 200)
         return status;

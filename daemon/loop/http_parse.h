@@ -10,7 +10,7 @@
 struct http_request {
     bool head;   /* HEAD, not GET */
     char *path;  /* decoded, begins with "/", no control characters; the caller's */
-    char *query; /* as sent, may be ""; the caller's */
+    char *query; /* as sent, no control characters, may be ""; the caller's */
 };
 
 /* Bytes of the head with its empty line, 0 when it is not complete yet. */

@@ -20,6 +20,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BELLHOPD = os.environ.get("BELLHOPD", os.path.join(ROOT, "build", "bellhopd"))
+BELLHOP = os.path.join(os.path.dirname(BELLHOPD), "bellhop")
 SANITIZED = "/san/" in BELLHOPD
 PATIENCE = 20.0  # seconds a test waits for what must come; never for what must not
 NO_HANDLER = "There is no matching message handler defined in the remote service."
@@ -640,6 +641,12 @@ class Daemon:
             if last.verb != "REP":
                 raise AssertionError(f"{command}: {last}")
             return json.loads(last.body)
+
+    def tool(self, *arguments):
+        """Runs bellhop against this daemon: (exit status, standard output, standard error)."""
+        done = subprocess.run([BELLHOP, *arguments, "-s", self.admin_socket], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=PATIENCE)
+        return done.returncode, done.stdout, done.stderr
 
     def http(self, path):
         """(status, text) of a page of the admin address."""

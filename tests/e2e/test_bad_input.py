@@ -3,7 +3,9 @@ import array
 import contextlib
 import json
 import os
+import pwd
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -383,6 +385,18 @@ class GreetingCase(Case):
                               capture_output=True, text=True)
         self.assertEqual(done.stdout.strip(), "['denied']", done.stderr)
 
+    def test_unknown_user(self):
+        """Nobody attaches by it, and the log says so; looked up again at a reload."""
+        daemon = self.start({"a": {"users": ["no-such.user"]}})
+        self.assertIn("no user `no-such.user`", daemon.log("config_warning")[0]["warning"])
+        self.refused(daemon, "a")
+        for number, name in enumerate(("no-such.user", pwd.getpwuid(os.getuid()).pw_name), 1):
+            daemon.write({"services": {"a": {"users": [name], "publish": []}}})
+            daemon.signal(signal.SIGHUP)
+            wait_until(lambda: len(daemon.log("reloaded")) == number, "the reload")
+            self.assertEqual(len(daemon.log("config_warning")), 2)  # of the start, and of the first reload
+        daemon.connect("a").close()
+
     def test_admin_socket_is_not_for_everybody(self):
         daemon = self.start({"open": True})
         self.assertEqual(os.stat(daemon.admin_socket).st_mode & 0o007, 0)
@@ -408,6 +422,29 @@ class GreetingCase(Case):
             self.assertEqual([f.verb for f in sixth.ended()], ["ERR"])
         clients[0].close()
         wait_until(lambda: self.attaches(daemon), "room again")
+
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_limit_of_a_user(self):
+        daemon = self.start({"open": True}, limits={"clients": 20, "clients_per_user": 3})
+        program = ("import os, sys\nsys.path.insert(0, sys.argv[1])\nimport harness\n"
+                   "os.setgroups([]); os.setgid(65533); os.setuid(int(sys.argv[3]))\n"
+                   "mine = [harness.Local(sys.argv[2], f'c{i}') for i in range(3)]\n"
+                   "fourth = harness.Local(sys.argv[2], hello=False)\n"
+                   "print([(f.verb, f.subject) for f in fourth.ended(5)], flush=True)\n"
+                   "def again():\n"
+                   "    try:\n        return harness.Local(sys.argv[2], 'again')\n"
+                   "    except (AssertionError, OSError):\n        pass\n"
+                   "mine.pop().close()\nmine.append(harness.wait_until(again, 'room'))\n"
+                   "print('room', flush=True)\ninput()\n")
+        for uid in (65533, 65532):  # each has its own share, while the one before still holds its
+            other = subprocess.Popen([sys.executable, "-c", program, HERE, daemon.socket, str(uid)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(other.communicate)
+            self.assertEqual(other.stdout.readline().strip(), "[('ERR', 'overloaded')]")
+            self.assertEqual(other.stdout.readline().strip(), "room")
+        for n in range(5):  # the daemon's own user is not counted
+            self.keep(daemon.connect(f"own{n}"))
+        self.assertIn("limits.clients_per_user", daemon.log("client_dropped")[0]["reason"])
 
     def attaches(self, daemon):
         try:

@@ -176,11 +176,35 @@ class ReloadCase(Case):
         self.assertEqual(service.deliveries[0].body, b"kept")
 
     def test_by_command(self):
-        daemon = self.daemon({"routes": [ECHO]})
+        port, other = free_port(), free_port()
+        daemon = self.daemon(edge(port))
         before = self.generation(daemon)
-        daemon.write({"routes": [ECHO, SECOND]})
-        self.assertIn("second", json.dumps(daemon.admin("reload")))
-        self.assertEqual(self.generation(daemon), before + 1)
+        config = edge(port)
+        config["endpoints"]["more"] = {"listen": f"tcp://127.0.0.1:{other}"}
+        config["routes"] = [ECHO, SECOND, config["routes"][1]]
+        daemon.write(config)
+        changes = "endpoint more: added\nroute second: added\n"
+        self.assertEqual(daemon.tool("reload", "--dry-run"), (0, f"{changes}still generation {before}\n", ""))
+        self.assertEqual((self.generation(daemon), self.listens(other)), (before, False))
+        self.assertEqual(daemon.tool("reload"), (0, f"{changes}now generation {before + 1}\n", ""))
+        self.assertEqual((self.generation(daemon), self.listens(other)), (before + 1, True))
+        self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
+
+    def test_bad_file_by_command(self):
+        port = free_port()
+        daemon = self.daemon(edge(port))
+        before = daemon.admin("status")["config"]
+        daemon.write_text("version: 1\nlokal: {}\nlimits: { body: 7 apples }\n")
+        for arguments in (["reload", "--dry-run"], ["reload"]):
+            with self.subTest(arguments):
+                status, out, err = daemon.tool(*arguments)
+                self.assertEqual((status, out), (1, ""))
+                for part in (f"{daemon.file}:2:1:", "did you mean `local`", f"{daemon.file}:3:"):
+                    self.assertIn(part, err)
+        self.assertEqual(daemon.admin("status")["config"]["generation"], before["generation"])
+        self.assertTrue(self.listens(port))
+        daemon.write(edge(port))
+        self.assertEqual(daemon.tool("reload")[0], 0)
 
 
 class StopCase(Case):
@@ -269,6 +293,47 @@ class StopCase(Case):
         daemon.wait_exit(5)
         self.assertLess(time.monotonic() - begun, 2)
         self.assertFalse(os.path.exists(daemon.socket))
+
+    def test_drain_by_command(self):
+        daemon = self.ending({"routes": [ECHO], "policies": {"default": policy("20s")}, "drain_timeout": "10s"})
+        release = threading.Event()
+        service = daemon.serve("echo", lambda d, s: (release.wait(10), d.body)[1])
+        caller = self.keep(daemon.connect())
+        id = caller.start("REQ", "echo", b"kept")
+        service.wait(1)
+        status, out, err = daemon.tool("drain")
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn("--yes", err)
+        self.assertEqual(daemon.tool("drain", "--dry-run"),
+                         (0, "would drain: 2 services, 1 deliveries in flight\n", ""))
+        self.assertEqual(daemon.admin("status")["state"], "running")
+        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 deliveries in flight\n", ""))
+        caller.expect("BYE")
+        self.assertIsNone(daemon.process.poll())
+        release.set()
+        self.assertEqual(caller.answer(id)[1].body, b"kept")
+        self.assertEqual(daemon.wait_exit(8), 0)
+        self.assertEqual(daemon.tool("drain", "--yes")[0], 1)
+        daemon.check_clean()
+
+    def test_no_reload_while_draining(self):
+        port, other = free_port(), free_port()
+        daemon = self.ending(edge(port, drain_timeout="10s"))
+        release = threading.Event()
+        service = daemon.serve("echo", lambda d, s: (release.wait(10), d.body)[1])
+        caller = self.keep(daemon.connect())
+        caller.start("REQ", "echo")
+        service.wait(1)
+        self.assertEqual(daemon.tool("drain", "--yes")[0], 0)
+        daemon.write({"endpoints": {"other": {"listen": f"tcp://127.0.0.1:{other}"}}})
+        status, _, err = daemon.tool("reload")
+        self.assertEqual(status, 1)
+        self.assertIn("draining", err)
+        with self.assertRaises(ConnectionRefusedError):
+            NestRaw(other)
+        release.set()
+        self.assertEqual(daemon.wait_exit(8), 0)
+        daemon.check_clean()
 
     def test_idle_daemon_is_quick(self):
         for number in (signal.SIGTERM, signal.SIGINT):

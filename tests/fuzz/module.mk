@@ -31,4 +31,11 @@ $(B)/fuzz/libdaemon.a: $(FUZZ_OBJ)
 $(B)/fuzz/fuzz_%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(B)/fuzz/libdaemon.a
 	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
 
+# The parser of libbellhop.
+$(B)/tests/fuzz/replay_client_frame: $(B)/libbellhop.a
+$(B)/fuzz/fuzz_client_frame: $(B)/fuzz/clients/c/frame.o $(B)/fuzz/clients/c/headers.o
+
 .SECONDARY: $(FUZZ_ALL:%=$(B)/tests/fuzz/fuzz_%.o) $(FUZZ_ALL:%=$(B)/fuzz/tests/fuzz/fuzz_%.o)
+
+-include $(FUZZ_ALL:%=$(B)/tests/fuzz/fuzz_%.d) $(B)/tests/fuzz/replay.d
+-include $(FUZZ_ALL:%=$(B)/fuzz/tests/fuzz/fuzz_%.d) $(FUZZ_OBJ:.o=.d) $(wildcard $(B)/fuzz/clients/c/*.d)

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "delivery/hub.h"
+#include "msg/headers.h"
 #include "store/store_mem.h"
 
 #define SINKS 4
@@ -18,7 +19,8 @@ const char *const sight_names[SIGHTS] = {
     "done", "retry", "reject", "hold", "timeout", "dead", "expired", "dropped", "breaker", "busy", "resumed",
     "no-route", "no-service", "unavailable", "overloaded", "stream", "extend", "withdrawn", "redrive", "purge",
     "reload", "subscription", "retired", "fan-out", "request-ok", "request-error", "stored", "crash",
-    "lost-ack", "redelivered", "store-full", "store-fault", "outbox"};
+    "lost-ack", "redelivered", "store-full", "store-fault", "outbox",
+    "ordered"};
 
 struct fake_sink { /* a destination that holds what it is given until chance answers */
     struct sink sink; /* first */
@@ -159,6 +161,20 @@ static void check_redelivery(struct fake_sink *f, const struct handover *h)
     }
 }
 
+/* S8: of one key one at a time, and first attempts in the order of acceptance. */
+static void check_order(struct fake_sink *f, const struct handover *h)
+{
+    struct str key = headers_get(h->msg->headers, "key");
+    if (f != &f->world->sinks[0] || key.n == 0)
+        return;
+    LIST_EACH(&f->held, n) {
+        const struct handover *other = CONTAINER_OF(n, struct handover, link);
+        if (str_eq(key, headers_get(other->msg->headers, "key")))
+            broken(f->world, "two of one key are in flight");
+    }
+    see(f->world, SEEN_ORDERED);
+}
+
 static bool sink_send(struct sink *s, struct handover *h)
 {
     struct fake_sink *f = (struct fake_sink *)s;
@@ -172,6 +188,7 @@ static bool sink_send(struct sink *s, struct handover *h)
     if (h->attempt < 1 || h->attempt > 50)
         broken(w, "an attempt number out of range");
     check_redelivery(f, h);
+    check_order(f, h);
     if (h->redelivered != NULL)
         see(w, SEEN_REDELIVERED);
     list_push(&f->held, &h->link);
@@ -216,6 +233,8 @@ static void answer(struct world *w, struct fake_sink *f, struct handover *h, enu
     list_remove(&f->held, &h->link);
     if (o == OUTCOME_HOLD && a != NULL && f != &w->subscriber)
         a->handed[f - w->sinks].suspect = 0; /* given back: that attempt was none */
+    if (o == OUTCOME_OK && a != NULL)
+        a->ended = true; /* whether or not the process lives to know that it is on disk */
     note(w, "settled", o);
     f->sink.core->settled(h, &s);
     if (f->starved && f->held.count < f->room) {
@@ -334,10 +353,12 @@ static void on_tap(void *arg, const struct tap *t)
 static struct msg *make_message(struct world *w, struct intake *in)
 {
     static const char *const subjects[] = {"a.one", "a.two", "b.x.y", "c", "d.both", "nowhere"};
-    char body[512] = {0}, headers[64] = "";
+    char body[512] = {0}, headers[80] = "";
     const char *what;
     int n = snprintf(headers, sizeof(headers), "id: t%zu\n", w->ask_count);
     static const char *const names[] = {"ttl", "timeout", "delay"};
+    if (below(w, 3) == 0)
+        n += snprintf(headers + n, sizeof(headers) - (size_t)n, "key: %c\n", (char)('a' + (char)below(w, 3)));
     uint64_t which = below(w, 8);
     if (which < 3 && (which < 2 || w->disk != NULL))
         snprintf(headers + n, sizeof(headers) - (size_t)n, "%s: %llums\n", names[which],
@@ -624,6 +645,8 @@ static void judge_store(struct world *w)
         broken(w, "the books of the store do not add up");
     for (size_t i = 0; i < w->ask_count; i++) {
         if (w->asks[i].promised && !w->asks[i].ended)
+            note(w, "lost", i);
+        if (w->asks[i].promised && !w->asks[i].ended)
             broken(w, "an acknowledged message is lost");
     }
 }
@@ -694,6 +717,7 @@ static void world_start(struct world *w)
         hub_use_store(w->hub, w->store);
     }
     use_routes(w);
+    hub_set_order(hub_dest(w->hub, names[0], true), "key", below(w, 2) == 0);
     for (size_t i = 0; i < SINKS; i++) {
         sink_setup(w, &w->sinks[i], names[i], names[i][0] == 's');
         sink_set_up(&w->sinks[i].sink, below(w, 4) > 0, "start");

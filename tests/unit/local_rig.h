@@ -84,6 +84,7 @@ static inline struct config *local_parse(const char *more)
     ck_assert_msg(c != NULL, "%s", why);
     mem_free(why);
     err_fini(&e);
+    config_find_users(c);
     return c;
 }
 

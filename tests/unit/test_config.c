@@ -44,7 +44,7 @@ static const struct config_transport fake = {
     .target_size = sizeof(struct fake),
 };
 static const struct config_transport *const all[] = {&tcp, &fake, NULL};
-static const struct config_features everything = {true, true, true, true};
+static const struct config_features everything = {true, true, true};
 
 static struct config *parse(const char *text)
 {
@@ -318,8 +318,8 @@ static const struct refusal refusals[] = {
      "t.yaml:1:14: not a name: letters, digits, `.`, `_` and `-`, at most 64\n"},
     {EDGE "services: { edge: {} }\n",
      "t.yaml:2:13: `edge` is an endpoint already: a route could not tell them apart\n"},
-    {"services: { a: { order_by: \"header:key\" } }\n",
-     "t.yaml:1:18: `order_by` is not built in yet\n"},
+    {"services: { a: { order_by: \"header:Key\" } }\n",
+     "t.yaml:1:28: `order_by` must be `header:` and the name of a header; found `header:Key`\n"},
     {"services: { a: { publish: [\"a.>.b\"] } }\n", NULL},
     {EDGE "routes:\n  - { from: egde, to: m }\n",
      "t.yaml:3:13: there is no endpoint `egde`; did you mean `edge`?\n"},
@@ -678,7 +678,7 @@ START_TEST(the_example_lacks_only_what_is_not_built)
     ck_assert_ptr_null(config_parse("t.yaml", str_of(config_example), real, &err));
     for (size_t i = 0; i < err.count; i++)
         ck_assert_msg(strstr(err.texts[i], "not built in") != NULL, "%s", err.texts[i]);
-    ck_assert_uint_eq(err.count, 9);
+    ck_assert_uint_eq(err.count, 8);
     err_fini(&err);
 }
 END_TEST
@@ -695,6 +695,33 @@ START_TEST(the_example_is_right_with_everything_built)
     char *once = printed(c);
     ck_assert_ptr_nonnull(strstr(once, "from: { endpoint: iot, topic: \"site/+/temp\", qos: 1 }"));
     mem_free(once);
+    config_free(c);
+}
+END_TEST
+
+static void ids_are(const struct ids *ids, const unsigned *wanted, size_t count)
+{
+    ck_assert_uint_eq(ids->count, count);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_uint_eq(ids->items[i], wanted[i]);
+}
+
+START_TEST(users_become_numbers)
+{
+    struct config *c = parse("services:\n  a: { publish: [], users: [root, \"77\", no-such.user, \"4294967295\"] }\n"
+                             "  b: { publish: [], groups: [no-such.group, root, \"78\"] }\n"
+                             "  c: { publish: [] }\n");
+    ck_assert_uint_eq(c->warnings.count, 0);
+    config_find_users(c);
+    ids_are(&config_service(c, "a")->uids, (unsigned[]){0, 77}, 2);
+    ids_are(&config_service(c, "a")->gids, NULL, 0);
+    ids_are(&config_service(c, "b")->gids, (unsigned[]){0, 78}, 2);
+    ck_assert_uint_eq(c->warnings.count, 3);
+    ck_assert_str_eq(c->warnings.items[0],
+                     "t.yaml:2:3: service `a`: this host knows no user `no-such.user`: nobody attaches by it until it "
+                     "does and the configuration is read again");
+    ck_assert_ptr_nonnull(strstr(c->warnings.items[1], "no user `4294967295`"));
+    ck_assert_ptr_nonnull(strstr(c->warnings.items[2], "t.yaml:3:3: service `b`: this host knows no group `no-such.group`"));
     config_free(c);
 }
 END_TEST
@@ -731,6 +758,7 @@ static Suite *config_suite(void)
     tcase_add_test(errors, all_errors_at_once_in_order);
     tcase_add_test(errors, too_many_errors_are_counted);
     tcase_add_test(errors, warnings);
+    tcase_add_test(errors, users_become_numbers);
     tcase_add_test(errors, alias_bomb);
     tcase_add_test(errors, depth);
     tcase_add_test(errors, secrets_are_read_and_never_printed);

@@ -112,6 +112,7 @@ START_TEST(what_is_refused)
     asked("GET /%0a HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "");
     asked("GET /%00 HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "");
     asked("GET /%4 HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "");
+    asked("GET /?a\001b HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "");
     asked("GET / HTTP/1.1\r\nno colon\r\n\r\n", "HTTP/1.1 400 ", "");
     asked("GET / HTTP/1.1\r\n folded: x\r\n\r\n", "HTTP/1.1 400 ", "");
     asked("\r\n\r\n", "HTTP/1.1 400 ", "");

@@ -13,6 +13,7 @@ function addHandlers(s) {
     s.on({ cmd: 'sum' }, (numbers) => numbers.reduce((a, b) => a + b, 0));
     s.on('sum.async', async (numbers) => numbers.reduce((a, b) => a + b, 0));
     s.on('retry', () => { throw new Retry('later', { after: 1500 }); });
+    s.on('again', () => { throw new Retry('later'); });
     s.on('reject', async () => { throw new Reject('invalid', { why: 'ż' }); });
     s.on('release', () => { throw new Release(); });
     s.on('boom', async () => { throw new RangeError('boom'); });
@@ -79,6 +80,7 @@ test('every outcome', () => serve([async (c) => {
     };
     const cases = [
         ['retry', ['ERR', 'failed', { retry: 'after 1500ms', 'content-type': text }, 'later']],
+        ['again', ['ERR', 'failed', { retry: 'yes', 'content-type': text }, 'later']],
         ['reject', ['ERR', 'invalid', { retry: 'no', 'content-type': 'application/json' }, '{"why":"ż"}']],
         ['release', ['ERR', 'release', {}, '']],
         ['boom', ['ERR', 'failed', { 'content-type': text }, 'RangeError: boom']],

@@ -27,6 +27,7 @@ def outcomes(c):
         return frame
     assert ask("retry")[2:4] == ("failed", {"retry": "after 1500ms", "content-type": "text/plain; charset=utf-8"})
     assert ask("retry")[4] == b"later"
+    assert ask("again")[2:4] == ("failed", {"retry": "yes", "content-type": "text/plain; charset=utf-8"})
     assert ask("reject")[2:] == ("invalid", {"retry": "no", "content-type": "application/json"},
                                  '{"why":"ż"}'.encode())
     assert ask("release")[:5] == ("ERR", 5, "release", {}, b"")

@@ -33,6 +33,10 @@ def add_handlers(s):
     def retry(data, delivery):
         raise bellhop.Retry("later", after=1.5)
 
+    @s.on("again")
+    def again(data, delivery):
+        raise bellhop.Retry("later")
+
     @s.on("reject")
     def reject(data, delivery):
         raise bellhop.Reject("invalid", {"why": "ż"})
