@@ -192,6 +192,7 @@ void db_run(struct db *db, struct store_batch *first)
 {
     int64_t start = clock_mono_ms();
     enum outcome outcome = FAILED;
+    assert(first != NULL);
     if (db->disk_full && !db->faulted)
         ballast_make(db);
     if (!db->faulted)
