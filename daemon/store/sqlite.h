@@ -64,6 +64,8 @@ void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d); /* attempt, 
 bool row_read(sqlite3_stmt *s, struct store_dead *d);
 bool row_read_dead(sqlite3_stmt *s, struct store_dead *d);
 
+uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter, or of a queue */
+
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
 void counter_set(struct db *db, size_t id, uint64_t value);

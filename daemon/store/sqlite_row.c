@@ -37,6 +37,12 @@ static uint32_t row_state_crc(const struct store_dead *d)
     return crc_str(crc_str(crc_str(crc, r->first_error), r->last_error), d->reason);
 }
 
+uint32_t book_crc(uint64_t id, uint64_t value, struct str name)
+{
+    const uint64_t words[] = {id, value};
+    return crc_str(crc_words(words, 2), name);
+}
+
 static void bind_str(sqlite3_stmt *s, int at, struct str text)
 {
     sqlite3_bind_blob64(s, at, text.n > 0 ? text.p : "", text.n, SQLITE_STATIC);

@@ -28,8 +28,9 @@ static const char *const migrations[] = {
     "CREATE INDEX delivery_due ON delivery(due) WHERE due IS NOT NULL;"
     "CREATE TABLE dead(number INTEGER PRIMARY KEY, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
     "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
-    "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, UNIQUE(name, service));"
-    "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);",
+    "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
+    "UNIQUE(name, service));"
+    "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -51,8 +52,8 @@ static const char *const statements[STMTS] = {
     [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
     [STMT_DEAD_QUARANTINE] = "INSERT INTO quarantine(number, key, " COLUMNS ", died, reason) "
                              "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
-    [STMT_QUEUE] = "INSERT INTO queue(id, name, service) VALUES(?, ?, ?)",
-    [STMT_COUNTER] = "REPLACE INTO counter(id, value) VALUES(?, ?)",
+    [STMT_QUEUE] = "INSERT INTO queue(id, name, service, crc) VALUES(?, ?, ?, ?)",
+    [STMT_COUNTER] = "REPLACE INTO counter(id, value, crc) VALUES(?, ?, ?)",
     [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? AND due IS NULL ORDER BY key LIMIT ?",
     [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due WHERE due > 0 AND due <= ? "
                       "ORDER BY due, key LIMIT ?",
@@ -100,6 +101,12 @@ static int pragma_i64(struct db *db, const char *sql, int64_t *out)
     return rc == SQLITE_OK ? end : rc;
 }
 
+static bool refuse_damaged(const struct db *db, const char *said, struct err *err)
+{
+    return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can "
+                   "be read: sqlite3 %s .recover", db->path, said, db->path);
+}
+
 /* What to do about it, in the words of who runs the daemon. */
 static bool refuse(struct db *db, int rc, struct err *err)
 {
@@ -111,8 +118,8 @@ static bool refuse(struct db *db, int rc, struct err *err)
     case SQLITE_NOTADB:
         return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path", db->path);
     case SQLITE_CORRUPT:
-        return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can "
-                       "be read: sqlite3 %s .recover", db->path, sqlite3_errmsg(db->sql), db->path);
+        return refuse_damaged(db, sqlite3_errcode(db->sql) == SQLITE_CORRUPT ? sqlite3_errmsg(db->sql)
+                                  : "the books or the queues fail their checksums", err);
     case SQLITE_READONLY:
         return err_add(err, "store %s: cannot be written; check the owner and mode of the file", db->path);
     case SQLITE_FULL:
@@ -220,8 +227,7 @@ static bool check_whole(struct db *db, bool unclean, struct err *err)
     const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "";
     bool whole = rc == SQLITE_ROW && said != NULL && strcmp(said, "ok") == 0;
     if (!whole && rc == SQLITE_ROW)
-        err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can be read: "
-                "sqlite3 %s .recover", db->path, said, db->path);
+        refuse_damaged(db, said, err);
     else if (!whole)
         refuse(db, rc, err);
     sqlite3_finalize(s);
@@ -235,39 +241,46 @@ static bool check_whole(struct db *db, bool unclean, struct err *err)
 static int load_counters(struct db *db)
 {
     sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, value FROM counter", -1, &s, NULL);
-    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
-        int64_t id = sqlite3_column_int64(s, 0);
-        if (id >= 0 && id < COUNTER_QUEUES + 2 * ((int64_t)STORE_QUEUES_MAX + 1))
-            counters_load(db, (size_t)id, (uint64_t)sqlite3_column_int64(s, 1));
+    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, value, crc FROM counter", -1, &s, NULL);
+    bool bad = false;
+    while (rc == SQLITE_OK && !bad && sqlite3_step(s) == SQLITE_ROW) {
+        uint64_t id = (uint64_t)sqlite3_column_int64(s, 0), value = (uint64_t)sqlite3_column_int64(s, 1);
+        bad = sqlite3_column_int64(s, 2) != book_crc(id, value, STR_NONE);
+        if (!bad)
+            counters_load(db, id, value);
     }
     int end = sqlite3_finalize(s);
+    if (rc == SQLITE_OK && end == SQLITE_OK && bad)
+        return SQLITE_CORRUPT;
     return rc == SQLITE_OK ? end : rc;
 }
 
-static void add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
+/* Their numbers are 1, 2, … */
+static bool add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
 {
-    uint64_t key = store_key((uint32_t)sqlite3_column_int64(s, 0), 0);
+    uint64_t id = state->queue_count + 1, key = store_key((uint32_t)id, 0);
     const char *name = (const char *)sqlite3_column_text(s, 1);
-    size_t n = (size_t)sqlite3_column_bytes(s, 1);
+    size_t n = name != NULL ? (size_t)sqlite3_column_bytes(s, 1) : 0;
+    bool service = sqlite3_column_int64(s, 2) != 0;
+    if (sqlite3_column_int64(s, 0) != (int64_t)id ||
+        sqlite3_column_int64(s, 3) != book_crc(id, service, str_make(name, n)))
+        return false;
     state->queues = mem_realloc(state->queues, (state->queue_count + 1) * sizeof(*state->queues));
     state->queues[state->queue_count++] = (struct store_queue_row){
-        .name = mem_strndup(name != NULL ? name : "", name != NULL ? n : 0), .name_len = name != NULL ? n : 0,
-        .service = sqlite3_column_int(s, 2) != 0, .ready = counter_get(db, counter_of_queue(key, false)),
-        .delayed = counter_get(db, counter_of_queue(key, true))};
+        .name = mem_strndup(name != NULL ? name : "", n), .name_len = n, .service = service,
+        .ready = counter_get(db, counter_of_queue(key, false)), .delayed = counter_get(db, counter_of_queue(key, true))};
+    return true;
 }
 
 static int load_queues(struct db *db, struct db_state *state)
 {
     sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, name, service FROM queue ORDER BY id", -1, &s, NULL);
-    bool gap = false;
-    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
-        gap |= sqlite3_column_int64(s, 0) != (int64_t)state->queue_count + 1;
-        add_queue(db, state, s);
-    }
+    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, name, service, crc FROM queue ORDER BY id", -1, &s, NULL);
+    bool bad = false;
+    while (rc == SQLITE_OK && !bad && sqlite3_step(s) == SQLITE_ROW)
+        bad = !add_queue(db, state, s);
     int end = sqlite3_finalize(s);
-    if (rc == SQLITE_OK && end == SQLITE_OK && gap)
+    if (rc == SQLITE_OK && end == SQLITE_OK && bad)
         return SQLITE_CORRUPT;
     return rc == SQLITE_OK ? end : rc;
 }
