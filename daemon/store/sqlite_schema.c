@@ -120,8 +120,12 @@ static bool refuse(struct db *db, int rc, struct err *err)
     case SQLITE_CORRUPT:
         return refuse_damaged(db, sqlite3_errcode(db->sql) == SQLITE_CORRUPT ? sqlite3_errmsg(db->sql)
                                   : "the books or the queues fail their checksums", err);
+    case SQLITE_ERROR: /* a statement that does not fit the tables: their definitions are damaged */
+    case SQLITE_CONSTRAINT:
+        return refuse_damaged(db, sqlite3_errmsg(db->sql), err);
     case SQLITE_READONLY:
-        return err_add(err, "store %s: cannot be written; check the owner and mode of the file", db->path);
+        return err_add(err, "store %s: cannot be written; check the owner and mode of the file, or its header is "
+                       "damaged", db->path);
     case SQLITE_FULL:
         return err_add(err, "store %s: no room on the disk; free some and start again", db->path);
     default:
@@ -160,16 +164,29 @@ static bool check_file(struct db *db, struct err *err)
 
 /* ---------------------------------------------------------------- the version */
 
+/* The answer tells what the mode is now; it is no error when it stayed another. */
+static int configure_journal(struct db *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "PRAGMA journal_mode=WAL", -1, &s, NULL);
+    const char *mode = rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    bool wal = mode != NULL && strcmp(mode, "wal") == 0;
+    int end = sqlite3_finalize(s);
+    if (rc == SQLITE_OK && end == SQLITE_OK && !wal)
+        return SQLITE_CANTOPEN;
+    return rc == SQLITE_OK ? end : rc;
+}
+
 static int configure(struct db *db)
 {
     char sql[64];
-    int rc = SQLITE_OK;
+    int rc = exec(db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL"); /* of a file that is empty yet */
     static const char *const pragmas[] = {
-        "PRAGMA page_size=8192",       "PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA locking_mode=EXCLUSIVE",
-        "PRAGMA journal_mode=WAL",     "PRAGMA synchronous=FULL",        "PRAGMA mmap_size=0",
-        "PRAGMA temp_store=MEMORY",    "PRAGMA wal_autocheckpoint=0",    "PRAGMA cell_size_check=ON",
-        "PRAGMA trusted_schema=OFF",
+        "PRAGMA synchronous=FULL",     "PRAGMA mmap_size=0",       "PRAGMA temp_store=MEMORY",
+        "PRAGMA wal_autocheckpoint=0", "PRAGMA cell_size_check=ON", "PRAGMA trusted_schema=OFF",
     };
+    if (rc == SQLITE_OK)
+        rc = configure_journal(db);
     for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]) && rc == SQLITE_OK; i++)
         rc = exec(db, pragmas[i]);
     snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d", CACHE_KIB);
