@@ -1,5 +1,5 @@
 /* The disk misbehaves: a VFS under SQLite that fails one kind of call on demand. Faults by their rows
- * in the matrix: D1 full disk, D3 failing writes, D4 a sync that fails once, D6 a slow sync. */
+ * in the matrix: D1 full disk, D3 failing writes, D4 a sync that fails once, D5 one of a checkpoint, D6 a slow sync. */
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
@@ -7,7 +7,7 @@
 
 #include "store_sqlite_rig.h"
 
-enum fault { FAULT_NONE, FAULT_FULL, FAULT_WRITE, FAULT_SYNC, FAULT_SLOW_SYNC };
+enum fault { FAULT_NONE, FAULT_FULL, FAULT_WRITE, FAULT_SYNC, FAULT_DATABASE_SYNC, FAULT_SLOW_SYNC };
 
 /* Shared with the store's thread. */
 static atomic_int fault;
@@ -19,6 +19,7 @@ static char ballast[128];
 struct shim_file {
     sqlite3_file base;
     sqlite3_file *real;
+    bool database; /* not its journal */
 };
 
 static sqlite3_file *real_of(sqlite3_file *f)
@@ -72,7 +73,7 @@ static int shim_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int shim_sync(sqlite3_file *f, int flags)
 {
     atomic_fetch_add(&syncs, 1);
-    if (struck(FAULT_SYNC))
+    if (struck(FAULT_SYNC) || (((struct shim_file *)f)->database && struck(FAULT_DATABASE_SYNC)))
         return SQLITE_IOERR_FSYNC;
     if (struck(FAULT_SLOW_SYNC))
         usleep(400000);
@@ -126,6 +127,7 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fl
     sqlite3_vfs *real = vfs->pAppData;
     struct shim_file *file = (struct shim_file *)f;
     file->base.pMethods = NULL;
+    file->database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
     file->real = calloc(1, (size_t)real->szOsFile);
     int rc = real->xOpen(real, name, file->real, flags, out);
     if (rc == SQLITE_OK)
@@ -246,6 +248,31 @@ START_TEST(d4_a_failed_sync_is_final)
 }
 END_TEST
 
+START_TEST(d5_a_failed_checkpoint_is_final)
+{
+    static char body[64 << 10];
+    struct bed b;
+    open_shim(&b);
+    memset(body, 'x', sizeof(body) - 1);
+    for (int i = 0; i < 120; i++)
+        put(&b, body);
+    bed_settle(&b);
+    buf_clear(&b.trace);
+    strike(FAULT_DATABASE_SYNC, 1);
+    for (int i = 0; i < 20; i++)
+        put(&b, body); /* above 1,000 pages in the journal */
+    RIG_UNTIL(&b.rig, stats(&b).faulted);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b.trace), "unit ok\nfault: a checkpoint failed\n"));
+    buf_clear(&b.trace);
+    put(&b, "A");
+    TRACE_IS(&b, "unit unknown\n");
+    store_close(b.st);
+    sqlite_open(&b); /* the journal still holds all of it */
+    audit_is(&b, "totals 140 140 0 0 0 0 0 0\n");
+    bed_fini(&b);
+}
+END_TEST
+
 START_TEST(d1_a_full_disk_refuses_puts_and_records_ends)
 {
     struct bed b;
@@ -331,7 +358,8 @@ int main(void)
     Suite *s = suite_create("store/faults");
     TCase *t = tcase_create("faults");
     const TTest *const tests[] = {
-        d3_a_failed_write_is_final, d4_a_failed_sync_is_final, d1_a_full_disk_refuses_puts_and_records_ends,
+        d3_a_failed_write_is_final, d4_a_failed_sync_is_final, d5_a_failed_checkpoint_is_final,
+        d1_a_full_disk_refuses_puts_and_records_ends,
         d1_no_room_even_for_an_end_is_a_fault, d6_the_loop_goes_on_while_a_sync_takes_long,
         s1_every_unit_told_was_synced,
     };
