@@ -36,7 +36,8 @@ static bool is_full(const struct db *db, int rc)
 static int do_answer(struct db *db, struct store_job *job)
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
-        [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead, [JOB_AUDIT] = db_audit,
+        [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
+        [JOB_AUDIT] = db_audit,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -106,7 +107,8 @@ static enum outcome settle(struct db *db, int rc)
         db_fault(db, "a commit failed");
         return FAILED;
     }
-    if (sqlite3_get_autocommit(db->sql) == 0 && sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
+    if (sqlite3_get_autocommit(db->sql) == 0 &&
+        sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
         db_fault(db, "a rollback failed");
         return FAILED;
     }

@@ -38,7 +38,8 @@ static int put_aside(struct db *db, struct store_answer *a, bool dead, struct bu
     int rc = SQLITE_OK;
     for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
         assert(rows != NULL);
-        rc = dead ? db_quarantine_dead(db, rows[i].number) : db_quarantine(db, rows[i].number, rows[i].due_ms);
+        rc = dead ? db_quarantine_dead(db, rows[i].number)
+                  : db_quarantine(db, rows[i].number, rows[i].due_ms);
     }
     a->rows.quarantined = count;
     return rc;

@@ -14,12 +14,13 @@
 
 /* The message lies in the row: half the cost of a row for it and one for its delivery. What changes
  * stands before the long columns. */
-#define RECORD                                                                                                       \
-    "due INTEGER, attempt INTEGER, target INTEGER, redrives INTEGER, accepted INTEGER, expires INTEGER, crc INTEGER, " \
-    "state_crc INTEGER, route BLOB, subject BLOB, sent_as BLOB, first_error BLOB, last_error BLOB, headers BLOB, body BLOB"
-#define COLUMNS                                                                                                      \
-    "due, attempt, target, redrives, accepted, expires, crc, state_crc, route, subject, sent_as, first_error, "     \
-    "last_error, headers, body"
+#define RECORD                                                                                     \
+    "due INTEGER, attempt INTEGER, target INTEGER, redrives INTEGER, accepted INTEGER, "           \
+    "expires INTEGER, crc INTEGER, state_crc INTEGER, route BLOB, subject BLOB, sent_as BLOB, "    \
+    "first_error BLOB, last_error BLOB, headers BLOB, body BLOB"
+#define COLUMNS                                                                                    \
+    "due, attempt, target, redrives, accepted, expires, crc, state_crc, route, subject, sent_as, " \
+    "first_error, last_error, headers, body"
 
 /* migrations[n] leads from version n to n + 1; the last one's is what this program writes. */
 static const char *const migrations[] = {
@@ -27,7 +28,8 @@ static const char *const migrations[] = {
     "CREATE TABLE delivery(key INTEGER PRIMARY KEY, " RECORD ");"
     "CREATE INDEX delivery_due ON delivery(due) WHERE due IS NOT NULL;"
     "CREATE TABLE dead(number INTEGER PRIMARY KEY, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
-    "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
+    "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", "
+    "died INTEGER, reason BLOB);"
     "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
     "UNIQUE(name, service));"
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
@@ -42,23 +44,27 @@ static const char *const statements[STMTS] = {
     [STMT_DUE_OF] = "SELECT due FROM delivery WHERE key = ?",
     [STMT_DELETE] = "DELETE FROM delivery WHERE key = ?",
     [STMT_GET] = "SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
-    [STMT_UPDATE] = "UPDATE delivery SET due = CASE WHEN ?2 > 0 THEN ?2 WHEN due IS NULL THEN NULL ELSE 0 END, "
-                    "attempt = ?3, first_error = ?4, last_error = ?5, state_crc = ?6 WHERE key = ?1",
+    [STMT_UPDATE] = "UPDATE delivery SET due = CASE WHEN ?2 > 0 THEN ?2 "
+                    "WHEN due IS NULL THEN NULL ELSE 0 END, attempt = ?3, "
+                    "first_error = ?4, last_error = ?5, state_crc = ?6 WHERE key = ?1",
     [STMT_TAKEN] = "UPDATE delivery SET due = 0 WHERE key = ?",
     [STMT_DEAD_PUT] = "REPLACE INTO dead(number, key, " COLUMNS ", died, reason) "
                       "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [STMT_DEAD_GET] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
     [STMT_DEAD_DELETE] = "DELETE FROM dead WHERE number = ?",
-    [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
+    [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") "
+                        "SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
     [STMT_DEAD_QUARANTINE] = "INSERT INTO quarantine(number, key, " COLUMNS ", died, reason) "
                              "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
     [STMT_QUEUE] = "INSERT INTO queue(id, name, service, crc) VALUES(?, ?, ?, ?)",
     [STMT_COUNTER] = "REPLACE INTO counter(id, value, crc) VALUES(?, ?, ?)",
-    [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? AND due IS NULL ORDER BY key LIMIT ?",
-    [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due WHERE due > 0 AND due <= ? "
-                      "ORDER BY due, key LIMIT ?",
+    [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? "
+                  "AND due IS NULL ORDER BY key LIMIT ?",
+    [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due "
+                      "WHERE due > 0 AND due <= ? ORDER BY due, key LIMIT ?",
     [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > 0 ORDER BY due LIMIT 1",
-    [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? ORDER BY number LIMIT ?",
+    [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? "
+                       "ORDER BY number LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
 };
@@ -103,8 +109,8 @@ static int pragma_i64(struct db *db, const char *sql, int64_t *out)
 
 static bool refuse_damaged(const struct db *db, const char *said, struct err *err)
 {
-    return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can "
-                   "be read: sqlite3 %s .recover", db->path, said, db->path);
+    return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. "
+                   "What can be read: sqlite3 %s .recover", db->path, said, db->path);
 }
 
 /* What to do about it, in the words of who runs the daemon. */
@@ -113,10 +119,11 @@ static bool refuse(struct db *db, int rc, struct err *err)
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return err_add(err, "store %s: another process holds it; stop that one first, or give this one another path",
-                       db->path);
+        return err_add(err, "store %s: another process holds it; stop that one first, or give this one "
+                       "another path", db->path);
     case SQLITE_NOTADB:
-        return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path", db->path);
+        return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path",
+                       db->path);
     case SQLITE_CORRUPT:
         return refuse_damaged(db, sqlite3_errcode(db->sql) == SQLITE_CORRUPT ? sqlite3_errmsg(db->sql)
                                   : "the books or the queues fail their checksums", err);
@@ -124,8 +131,8 @@ static bool refuse(struct db *db, int rc, struct err *err)
     case SQLITE_CONSTRAINT:
         return refuse_damaged(db, sqlite3_errmsg(db->sql), err);
     case SQLITE_READONLY:
-        return err_add(err, "store %s: cannot be written; check the owner and mode of the file, or its header is "
-                       "damaged", db->path);
+        return err_add(err, "store %s: cannot be written; check the owner and mode of the file, or its "
+                       "header is damaged", db->path);
     case SQLITE_FULL:
         return err_add(err, "store %s: no room on the disk; free some and start again", db->path);
     default:
@@ -146,7 +153,8 @@ static bool check_folder(struct db *db, struct err *err)
     if (st.st_mode & (S_IWGRP | S_IWOTH))
         return err_add(err, "store %s: others may write to it; run chmod 700 on it", db->dir);
     if (access(db->dir, R_OK | W_OK | X_OK) != 0)
-        return err_add(err, "store %s: cannot be written: %s; check its owner and mode", db->dir, strerror(errno));
+        return err_add(err, "store %s: cannot be written: %s; check its owner and mode", db->dir,
+                       strerror(errno));
     return true;
 }
 
@@ -169,7 +177,9 @@ static int configure_journal(struct db *db)
 {
     sqlite3_stmt *s = NULL;
     int rc = sqlite3_prepare_v2(db->sql, "PRAGMA journal_mode=WAL", -1, &s, NULL);
-    const char *mode = rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    const char *mode = NULL;
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        mode = (const char *)sqlite3_column_text(s, 0);
     bool wal = mode != NULL && strcmp(mode, "wal") == 0;
     int end = sqlite3_finalize(s);
     if (rc == SQLITE_OK && end == SQLITE_OK && !wal)
@@ -180,7 +190,8 @@ static int configure_journal(struct db *db)
 static int configure(struct db *db)
 {
     char sql[64];
-    int rc = exec(db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL"); /* of a file that is empty yet */
+    /* The first two take effect in a file that is empty yet. */
+    int rc = exec(db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL");
     static const char *const pragmas[] = {
         "PRAGMA synchronous=FULL",     "PRAGMA mmap_size=0",       "PRAGMA temp_store=MEMORY",
         "PRAGMA wal_autocheckpoint=0", "PRAGMA cell_size_check=ON", "PRAGMA trusted_schema=OFF",
@@ -208,8 +219,8 @@ static bool check_version(struct db *db, int64_t *version, struct err *err)
     if (!fresh && id != APPLICATION_ID)
         return refuse(db, SQLITE_NOTADB, err);
     if (*version > SCHEMA_VERSION)
-        return err_add(err, "store %s: written by a newer bellhopd (version %lld, this one knows up to %d); upgrade, or "
-                       "give another path", db->path, (long long)*version, SCHEMA_VERSION);
+        return err_add(err, "store %s: written by a newer bellhopd (version %lld, this one knows up to %d); "
+                       "upgrade, or give another path", db->path, (long long)*version, SCHEMA_VERSION);
     return true;
 }
 
@@ -221,7 +232,8 @@ static int migrate(struct db *db, int64_t version)
         return SQLITE_OK;
     for (; version < SCHEMA_VERSION && rc == SQLITE_OK; version++)
         rc = exec(db, migrations[version]);
-    snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
+    snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID,
+             SCHEMA_VERSION);
     if (rc == SQLITE_OK)
         rc = exec(db, sql);
     return rc == SQLITE_OK ? exec(db, "COMMIT") : rc;
@@ -285,14 +297,16 @@ static bool add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
     state->queues = mem_realloc(state->queues, (state->queue_count + 1) * sizeof(*state->queues));
     state->queues[state->queue_count++] = (struct store_queue_row){
         .name = mem_strndup(name != NULL ? name : "", n), .name_len = n, .service = service,
-        .ready = counter_get(db, counter_of_queue(key, false)), .delayed = counter_get(db, counter_of_queue(key, true))};
+        .ready = counter_get(db, counter_of_queue(key, false)),
+        .delayed = counter_get(db, counter_of_queue(key, true))};
     return true;
 }
 
 static int load_queues(struct db *db, struct db_state *state)
 {
     sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, name, service, crc FROM queue ORDER BY id", -1, &s, NULL);
+    static const char sql[] = "SELECT id, name, service, crc FROM queue ORDER BY id";
+    int rc = sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL);
     bool bad = false;
     while (rc == SQLITE_OK && !bad && sqlite3_step(s) == SQLITE_ROW)
         bad = !add_queue(db, state, s);

@@ -245,7 +245,8 @@ static void state_fini(struct db_state *state)
     mem_free(state->queues);
 }
 
-struct store *store_sqlite_open(struct loop *l, struct log *log, const struct store_options *o, struct err *err)
+struct store *store_sqlite_open(struct loop *l, struct log *log, const struct store_options *o,
+                                struct err *err)
 {
     struct store_sqlite *s = sqlite_new(l, log, o);
     struct db_state state = {0};
