@@ -4,6 +4,7 @@
  * An empty one holds no memory. Offsets stay valid across growth, pointers do not.
  */
 #include <assert.h>
+#include <endian.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,7 +34,7 @@ static inline struct str buf_str(const struct buf *b)
 
 void buf_wipe(struct buf *b);                             /* buf_fini for secrets: overwritten first */
 void buf_fini(struct buf *b);                             /* frees; the buffer is empty again */
-uint8_t *buf_reserve(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* room for n bytes at the end; then buf_commit */
+uint8_t *buf_grow(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* buf_reserve, where there is no room yet */
 void buf_consume(struct buf *b, size_t n);                /* drop n bytes of the front; n <= len */
 void buf_clear(struct buf *b);                            /* len = 0, memory kept */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -41,6 +42,13 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list args);
 void buf_u64(struct buf *b, uint64_t value);              /* decimal */
 char *buf_cstr(struct buf *b);                            /* adds a NUL behind the data (not counted); borrowed */
 char *buf_steal(struct buf *b);                           /* NUL-terminated copy-free hand-over; the caller's; b is empty */
+
+/* Room for n bytes at the end; then buf_commit. */
+__attribute__((returns_nonnull)) static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+    size_t end = b->off + b->len;
+    return b->base != NULL && b->cap - end >= n ? b->base + end : buf_grow(b, n);
+}
 
 static inline void buf_commit(struct buf *b, size_t n)
 {
@@ -88,5 +96,20 @@ static inline char *bytes_str(char *to, struct str s)
 /* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
 char *bytes_u64(char *out, uint64_t value);
 
-/* 16 lower-case hex digits; returns the byte after the last one. */
-char *bytes_hex64(char *out, uint64_t value);
+/* 8 lower-case hex digits: spreads the nibbles over 8 bytes, then turns each into its digit, without
+ * a table or a branch. Returns the byte after the last one. */
+static inline char *bytes_hex32(char *out, uint32_t value)
+{
+    uint64_t x = (uint64_t)(value & 0xFFFF) << 32 | value >> 16;
+    x = (x & UINT64_C(0x0000FF000000FF00)) >> 8 | (x & UINT64_C(0x000000FF000000FF)) << 16;
+    x = (x & UINT64_C(0x00F000F000F000F0)) >> 4 | (x & UINT64_C(0x000F000F000F000F)) << 8;
+    uint64_t letters = ((x + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
+    x = htole64(x + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10));
+    return bytes_copy(out, &x, sizeof(x));
+}
+
+/* 16 of them. */
+static inline char *bytes_hex64(char *out, uint64_t value)
+{
+    return bytes_hex32(bytes_hex32(out, (uint32_t)(value >> 32)), (uint32_t)value);
+}
