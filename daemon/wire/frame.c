@@ -36,7 +36,7 @@ static enum frame_status read_verb(struct cursor *c, enum verb *out)
     if (n == 0 || n > VERB_LONGEST || n == c->end || c->line[n] != ' ')
         return bad(c, n <= VERB_LONGEST ? n : 0, "expected a verb in upper case and a blank");
     for (unsigned v = 0; v < VERB_COUNT; v++) {
-        if (verbs[v].n == n && memcmp(verbs[v].p, c->line, n) == 0) {
+        if (verbs[v].p[0] == c->line[0] && verbs[v].n == n && memcmp(verbs[v].p, c->line, n) == 0) {
             *out = (enum verb)v;
             c->at = n + 1;
             return FRAME_OK;
@@ -45,8 +45,7 @@ static enum frame_status read_verb(struct cursor *c, enum verb *out)
     return bad(c, 0, "unknown verb");
 }
 
-/* A decimal number and the blank (or, where last may end the line, the end) behind it. */
-static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
+static enum frame_status read_odd_number(struct cursor *c, uint64_t *out, bool last)
 {
     uint64_t value = 0;
     size_t start = c->at, at = start;
@@ -68,6 +67,22 @@ static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
     if (at < c->end && c->line[at] != ' ')
         return bad(c, at, "expected one blank behind the number");
     c->at = at < c->end ? at + 1 : at;
+    *out = value;
+    return FRAME_OK;
+}
+
+/* A decimal number and the blank (or, where last may end the line, the end) behind it. What is right
+ * and of usual length is read here. */
+static inline enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
+{
+    const char *from = c->line + c->at, *end = c->line + c->end, *p = from;
+    uint64_t value = 0;
+    for (; p < end && *p >= '0' && *p <= '9'; p++)
+        value = value * 10 + (uint64_t)(*p - '0');
+    bool ends = p < end ? *p == ' ' : last && c->whole;
+    if (!ends || p == from || p - from > 18 || (*from == '0' && p - from > 1))
+        return read_odd_number(c, out, last);
+    c->at = (size_t)(p - c->line) + (p < end);
     *out = value;
     return FRAME_OK;
 }
