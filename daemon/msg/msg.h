@@ -45,6 +45,7 @@ struct msg_input {
     enum msg_kind kind;
     struct str subject; /* legal */
     struct str headers; /* a checked block; the names that only the daemon sets are left out */
+    struct str line;    /* one more legal line before them, of no reserved name; may be empty */
     struct str body;
     struct str source;  /* endpoint or service name */
 };

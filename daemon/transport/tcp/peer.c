@@ -195,10 +195,9 @@ static struct msg *make(struct peer *p, const struct nest_request *req, struct s
     struct intake *in = p->endpoint->env.intake;
     struct buf headers = BUF_EMPTY;
     struct msg_input input = {.kind = req->id.p != NULL ? MSG_REQUEST : MSG_EVENT, .subject = subject,
-                              .headers = STR("content-type: application/json\n"), .body = req->data,
+                              .line = STR("content-type: application/json\n"), .body = req->data,
                               .source = str_of(in->name)};
     if (req->metadata.p != NULL) {
-        buf_str_put(&headers, input.headers);
         nest_metadata_headers(req->metadata, &headers);
         input.headers = buf_str(&headers);
     }
