@@ -115,7 +115,7 @@ static void stage(struct session *s, const struct frame *f, struct str with, str
     const char *why = NULL;
     if (f->verb != VERB_PUB)
         why = "header `with` is for PUB only";
-    else if (!str_parse_u64(with, &number) || idmap_get(&s->deliveries, number) == NULL)
+    else if (!str_parse_u64(with, &number) || slots_get(&s->deliveries, number) == NULL)
         why = "header `with` names no delivery that is being handled";
     else if (s->staged.count >= STAGED_MAX || s->staged_bytes + m->size > STAGED_BYTES_MAX)
         why = "more than 1,024 messages or 16 MiB staged on one connection";
