@@ -6,6 +6,7 @@
 #include "loop/listen.h"
 #include "loop/stream.h"
 #include "transport/link.h"
+#include "transport/tcp/memo.h"
 #include "transport/tcp/tcp.h"
 
 #define OUTPUT_HIGH (1u << 20) /* unwritten bytes above which a connection is given no more */
@@ -36,6 +37,7 @@ struct endpoint {
     bool stopped;
     struct client *client;     /* connect */
     struct buf subject; /* scratch of the packet that is being taken */
+    struct memo memo;   /* listen: subjects of patterns */
     uint64_t received, sent, bad;
 };
 

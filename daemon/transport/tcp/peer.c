@@ -256,22 +256,35 @@ static bool foreign(struct peer *p, struct str json, const char *what)
     return json_valid(json, NULL, NULL);
 }
 
+/* {NULL, 0} where none can be made of this pattern. */
+static struct str subject_of(struct endpoint *e, struct str pattern)
+{
+    struct str known = memo_get(&e->memo, pattern);
+    if (known.p != NULL)
+        return known;
+    buf_clear(&e->subject);
+    if (!nest_subject(pattern, &e->subject))
+        return STR_NONE;
+    memo_put(&e->memo, pattern, buf_str(&e->subject));
+    return buf_str(&e->subject);
+}
+
 enum verdict { TAKEN, HELD, BROKEN };
 
 static enum verdict on_packet(struct peer *p, struct str json)
 {
     struct nest_request req;
-    struct buf *subject = &p->endpoint->subject;
+    struct endpoint *e = p->endpoint;
     const char *what;
     if (!nest_request_parse(json, &req, &what))
         return foreign(p, json, what) ? TAKEN : BROKEN;
     bool taken = true;
-    buf_clear(subject);
-    if (p->endpoint->env.intake == NULL || !nest_subject(req.pattern, subject))
+    struct str subject = e->env.intake != NULL ? subject_of(e, req.pattern) : STR_NONE;
+    if (subject.p == NULL)
         refuse(p, &req, req.pattern, CODE_NO_ROUTE, "no subject can be made of this pattern");
     else
-        taken = take(p, &req, buf_str(subject));
-    p->endpoint->received += taken;
+        taken = take(p, &req, subject);
+    e->received += taken;
     return taken ? TAKEN : HELD;
 }
 

@@ -126,6 +126,7 @@ static void tcp_close(struct endpoint *e)
     client_free(e->client);
     tls_context_unref(e->env.tls);
     buf_fini(&e->subject);
+    memo_fini(&e->memo);
     mem_free(e);
 }
 
