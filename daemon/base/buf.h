@@ -96,20 +96,15 @@ static inline char *bytes_str(char *to, struct str s)
 /* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
 char *bytes_u64(char *out, uint64_t value);
 
-/* 8 lower-case hex digits: spreads the nibbles over 8 bytes, then turns each into its digit, without
- * a table or a branch. Returns the byte after the last one. */
-static inline char *bytes_hex32(char *out, uint32_t value)
-{
-    uint64_t x = (uint64_t)(value & 0xFFFF) << 32 | value >> 16;
-    x = (x & UINT64_C(0x0000FF000000FF00)) >> 8 | (x & UINT64_C(0x000000FF000000FF)) << 16;
-    x = (x & UINT64_C(0x00F000F000F000F0)) >> 4 | (x & UINT64_C(0x000F000F000F000F)) << 8;
-    uint64_t letters = ((x + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
-    x = htole64(x + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10));
-    return bytes_copy(out, &x, sizeof(x));
-}
-
-/* 16 of them. */
+/* 16 lower-case hex digits, all at once: the nibbles side by side, then each into its digit. Returns
+ * the byte after the last one. */
 static inline char *bytes_hex64(char *out, uint64_t value)
 {
-    return bytes_hex32(bytes_hex32(out, (uint32_t)(value >> 32)), (uint32_t)value);
+    typedef int8_t v16 __attribute__((vector_size(16)));
+    typedef uint64_t v2 __attribute__((vector_size(16)));
+    v16 bytes = (v16)(v2){htobe64(value), 0};
+    v16 nibbles = __builtin_shufflevector((bytes >> 4) & 15, bytes & 15, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20,
+                                          5, 21, 6, 22, 7, 23);
+    v16 digits = nibbles + '0' + ((nibbles > 9) & ('a' - '0' - 10));
+    return bytes_copy(out, &digits, sizeof(digits));
 }

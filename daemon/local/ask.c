@@ -104,7 +104,7 @@ static struct msg *make(struct session *s, const struct frame *f, struct str sub
 {
     struct msg_input in = {.kind = f->verb == VERB_REQ ? MSG_REQUEST : MSG_EVENT, .subject = subject,
                            .headers = f->headers, .body = f->body,
-                           .source = str_of(s->member.service->name)};
+                           .source = str_of(s->member.service->name), .pool = s->server->pool};
     return msg_new(s->server->intake->factory, &in, what);
 }
 

@@ -87,6 +87,7 @@ struct server {
     struct timer *greeting; /* drops those who never say HELLO */
     struct map services;   /* name -> struct service */
     struct intake *intake; /* "local" */
+    struct msg_pool *pool;
     uint64_t sessions_ever, groups_ever;
     struct server_counts counts;
     bool stopped;

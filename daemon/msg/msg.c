@@ -198,9 +198,10 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
         return NULL;
     }
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
-    struct msg *m = mem_alloc(size);
+    struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = f->now(f->arg),
-                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size};
+                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
+                      .pool = in->pool};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
@@ -222,7 +223,7 @@ struct msg *msg_ref(struct msg *m)
 void msg_unref(struct msg *m)
 {
     if (m != NULL && --m->refs == 0)
-        mem_free(m);
+        msg_pool_give(m->pool, m, m->size);
 }
 
 void msg_log(struct log *l, enum log_level level, const char *event, const struct msg *m,

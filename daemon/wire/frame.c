@@ -94,7 +94,7 @@ static enum frame_status read_subject(struct cursor *c, struct str *out, bool bl
         return bad(c, c->at, "a subject above 1,024 bytes");
     if (blank && subject.n == 0)
         return bad(c, c->at, "a blank at the end of the line");
-    if (!str_printable(subject))
+    if (subject.n > 0 && !str_printable(subject))
         return bad(c, c->at, "a subject that is not UTF-8 without control characters");
     *out = subject.n > 0 ? subject : STR_NONE;
     return FRAME_OK;

@@ -38,6 +38,8 @@ struct endpoint {
     struct client *client;     /* connect */
     struct buf subject; /* scratch of the packet that is being taken */
     struct memo memo;   /* listen: subjects of patterns */
+    struct msg_pool *pool;   /* listen */
+    struct list spare_asks;  /* listen: struct ask */
     uint64_t received, sent, bad;
 };
 
@@ -48,6 +50,7 @@ struct client;
 void peer_open(struct endpoint *e, int fd);
 void peer_close(struct peer *p);
 void peer_stop(struct peer *p); /* reads nothing more; closes when the last answer is out */
+void peers_fini(struct endpoint *e); /* what they shared, when the last has gone */
 size_t peer_busy(const struct peer *p);
 struct peer *peer_of(struct list_node *n);
 
