@@ -217,8 +217,10 @@ function encodeHeaders(headers) {
 /** The value of content-type in a raw block, or ''. */
 function contentType(buffer, start, end) {
     const text = buffer.latin1Slice(start, end);
-    let at = text.startsWith('content-type:') ? 0 : text.indexOf('\ncontent-type:') + 1;
-    if (at === 0 && !text.startsWith('content-type:')) return '';
+    let at = text.indexOf('content-type:');
+    while (at > 0 && text.charCodeAt(at - 1) !== 10) at = text.indexOf('content-type:', at + 1);
+    if (at < 0) return '';
+    if (text.startsWith(JSON_TYPE, at)) return 'application/json';
     at += 13;
     return text.slice(at, text.indexOf('\n', at)).trim();
 }
@@ -257,7 +259,7 @@ function fromBody(buffer, start, end, type) {
             return buffer.subarray(start, end);
         }
     }
-    const kind = type.split(';', 1)[0].trim().toLowerCase();
+    const kind = type === 'application/json' ? type : type.split(';', 1)[0].trim().toLowerCase();
     if (kind === 'application/json' || kind.endsWith('+json')) {
         if (start === end) return undefined;
         try {
