@@ -335,10 +335,17 @@ class Router {
         this.filters = new Map();
         this.cache = new Map();
         this.fallback = undefined;
+        this.last = undefined;        // the subject looked up last, and its handler
+        this.lastHandler = undefined;
+    }
+
+    forget() {
+        this.cache.clear();
+        this.last = undefined;
     }
 
     add(subject, handler) {
-        this.cache.clear();
+        this.forget();
         const tokens = subject.split(/[./]/);
         const wild = subject[0] !== '{' && (tokens.includes('*') || tokens[tokens.length - 1] === '>');
         if (wild) this.filters.set(subject, { tokens, handler });
@@ -346,12 +353,19 @@ class Router {
     }
 
     remove(subject) {
-        this.cache.clear();
+        this.forget();
         this.exact.delete(subject);
         this.filters.delete(subject);
     }
 
     find(subject) {
+        if (subject === this.last) return this.lastHandler;
+        this.lastHandler = this.look(subject);
+        this.last = subject;
+        return this.lastHandler;
+    }
+
+    look(subject) {
         let handler = this.exact.get(subject) || this.cache.get(subject);
         if (handler !== undefined) return handler;
         const tokens = subject.split(/[./]/);
