@@ -109,12 +109,22 @@ static size_t digits_of(uint64_t value)
     return least + (value >= powers[least]);
 }
 
+#define TEN(d) {d, '0'}, {d, '1'}, {d, '2'}, {d, '3'}, {d, '4'}, {d, '5'}, {d, '6'}, {d, '7'}, {d, '8'}, {d, '9'}
+
+static const char pairs[100][2] = {
+    TEN('0'), TEN('1'), TEN('2'), TEN('3'), TEN('4'), TEN('5'), TEN('6'), TEN('7'), TEN('8'), TEN('9'),
+};
+
 char *bytes_u64(char *out, uint64_t value)
 {
-    size_t at = digits_of(value);
-    char *end = out + at;
-    for (; at > 1; value /= 10)
-        out[--at] = (char)('0' + value % 10);
-    *out = (char)('0' + value);
+    char *end = out + digits_of(value), *at = end;
+    for (; value >= 100; value /= 100) {
+        at -= 2;
+        bytes_copy(at, pairs[value % 100], 2);
+    }
+    if (value >= 10)
+        bytes_copy(out, pairs[value], 2);
+    else
+        *out = (char)('0' + value);
     return end;
 }

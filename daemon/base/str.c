@@ -224,8 +224,6 @@ static uint64_t load(const unsigned char *p)
     return word;
 }
 
-#define ODD_REST UINT64_C(0x0101010101010100) /* the seven bytes above the first */
-
 /* Not 0 where one of eight bytes is no printable ASCII. */
 static uint64_t odd_bytes(uint64_t word)
 {
@@ -250,7 +248,7 @@ bool str_printable(struct str s)
     uint64_t odd = 0;
     if (s.n < 8) {
         for (size_t i = 0; i < s.n; i++)
-            odd |= odd_bytes(p[i] | ' ' * ODD_REST);
+            odd |= p[i] < 0x20 || p[i] >= 0x7F;
     } else {
         for (size_t i = 0; i + 8 < s.n; i += 8)
             odd |= odd_bytes(load(p + i));

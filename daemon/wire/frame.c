@@ -26,9 +26,30 @@ static enum frame_status bad(struct cursor *c, size_t offset, const char *what)
     return FRAME_BAD;
 }
 
+/* Verbs of three letters, which most frames have: they and the blank behind them at once. */
+static inline bool read_usual_verb(struct cursor *c, enum verb *out)
+{
+    static const struct {
+        char text[4];
+        enum verb verb;
+    } usual[] = {{"PUB ", VERB_PUB}, {"REQ ", VERB_REQ}, {"REP ", VERB_REP}};
+    if (c->end < 4)
+        return false;
+    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
+        if (memcmp(c->line, usual[i].text, 4) == 0) {
+            *out = usual[i].verb;
+            c->at = 4;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum frame_status read_verb(struct cursor *c, enum verb *out)
 {
     size_t n = 0;
+    if (read_usual_verb(c, out))
+        return FRAME_OK;
     while (n < c->end && n <= VERB_LONGEST && c->line[n] >= 'A' && c->line[n] <= 'Z')
         n++;
     if (n == c->end && !c->whole && n <= VERB_LONGEST)
@@ -75,14 +96,16 @@ static enum frame_status read_odd_number(struct cursor *c, uint64_t *out, bool l
  * and of usual length is read here. */
 static inline enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
 {
-    const char *from = c->line + c->at, *end = c->line + c->end, *p = from;
+    const char *from = c->line + c->at, *p = from;
     uint64_t value = 0;
-    for (; p < end && *p >= '0' && *p <= '9'; p++)
-        value = value * 10 + (uint64_t)(*p - '0');
-    bool ends = p < end ? *p == ' ' : last && c->whole;
-    if (!ends || p == from || p - from > 18 || (*from == '0' && p - from > 1))
+    if (!c->whole) /* else the line feed ends the digits at the latest */
         return read_odd_number(c, out, last);
-    c->at = (size_t)(p - c->line) + (p < end);
+    for (unsigned digit; (digit = (unsigned)*p - '0') <= 9; p++)
+        value = value * 10 + digit;
+    size_t n = (size_t)(p - from);
+    if (n == 0 || n > 18 || (n > 1 && *from == '0') || (*p != ' ' && (*p != '\n' || !last)))
+        return read_odd_number(c, out, last);
+    c->at = (size_t)(p - c->line) + (*p == ' ');
     *out = value;
     return FRAME_OK;
 }
