@@ -217,8 +217,10 @@ function encodeHeaders(headers) {
 /** The value of content-type in a raw block, or ''. */
 function contentType(buffer, start, end) {
     const text = buffer.latin1Slice(start, end);
-    let at = text.startsWith('content-type:') ? 0 : text.indexOf('\ncontent-type:') + 1;
-    if (at === 0 && !text.startsWith('content-type:')) return '';
+    let at = text.indexOf('content-type:');
+    while (at > 0 && text.charCodeAt(at - 1) !== 10) at = text.indexOf('content-type:', at + 1);
+    if (at < 0) return '';
+    if (text.startsWith(JSON_TYPE, at)) return 'application/json';
     at += 13;
     return text.slice(at, text.indexOf('\n', at)).trim();
 }
@@ -257,7 +259,7 @@ function fromBody(buffer, start, end, type) {
             return buffer.subarray(start, end);
         }
     }
-    const kind = type.split(';', 1)[0].trim().toLowerCase();
+    const kind = type === 'application/json' ? type : type.split(';', 1)[0].trim().toLowerCase();
     if (kind === 'application/json' || kind.endsWith('+json')) {
         if (start === end) return undefined;
         try {
@@ -333,10 +335,17 @@ class Router {
         this.filters = new Map();
         this.cache = new Map();
         this.fallback = undefined;
+        this.last = undefined;        // the subject looked up last, and its handler
+        this.lastHandler = undefined;
+    }
+
+    forget() {
+        this.cache.clear();
+        this.last = undefined;
     }
 
     add(subject, handler) {
-        this.cache.clear();
+        this.forget();
         const tokens = subject.split(/[./]/);
         const wild = subject[0] !== '{' && (tokens.includes('*') || tokens[tokens.length - 1] === '>');
         if (wild) this.filters.set(subject, { tokens, handler });
@@ -344,12 +353,19 @@ class Router {
     }
 
     remove(subject) {
-        this.cache.clear();
+        this.forget();
         this.exact.delete(subject);
         this.filters.delete(subject);
     }
 
     find(subject) {
+        if (subject === this.last) return this.lastHandler;
+        this.lastHandler = this.look(subject);
+        this.last = subject;
+        return this.lastHandler;
+    }
+
+    look(subject) {
         let handler = this.exact.get(subject) || this.cache.get(subject);
         if (handler !== undefined) return handler;
         const tokens = subject.split(/[./]/);

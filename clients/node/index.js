@@ -56,7 +56,7 @@ class Client {
 
     default(handler) {
         this._router.fallback = handler;
-        this._router.cache.clear();
+        this._router.forget();
         return this;
     }
 

@@ -2,8 +2,13 @@
 // One connection and what travels on it. What the public classes promise stands in index.d.ts.
 const codec = require('./codec.js');
 
-const { BellhopError, Decoder, VERB, JSON_TYPE, encodeHeaders, contentType, toBody, fromBody, parseHeaders,
-    checkSubject } = codec;
+const { BellhopError, Decoder, VERB, JSON_TYPE, TEXT_TYPE, encodeHeaders, contentType, toBody, fromBody,
+    parseHeaders, checkSubject } = codec;
+
+/** Bytes of a header block; the usual ones are ASCII. */
+function headerBytes(raw) {
+    return raw === '' || raw === JSON_TYPE || raw === TEXT_TYPE ? raw.length : Buffer.byteLength(raw);
+}
 
 class Retry extends Error {
     constructor(detail = '', { after, code = 'failed' } = {}) {
@@ -165,7 +170,7 @@ class Wire {
         this.refusal = undefined;
         this.writable = true;
         this.calls = new Map();       // our id -> { resolve, reject, item?, last? }
-        this.open = new Map();        // the daemon's id -> Delivery
+        this.open = new Map();        // the daemon's id -> Delivery, of those that are not answered at once
         this.pongs = new Set();
         this.lastSubject = '';        // the subject seen last, as bytes and as text: most are the same
         this.lastBytes = Buffer.alloc(0);
@@ -280,7 +285,6 @@ class Wire {
     delivery(isRequest, id, buffer, subject, headers, body, end) {
         const text = this.subjectOf(buffer, subject, headers);
         const delivery = new Delivery(this, id, isRequest, text, buffer, headers, body, end);
-        if (id !== 0) this.open.set(id, delivery);
         let value;
         try {
             const handler = this.client._router.find(text);
@@ -293,14 +297,21 @@ class Wire {
         }
         if (value === null || typeof value !== 'object') return this.answer(delivery, value);
         if (typeof value.then === 'function') {
+            this.hold(delivery);
             return void value.then((v) => this.finish(delivery, v), (e) => this.fail(delivery, e));
         }
         return this.finish(delivery, value);
     }
 
     finish(delivery, value) {
-        if (isStream(value)) this.stream(delivery, value).catch((e) => this.fail(delivery, e));
-        else this.answer(delivery, value);
+        if (!isStream(value)) return this.answer(delivery, value);
+        this.hold(delivery);
+        return void this.stream(delivery, value).catch((e) => this.fail(delivery, e));
+    }
+
+    /** It goes on beyond this turn: CANCEL and the end of the connection have to find it. */
+    hold(delivery) {
+        if (delivery.number !== 0 && !delivery._settled) this.open.set(delivery.number, delivery);
     }
 
     async stream(delivery, items) {
@@ -327,7 +338,7 @@ class Wire {
     settle(delivery) {
         if (delivery._settled || delivery.number === 0) return false;
         delivery._settled = true;
-        this.open.delete(delivery.number);
+        if (this.open.size > 0) this.open.delete(delivery.number);
         if (this.draining) setImmediate(() => this.leaveIfIdle());
         if (this.client._watching) this.client._changed();
         return this.alive;
@@ -398,7 +409,7 @@ class Wire {
 
     /** subject: '' or a space and the subject. */
     put(verb, id, subject, raw, body, size) {
-        const hlen = raw === JSON_TYPE ? JSON_TYPE.length : Buffer.byteLength(raw);
+        const hlen = headerBytes(raw);
         const head = `${verb} ${id} ${hlen} ${size}${subject}\n`;
         if (typeof body === 'string') {
             if (size !== body.length || hlen !== raw.length || subject !== '') this.ascii = false;

@@ -1,6 +1,5 @@
 #include "base/buf.h"
 
-#include <endian.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -20,11 +19,9 @@ void buf_fini(struct buf *b)
     *b = BUF_EMPTY;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
     size_t end = b->off + b->len, need;
-    if (b->base != NULL && b->cap - end >= n)
-        return b->base + end;
     if (b->base != NULL && b->off > 0 && b->cap - b->len >= n && b->off >= b->len) {
         memmove(b->base, b->base + b->off, b->len);
         b->off = 0;
@@ -97,29 +94,37 @@ char *buf_steal(struct buf *b)
     return text;
 }
 
+static const uint64_t powers[20] = { /* of ten; [0] is 0, for a value of 0 has one digit as well */
+    0, UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000), UINT64_C(1000000),
+    UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000),
+    UINT64_C(100000000000), UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000),
+    UINT64_C(1000000000000000), UINT64_C(10000000000000000), UINT64_C(100000000000000000),
+    UINT64_C(1000000000000000000), UINT64_C(10000000000000000000),
+};
+
+/* log10(2) is close to 1233 / 4096: right, or one too few. */
+static size_t digits_of(uint64_t value)
+{
+    size_t bits = 64 - (size_t)__builtin_clzll(value | 1), least = bits * 1233 >> 12;
+    return least + (value >= powers[least]);
+}
+
+#define TEN(d) {d, '0'}, {d, '1'}, {d, '2'}, {d, '3'}, {d, '4'}, {d, '5'}, {d, '6'}, {d, '7'}, {d, '8'}, {d, '9'}
+
+static const char pairs[100][2] = {
+    TEN('0'), TEN('1'), TEN('2'), TEN('3'), TEN('4'), TEN('5'), TEN('6'), TEN('7'), TEN('8'), TEN('9'),
+};
+
 char *bytes_u64(char *out, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return bytes_copy(out, digits + at, sizeof(digits) - at);
-}
-
-/* Spreads 8 nibbles over 8 bytes, then turns each into its digit: no table, no branch. */
-static uint64_t hex_word(uint64_t x)
-{
-    x = (x & 0xFFFF) << 32 | x >> 16;
-    x = (x & UINT64_C(0x0000FF000000FF00)) >> 8 | (x & UINT64_C(0x000000FF000000FF)) << 16;
-    x = (x & UINT64_C(0x00F000F000F000F0)) >> 4 | (x & UINT64_C(0x000F000F000F000F)) << 8;
-    uint64_t letters = ((x + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
-    return htole64(x + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10));
-}
-
-char *bytes_hex64(char *out, uint64_t value)
-{
-    uint64_t words[2] = {hex_word(value >> 32), hex_word(value & 0xFFFFFFFF)};
-    return bytes_copy(out, words, sizeof(words));
+    char *end = out + digits_of(value), *at = end;
+    for (; value >= 100; value /= 100) {
+        at -= 2;
+        bytes_copy(at, pairs[value % 100], 2);
+    }
+    if (value >= 10)
+        bytes_copy(out, pairs[value], 2);
+    else
+        *out = (char)('0' + value);
+    return end;
 }

@@ -4,6 +4,7 @@
  * An empty one holds no memory. Offsets stay valid across growth, pointers do not.
  */
 #include <assert.h>
+#include <endian.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,7 +34,7 @@ static inline struct str buf_str(const struct buf *b)
 
 void buf_wipe(struct buf *b);                             /* buf_fini for secrets: overwritten first */
 void buf_fini(struct buf *b);                             /* frees; the buffer is empty again */
-uint8_t *buf_reserve(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* room for n bytes at the end; then buf_commit */
+uint8_t *buf_grow(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* buf_reserve, where there is no room yet */
 void buf_consume(struct buf *b, size_t n);                /* drop n bytes of the front; n <= len */
 void buf_clear(struct buf *b);                            /* len = 0, memory kept */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -41,6 +42,13 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list args);
 void buf_u64(struct buf *b, uint64_t value);              /* decimal */
 char *buf_cstr(struct buf *b);                            /* adds a NUL behind the data (not counted); borrowed */
 char *buf_steal(struct buf *b);                           /* NUL-terminated copy-free hand-over; the caller's; b is empty */
+
+/* Room for n bytes at the end; then buf_commit. */
+__attribute__((returns_nonnull)) static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+    size_t end = b->off + b->len;
+    return b->base != NULL && b->cap - end >= n ? b->base + end : buf_grow(b, n);
+}
 
 static inline void buf_commit(struct buf *b, size_t n)
 {
@@ -88,5 +96,16 @@ static inline char *bytes_str(char *to, struct str s)
 /* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
 char *bytes_u64(char *out, uint64_t value);
 
-/* 16 lower-case hex digits; returns the byte after the last one. */
-char *bytes_hex64(char *out, uint64_t value);
+/* 16 lower-case hex digits, all at once: the nibbles side by side, then each into its digit. Returns
+ * the byte after the last one. */
+static inline char *bytes_hex64(char *out, uint64_t value)
+{
+    typedef int8_t v16 __attribute__((vector_size(16)));
+    typedef uint64_t v2 __attribute__((vector_size(16)));
+    const uint64_t low = UINT64_C(0x0F0F0F0F0F0F0F0F), bytes = htobe64(value);
+    v16 halves = (v16)(v2){(bytes >> 4) & low, bytes & low};
+    v16 nibbles = __builtin_shufflevector(halves, halves, 0, 8, 1, 9, 2, 10, 3, 11,
+                                          4, 12, 5, 13, 6, 14, 7, 15);
+    v16 digits = nibbles + '0' + ((nibbles > 9) & ('a' - '0' - 10));
+    return bytes_copy(out, &digits, sizeof(digits));
+}

@@ -218,16 +218,44 @@ bool str_utf8(struct str s)
     return true;
 }
 
+static uint64_t load(const unsigned char *p)
+{
+    uint64_t word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return word;
+}
+
+/* Not 0 where one of eight bytes is no printable ASCII. */
+static uint64_t odd_bytes(uint64_t word)
+{
+    const uint64_t high = UINT64_C(0x8080808080808080), low = word & ~high;
+    uint64_t fine = (low + UINT64_C(0x6060606060606060)) &            /* from the blank on */
+                    ((low ^ ~high) + UINT64_C(0x7F7F7F7F7F7F7F7F)); /* not DEL */
+    return (~fine | word) & high;
+}
+
+static bool no_control(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
+            return false;
+    }
+    return true;
+}
+
 bool str_printable(struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
-    bool ascii = true;
-    for (size_t i = 0; i < s.n; i++) {
-        if (p[i] < 0x20 || p[i] == 0x7F)
-            return false;
-        ascii &= p[i] < 0x80;
+    uint64_t odd = 0;
+    if (s.n < 8) {
+        for (size_t i = 0; i < s.n; i++)
+            odd |= p[i] < 0x20 || p[i] >= 0x7F;
+    } else {
+        for (size_t i = 0; i + 8 < s.n; i += 8)
+            odd |= odd_bytes(load(p + i));
+        odd |= odd_bytes(load(p + s.n - 8));
     }
-    return ascii || str_utf8(s);
+    return odd == 0 || (no_control(s) && str_utf8(s));
 }
 
 /* ".250" as 250; digits beyond the third are cut off. */

@@ -12,11 +12,22 @@ struct parts {
     uint64_t units;
 };
 
-static void add(struct parts *parts, struct str text)
+static inline void add_units(struct parts *parts, struct str text, uint64_t units)
 {
     parts->text[parts->count++] = text;
     parts->bytes += text.n;
-    parts->units += nest_units(text);
+    parts->units += units;
+}
+
+static void add(struct parts *parts, struct str text)
+{
+    add_units(parts, text, nest_units(text));
+}
+
+/* Our own text is ASCII. */
+static inline void add_ours(struct parts *parts, struct str text)
+{
+    add_units(parts, text, text.n);
 }
 
 static void put_parts(struct buf *out, const struct parts *parts)
@@ -66,9 +77,9 @@ static void add_pattern(struct parts *parts, struct str subject, struct buf *scr
     if (is_object(subject)) {
         add(parts, subject);
     } else if (is_plain(subject)) {
-        add(parts, STR("\""));
+        add_ours(parts, STR("\""));
         add(parts, subject);
-        add(parts, STR("\""));
+        add_ours(parts, STR("\""));
     } else {
         json_quote(subject, scratch);
         add(parts, buf_str(scratch));
@@ -80,20 +91,20 @@ void nest_request_format(struct buf *out, struct str subject, struct str data, s
 {
     struct parts parts = {.count = 0};
     struct buf scratch = BUF_EMPTY;
-    add(&parts, STR("{\"pattern\":"));
+    add_ours(&parts, STR("{\"pattern\":"));
     add_pattern(&parts, subject, &scratch);
-    add(&parts, STR(",\"data\":"));
+    add_ours(&parts, STR(",\"data\":"));
     add(&parts, data.p != NULL ? data : STR("null"));
     if (metadata.p != NULL) {
-        add(&parts, STR(",\"metadata\":"));
+        add_ours(&parts, STR(",\"metadata\":"));
         add(&parts, metadata);
     }
     if (id.p != NULL) {
-        add(&parts, STR(",\"id\":\""));
+        add_ours(&parts, STR(",\"id\":\""));
         add(&parts, id);
-        add(&parts, STR("\""));
+        add_ours(&parts, STR("\""));
     }
-    add(&parts, STR("}"));
+    add_ours(&parts, STR("}"));
     put_parts(out, &parts);
     buf_fini(&scratch);
 }
@@ -146,11 +157,11 @@ bool nest_reply_parse(struct str json, struct nest_reply *out, const char **what
 void nest_reply_value(struct buf *out, struct str id, struct str response_json, bool last)
 {
     struct parts parts = {.count = 0};
-    add(&parts, STR("{\"response\":"));
+    add_ours(&parts, STR("{\"response\":"));
     add(&parts, response_json);
-    add(&parts, last ? STR(",\"isDisposed\":true,\"id\":") : STR(",\"id\":"));
+    add_ours(&parts, last ? STR(",\"isDisposed\":true,\"id\":") : STR(",\"id\":"));
     add(&parts, id);
-    add(&parts, STR("}"));
+    add_ours(&parts, STR("}"));
     put_parts(out, &parts);
 }
 
@@ -171,11 +182,11 @@ void nest_reply_end(struct buf *out, struct str id)
 void nest_reply_error(struct buf *out, struct str id, struct str err_json)
 {
     struct parts parts = {.count = 0};
-    add(&parts, STR("{\"err\":"));
+    add_ours(&parts, STR("{\"err\":"));
     add(&parts, err_json);
-    add(&parts, STR(",\"isDisposed\":true,\"id\":"));
+    add_ours(&parts, STR(",\"isDisposed\":true,\"id\":"));
     add(&parts, id);
-    add(&parts, STR("}"));
+    add_ours(&parts, STR("}"));
     put_parts(out, &parts);
 }
 

@@ -111,7 +111,7 @@ enum nest_frame nest_frame_next(struct nest_framer *f, struct str in, uint64_t l
 uint64_t nest_units(struct str utf8)
 {
     const uint8_t *p = (const uint8_t *)utf8.p;
-    size_t i = 0, units = utf8.n;
+    size_t i = ascii_run(p, utf8.n), units = utf8.n;
     for (; i + 8 <= utf8.n; i += 8) {
         uint64_t word = swar_load(p + i);
         if ((word & SWAR_HIGH) == 0)

@@ -273,7 +273,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     if (__builtin_add_overflow(wall_now(h), span_ms, &due) || !leave)
         due = leave ? STORE_NEVER - 1 : 0;
     store_begin(h->store);
-    store_update(h->store, v->key, v->h.attempt, due, r.first_error, r.last_error);
+    store_update(h->store, &(struct store_change){v->key, v->h.attempt, due, r.first_error, r.last_error});
     v->save = ++v->dest->backlog.saves;
     store_then(h->store, on_saved, v->dest);
     store_commit(h->store);
@@ -495,7 +495,7 @@ static void back_to_disk(struct dest *d, const struct store_record *r)
     struct hub *h = d->hub;
     int64_t due = wall_now(h) + FULL_PAUSE_MS;
     store_begin(h->store);
-    store_update(h->store, r->key, r->attempt, due, r->first_error, r->last_error);
+    store_update(h->store, &(struct store_change){r->key, r->attempt, due, r->first_error, r->last_error});
     store_commit(h->store);
     note_due(h, due);
 }
@@ -554,7 +554,7 @@ static void arm(struct dest *d)
         if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
             continue; /* its turn is its end */
         v->armed = true;
-        store_update(st, v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE);
+        store_update(st, &(struct store_change){v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE});
     }
     store_then(st, on_armed, d);
     store_commit(st);

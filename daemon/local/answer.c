@@ -4,7 +4,7 @@
 /* Removes a delivery from the session's books; NULL (and counted) when it is not, or no longer, there. */
 static struct handover *take(struct session *s, uint64_t id)
 {
-    struct handover *h = idmap_remove(&s->deliveries, id);
+    struct handover *h = slots_take(&s->deliveries, id);
     if (h == NULL)
         s->server->counts.late_answers++;
     else
@@ -97,7 +97,7 @@ static void stall(struct session *s, uint64_t id)
 
 void answer_more(struct session *s, const struct frame *f)
 {
-    struct handover *h = idmap_get(&s->deliveries, f->id);
+    struct handover *h = slots_get(&s->deliveries, f->id);
     if (h == NULL) {
         s->server->counts.late_answers++;
         return;
@@ -109,7 +109,7 @@ void answer_more(struct session *s, const struct frame *f)
 
 void answer_wait(struct session *s, const struct frame *f)
 {
-    struct handover *h = idmap_get(&s->deliveries, f->id);
+    struct handover *h = slots_get(&s->deliveries, f->id);
     if (h != NULL)
         h->core->extend(h);
 }
@@ -128,15 +128,15 @@ void answer_too_large(struct session *s, uint64_t id)
 
 void answer_lost_all(struct session *s, const char *why)
 {
-    struct idmap lost = s->deliveries;
-    struct idmap_entry *e;
+    struct slots lost = s->deliveries;
+    struct slot *e;
     struct settlement st = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                             .reply = {.code = CODE_UNAVAILABLE, .body = str_of(why)}};
-    s->deliveries = (struct idmap){0};
+    s->deliveries = (struct slots){.last = lost.last};
     s->inflight = 0;
-    for (size_t i = 0; (e = idmap_next(&lost, &i)) != NULL;) {
+    for (size_t i = 0; (e = slots_next(&lost, &i)) != NULL;) {
         ask_staged_end(s, e->id, false);
         report(e->value, &st);
     }
-    idmap_fini(&lost);
+    slots_fini(&lost);
 }

@@ -105,7 +105,7 @@ static struct msg *make(struct session *s, const struct frame *f, struct str sub
 {
     struct msg_input in = {.kind = f->verb == VERB_REQ ? MSG_REQUEST : MSG_EVENT, .subject = subject,
                            .headers = f->headers, .body = f->body,
-                           .source = str_of(s->member.service->name)};
+                           .source = str_of(s->member.service->name), .pool = s->server->pool};
     return msg_new(s->server->intake->factory, &in, what);
 }
 
@@ -116,7 +116,7 @@ static void stage(struct session *s, const struct frame *f, struct str with, str
     const char *why = NULL;
     if (f->verb != VERB_PUB)
         why = "header `with` is for PUB only";
-    else if (!str_parse_u64(with, &number) || idmap_get(&s->deliveries, number) == NULL)
+    else if (!str_parse_u64(with, &number) || slots_get(&s->deliveries, number) == NULL)
         why = "header `with` names no delivery that is being handled";
     else if (s->staged.count >= STAGED_MAX || s->staged_bytes + m->size > STAGED_BYTES_MAX)
         why = "more than 1,024 messages or 16 MiB staged on one connection";

@@ -2,6 +2,7 @@
 /* What the files of this folder share; nobody else includes it. */
 #include "base/list.h"
 #include "base/map.h"
+#include "base/slots.h"
 #include "local/server.h"
 #include "loop/listen.h"
 #include "loop/stream.h"
@@ -61,8 +62,7 @@ struct session {
     struct list subscriptions;  /* struct member by session_link */
     uint64_t number;            /* for people */
     uint32_t credit, inflight;
-    uint64_t next_id;           /* of deliveries */
-    struct idmap deliveries;    /* our id -> struct handover */
+    struct slots deliveries;    /* our id -> struct handover */
     struct idmap asks;          /* the client's id -> struct receipt */
     struct list staged;         /* struct staged */
     size_t staged_bytes;
@@ -90,6 +90,7 @@ struct server {
     struct map services;   /* name -> struct service */
     struct idmap users;    /* uid -> struct user, of those with a session */
     struct intake *intake; /* "local" */
+    struct msg_pool *pool;
     uint64_t sessions_ever, groups_ever;
     struct server_counts counts;
     bool stopped;

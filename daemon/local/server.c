@@ -35,6 +35,7 @@ struct server *server_open(const struct server_env *env, struct err *err)
         return NULL;
     }
     s->intake = hub_intake(env->hub, "local");
+    s->pool = msg_pool_new();
     s->greeting = timer_new(env->loop, on_greeting, s);
     timer_after(s->greeting, GREETING_MS / 4);
     return s;
@@ -93,6 +94,7 @@ void server_close(struct server *s)
     }
     map_fini(&s->services);
     idmap_fini(&s->users);
+    msg_pool_close(s->pool);
     timer_free(s->greeting);
     listen_close(s->listener);
     mem_free(s);

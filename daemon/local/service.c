@@ -75,8 +75,7 @@ static bool service_send(struct sink *sink, struct handover *h)
         return false;
     }
     h->carrier = s;
-    h->carrier_id = ++s->next_id;
-    idmap_add(&s->deliveries, h->carrier_id, h);
+    h->carrier_id = slots_add(&s->deliveries, h);
     s->inflight++;
     write_delivery(s, h, h->carrier_id);
     s->full = stream_pending(s->stream) > SESSION_HIGH;
@@ -87,7 +86,7 @@ static void service_cancel(struct sink *sink, struct handover *h, bool abandoned
 {
     struct session *s = h->carrier;
     (void)sink;
-    idmap_remove(&s->deliveries, h->carrier_id);
+    slots_take(&s->deliveries, h->carrier_id);
     ask_staged_end(s, h->carrier_id, false);
     s->inflight--;
     if (abandoned)

@@ -57,7 +57,7 @@ void session_open(struct server *server, int fd)
 static void session_forget(void *arg)
 {
     struct session *s = arg;
-    idmap_fini(&s->deliveries);
+    slots_fini(&s->deliveries);
     idmap_fini(&s->asks);
     timer_free(s->patience);
     mem_free(s);

@@ -7,6 +7,7 @@
 #include "loop/timer.h"
 
 #define QUICKACK_MS 4
+#define QUICKACK_MOST 64 /* a tick: where so many wait, we are late ourselves, and each costs a call */
 
 static void add(struct quickacks *all, struct quickack *q, enum quick_age age)
 {
@@ -28,11 +29,11 @@ static struct quickack *first(struct quickacks *all, enum quick_age age)
     return n != NULL ? CONTAINER_OF(n, struct quickack, link) : NULL;
 }
 
-static void acknowledge(struct quickacks *all, enum quick_age age)
+static void acknowledge(struct quickacks *all, enum quick_age age, size_t most)
 {
     struct quickack *q;
     int on = 1;
-    while ((q = first(all, age)) != NULL) {
+    for (; most > 0 && (q = first(all, age)) != NULL; most--) {
         quickack_forget(all, q);
         setsockopt(q->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
     }
@@ -43,7 +44,7 @@ static void on_timer(void *arg)
     struct quickacks *all = arg;
     struct quickack *q;
     all->planned = false;
-    acknowledge(all, QUICK_OLD);
+    acknowledge(all, QUICK_OLD, QUICKACK_MOST);
     while ((q = first(all, QUICK_NEW)) != NULL) {
         quickack_forget(all, q);
         add(all, q, QUICK_OLD);
@@ -68,7 +69,7 @@ void quickacks_fini(struct quickacks *all)
 
 void quickacks_end_turn(struct quickacks *all)
 {
-    acknowledge(all, QUICK_NOW);
+    acknowledge(all, QUICK_NOW, SIZE_MAX);
 }
 
 void quickack_waits(struct quickacks *all, struct quickack *q)

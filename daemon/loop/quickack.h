@@ -5,7 +5,8 @@
  *
  * An eager stream that has taken input and written nothing in this turn is acknowledged at the end of
  * the turn. The others grow old first: one timer, planned when the first waits, acknowledges those
- * that have seen it twice; most have answered by then, which acknowledges for nothing.
+ * that have seen it twice, the oldest 64 of them; most have answered by then, which acknowledges for
+ * nothing.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -10,7 +10,7 @@
 
 /* What one pass over the headers that came with a message finds. */
 struct scan {
-    struct str id, correlation_id, traceparent;
+    struct str id, correlation_id, traceparent; /* p NULL: not there, and n is what it will take */
     int64_t timeout_ms, ttl_ms, delay_ms, deliver_at_ms;
     size_t kept; /* bytes of the lines that are passed on as they are */
     size_t kept_lines;
@@ -103,7 +103,8 @@ static const struct reserved *reserved_find(struct str name)
 static void scan_headers(struct scan *s, struct str block)
 {
     struct header h;
-    *s = (struct scan){.timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1};
+    *s = (struct scan){.id = {NULL, UUID_LENGTH}, .traceparent = {NULL, TRACEPARENT_LENGTH},
+                       .timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1};
     while (headers_next(&block, &h)) {
         const struct reserved *r = reserved_find(h.name);
         if (r == NULL || r->fn(s, h.value) == KEEP) {
@@ -111,6 +112,8 @@ static void scan_headers(struct scan *s, struct str block)
             s->kept_lines++;
         }
     }
+    if (s->correlation_id.p == NULL)
+        s->correlation_id.n = s->id.n;
 }
 
 /* RFC 9562, section 5.7: 48 bits of Unix milliseconds, version 7, then randomness. */
@@ -128,14 +131,13 @@ static void uuid7_make(char out[static UUID_LENGTH], struct rand *r, int64_t wal
     bytes_copy(at, hex + 20, 12);
 }
 
-static struct str put_line(char **at, struct str name, struct str value)
+/* `name` ends with a colon and a blank. A value without bytes leaves its place to be filled. */
+static inline char *put_line(char **at, struct str name, struct str value)
 {
-    *at = bytes_str(*at, name);
-    *at = bytes_copy(*at, ": ", 2);
-    struct str slice = str_make(*at, value.n);
-    *at = bytes_str(*at, value);
-    *(*at)++ = '\n';
-    return slice;
+    char *slot = bytes_str(*at, name), *end = value.p != NULL ? bytes_str(slot, value) : slot + value.n;
+    *end++ = '\n';
+    *at = end;
+    return slot;
 }
 
 static char *put_kept(char *at, struct str block)
@@ -145,7 +147,7 @@ static char *put_kept(char *at, struct str block)
         struct scan none = {0};
         const struct reserved *r = reserved_find(h.name);
         if (r == NULL || r->fn(&none, h.value) == KEEP)
-            put_line(&at, h.name, h.value);
+            put_line(&at, str_make(h.name.p, h.name.n + 2), h.value);
     }
     return at;
 }
@@ -168,53 +170,60 @@ static int64_t not_before(struct msg_factory *f, const struct scan *s, int64_t n
     return delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
 }
 
-static void fill_made(struct msg_factory *f, struct scan *s, int64_t now, char id[static UUID_LENGTH],
-                      char trace[static TRACEPARENT_LENGTH])
+static bool sampled(struct msg_factory *f)
 {
-    if (s->id.p == NULL) {
-        uuid7_make(id, &f->rand, wall_at(f, now));
-        s->id = str_make(id, UUID_LENGTH);
-    }
-    if (s->correlation_id.p == NULL)
-        s->correlation_id = s->id;
-    if (s->traceparent.p == NULL) {
-        bool sampled = f->sample >= 1.0 || (double)(rand_u64(&f->rand) >> 11) * 0x1p-53 < f->sample;
-        traceparent_make(trace, &f->rand, sampled);
-        s->traceparent = str_make(trace, TRACEPARENT_LENGTH);
-    }
+    return f->sample >= 1.0 || (double)(rand_u64(&f->rand) >> 11) * 0x1p-53 < f->sample;
+}
+
+/* The lines that every message has; what did not come with it is made in its place. */
+static char *put_made(struct msg_factory *f, struct msg *m, char *at, const struct scan *s, struct str source)
+{
+    char *id = put_line(&at, STR("id: "), s->id);
+    m->id = str_make(id, s->id.n);
+    if (s->id.p == NULL)
+        uuid7_make(id, &f->rand, wall_at(f, m->accepted_ms));
+    m->source = str_make(put_line(&at, STR("source: "), source), source.n);
+    struct str correlation = s->correlation_id.p != NULL ? s->correlation_id : m->id;
+    m->correlation_id = str_make(put_line(&at, STR("correlation-id: "), correlation), correlation.n);
+    char *trace = put_line(&at, STR("traceparent: "), s->traceparent);
+    m->traceparent = str_make(trace, s->traceparent.n);
+    if (s->traceparent.p == NULL)
+        traceparent_make(trace, &f->rand, sampled(f));
+    return at;
+}
+
+static size_t header_bytes(const struct scan *s, const struct msg_input *in)
+{
+    return (sizeof("id: \n") - 1 + s->id.n) + (sizeof("source: \n") - 1 + in->source.n) +
+           (sizeof("correlation-id: \n") - 1 + s->correlation_id.n) +
+           (sizeof("traceparent: \n") - 1 + s->traceparent.n) + in->line.n + s->kept;
 }
 
 struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what)
 {
-    char id[UUID_LENGTH], trace[TRACEPARENT_LENGTH];
     struct scan s;
     scan_headers(&s, in->headers);
     if (s.what != NULL) {
         *what = s.what;
         return NULL;
     }
-    int64_t now = f->now(f->arg);
-    fill_made(f, &s, now, id, trace);
-    size_t headers = s.kept + (sizeof("id: \n") - 1 + s.id.n) + (sizeof("source: \n") - 1 + in->source.n) +
-                     (sizeof("correlation-id: \n") - 1 + s.correlation_id.n) +
-                     (sizeof("traceparent: \n") - 1 + s.traceparent.n);
+    size_t headers = header_bytes(&s, in);
     if (headers > HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES ||
-        s.kept_lines > HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES) {
+        s.kept_lines + (in->line.n > 0) > HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES) {
         *what = "headers above 64 KiB or 128 lines, those that the daemon adds counted";
         return NULL;
     }
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
-    struct msg *m = mem_alloc(size);
+    int64_t now = f->now(f->arg);
+    struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
                       .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .not_before_ms = not_before(f, &s, now)};
+                      .pool = in->pool, .not_before_ms = not_before(f, &s, now)};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
-    m->id = put_line(&at, STR("id"), s.id);
-    m->source = put_line(&at, STR("source"), in->source);
-    m->correlation_id = put_line(&at, STR("correlation-id"), s.correlation_id);
-    m->traceparent = put_line(&at, STR("traceparent"), s.traceparent);
+    at = put_made(f, m, at, &s, in->source);
+    at = bytes_str(at, in->line);
     if (s.kept > 0)
         at = put_kept(at, in->headers);
     m->body = str_make(at, in->body.n);
@@ -253,7 +262,7 @@ struct msg *msg_ref(struct msg *m)
 void msg_unref(struct msg *m)
 {
     if (m != NULL && --m->refs == 0)
-        mem_free(m);
+        msg_pool_give(m->pool, m, m->size);
 }
 
 void msg_log(struct log *l, enum log_level level, const char *event, const struct msg *m,

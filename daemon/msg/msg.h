@@ -13,6 +13,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "msg/code.h"
+#include "msg/pool.h"
 
 #define MSG_SUBJECT_MAX 1024
 #define MSG_ID_MAX 256
@@ -29,6 +30,7 @@ struct msg {
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
     int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
     size_t size;         /* bytes of memory */
+    struct msg_pool *pool; /* where it goes back to, or NULL */
     char data[];
 };
 
@@ -46,8 +48,10 @@ struct msg_input {
     enum msg_kind kind;
     struct str subject; /* legal */
     struct str headers; /* a checked block; the names that only the daemon sets are left out */
+    struct str line;    /* one more legal line before them, of no reserved name; may be empty */
     struct str body;
     struct str source;  /* endpoint or service name */
+    struct msg_pool *pool; /* NULL = none */
 };
 
 /* NULL when a reserved header has an illegal value, or when a delivery would have more headers than

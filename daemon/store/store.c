@@ -238,12 +238,10 @@ void store_end(struct store *st, uint64_t key, enum store_end how)
     op_add(st, &op);
 }
 
-void store_update(struct store *st, uint64_t key, uint32_t attempt, int64_t due_ms, struct str first_error,
-                  struct str last_error)
+void store_update(struct store *st, const struct store_change *c)
 {
-    struct store_op op = {.kind = OP_UPDATE,
-                          .d.record = {.key = key, .attempt = attempt, .due_ms = due_ms,
-                                       .first_error = first_error, .last_error = last_error}};
+    struct store_op op = {.kind = OP_UPDATE, .d.record = {.key = c->key, .attempt = c->attempt, .due_ms = c->due_ms,
+                                                          .first_error = c->first_error, .last_error = c->last_error}};
     op_add(st, &op);
 }
 

@@ -118,6 +118,13 @@ void store_commit(struct store *st);
 void store_then(struct store *st, store_fn *fn, void *arg);
 bool store_unit_puts(const struct store *st); /* has the open unit put anything so far? */
 
+struct store_change {
+    uint64_t key;
+    uint32_t attempt;
+    int64_t due_ms;
+    struct str first_error, last_error;
+};
+
 enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
@@ -126,8 +133,7 @@ void store_end(struct store *st, uint64_t key, enum store_end how);
 /* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
  * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
  * life. */
-void store_update(struct store *st, uint64_t key, uint32_t attempt, int64_t due_ms, struct str first_error,
-                  struct str last_error);
+void store_update(struct store *st, const struct store_change *c);
 /* Moves a delivery to the dead letters in one step. d->record.key is its key; of the record only the
  * attempts (the higher ones count) and the errors (empty = as they were) are read besides. Or it is
  * store_key(queue, 0) for one that was never stored (accepted + 1, dead + 1); then the whole record is

@@ -26,9 +26,30 @@ static enum frame_status bad(struct cursor *c, size_t offset, const char *what)
     return FRAME_BAD;
 }
 
+/* Verbs of three letters, which most frames have: they and the blank behind them at once. */
+static inline bool read_usual_verb(struct cursor *c, enum verb *out)
+{
+    static const struct {
+        char text[4];
+        enum verb verb;
+    } usual[] = {{"PUB ", VERB_PUB}, {"REQ ", VERB_REQ}, {"REP ", VERB_REP}};
+    if (c->end < 4)
+        return false;
+    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
+        if (memcmp(c->line, usual[i].text, 4) == 0) {
+            *out = usual[i].verb;
+            c->at = 4;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum frame_status read_verb(struct cursor *c, enum verb *out)
 {
     size_t n = 0;
+    if (read_usual_verb(c, out))
+        return FRAME_OK;
     while (n < c->end && n <= VERB_LONGEST && c->line[n] >= 'A' && c->line[n] <= 'Z')
         n++;
     if (n == c->end && !c->whole && n <= VERB_LONGEST)
@@ -36,7 +57,7 @@ static enum frame_status read_verb(struct cursor *c, enum verb *out)
     if (n == 0 || n > VERB_LONGEST || n == c->end || c->line[n] != ' ')
         return bad(c, n <= VERB_LONGEST ? n : 0, "expected a verb in upper case and a blank");
     for (unsigned v = 0; v < VERB_COUNT; v++) {
-        if (verbs[v].n == n && memcmp(verbs[v].p, c->line, n) == 0) {
+        if (verbs[v].p[0] == c->line[0] && verbs[v].n == n && memcmp(verbs[v].p, c->line, n) == 0) {
             *out = (enum verb)v;
             c->at = n + 1;
             return FRAME_OK;
@@ -45,8 +66,7 @@ static enum frame_status read_verb(struct cursor *c, enum verb *out)
     return bad(c, 0, "unknown verb");
 }
 
-/* A decimal number and the blank (or, where last may end the line, the end) behind it. */
-static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
+static enum frame_status read_odd_number(struct cursor *c, uint64_t *out, bool last)
 {
     uint64_t value = 0;
     size_t start = c->at, at = start;
@@ -72,6 +92,24 @@ static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
     return FRAME_OK;
 }
 
+/* A decimal number and the blank (or, where last may end the line, the end) behind it. What is right
+ * and of usual length is read here. */
+static inline enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
+{
+    const char *from = c->line + c->at, *p = from;
+    uint64_t value = 0;
+    if (!c->whole) /* else the line feed ends the digits at the latest */
+        return read_odd_number(c, out, last);
+    for (unsigned digit; (digit = (unsigned)*p - '0') <= 9; p++)
+        value = value * 10 + digit;
+    size_t n = (size_t)(p - from);
+    if (n == 0 || n > 18 || (n > 1 && *from == '0') || (*p != ' ' && (*p != '\n' || !last)))
+        return read_odd_number(c, out, last);
+    c->at = (size_t)(p - c->line) + (*p == ' ');
+    *out = value;
+    return FRAME_OK;
+}
+
 static enum frame_status read_subject(struct cursor *c, struct str *out, bool blank)
 {
     struct str subject = str_make(c->line + c->at, c->end - c->at);
@@ -79,7 +117,7 @@ static enum frame_status read_subject(struct cursor *c, struct str *out, bool bl
         return bad(c, c->at, "a subject above 1,024 bytes");
     if (blank && subject.n == 0)
         return bad(c, c->at, "a blank at the end of the line");
-    if (!str_printable(subject))
+    if (subject.n > 0 && !str_printable(subject))
         return bad(c, c->at, "a subject that is not UTF-8 without control characters");
     *out = subject.n > 0 ? subject : STR_NONE;
     return FRAME_OK;

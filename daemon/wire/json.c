@@ -44,6 +44,8 @@ static inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end)
 /* To the first byte that is not plain ASCII text. */
 static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *end)
 {
+    while (end - p >= 16 && swar_plain_16(p))
+        p += 16;
     while (end - p >= 8) {
         uint64_t stop = swar_not_plain(swar_load(p));
         if (stop != 0)

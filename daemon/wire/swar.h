@@ -5,6 +5,7 @@
  * swar_first() is the offset of the first flagged byte.
  */
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,18 @@ static inline uint64_t swar_not_plain(uint64_t word)
     uint64_t quote = word ^ swar_repeat('"'), backslash = word ^ swar_repeat('\\');
     uint64_t control = word - swar_repeat(0x20);
     return (control | (quote - SWAR_ONES) | (backslash - SWAR_ONES) | word) & SWAR_HIGH;
+}
+
+/* Are 16 bytes at p plain text of a JSON string, all of them? As signed numbers the control characters
+ * and all that is not ASCII are below the blank. */
+static inline bool swar_plain_16(const void *p)
+{
+    typedef int8_t v16 __attribute__((vector_size(16)));
+    typedef uint64_t v2 __attribute__((vector_size(16)));
+    v16 text;
+    __builtin_memcpy(&text, p, sizeof(text));
+    v2 odd = (v2)((text < ' ') | (text == '"') | (text == '\\'));
+    return (odd[0] | odd[1]) == 0;
 }
 
 /* The same without what is not ASCII: what a JSON string must escape. First flag exact. */

@@ -351,6 +351,18 @@ START_TEST(a_message_of_nothing)
 }
 END_TEST
 
+START_TEST(a_line_of_its_maker_stands_before_the_others)
+{
+    struct msg_input in = {.kind = MSG_EVENT, .subject = STR("s"), .headers = STR("source: x\na: b\n"),
+                           .line = STR("content-type: text/plain\n"), .source = STR("in"), .body = STR("body")};
+    struct msg *m = msg_new(&factory, &in, &why);
+    ck_assert(str_ends(m->headers, STR("\ncontent-type: text/plain\na: b\n")));
+    ck_assert(str_is(headers_get(m->headers, "source"), "in"));
+    ck_assert(str_is(m->body, "body"));
+    msg_unref(m);
+}
+END_TEST
+
 /* With what the daemon adds (and each delivery once more) a block is still one that a client takes. */
 START_TEST(what_the_daemon_adds_counts)
 {
@@ -485,7 +497,8 @@ int main(void)
         legal_blocks, each_refusal_says_what_and_where, at_most_128_lines, lines_are_read_in_order,
         ids_are_made_and_sort_by_time, what_came_is_kept, reserved_names_are_the_daemons,
         a_bad_traceparent_starts_a_new_trace, traces_are_sampled_by_their_share, durations_in_headers,
-        not_before_a_time, a_stored_message_is_the_same, ids_are_at_most_256_bytes, a_message_of_nothing, what_the_daemon_adds_counts,
+        not_before_a_time, a_stored_message_is_the_same, ids_are_at_most_256_bytes, a_message_of_nothing,
+        a_line_of_its_maker_stands_before_the_others, what_the_daemon_adds_counts,
         a_log_line_names_the_message, traceparents, codes_have_stable_names,
     };
     tcase_add_checked_fixture(t, set_up, NULL);

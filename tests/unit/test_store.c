@@ -124,7 +124,7 @@ static void ends_are_counted_once(struct bed *b)
         end(b, keys[i], (enum store_end)i);
     end(b, keys[0], STORE_EXPIRED);
     store_begin(b->st);
-    store_update(b->st, keys[0], 2, 99, STR("e"), STR("e"));
+    store_update(b->st, &(struct store_change){keys[0], 2, 99, STR("e"), STR("e")});
     store_commit(b->st);
     bury(b, keys[0], STR("e"));
     end(b, store_key(queue, 12345), STORE_DONE);
@@ -135,13 +135,13 @@ static void an_update_changes_what_it_names(struct bed *b)
 {
     uint64_t key = put(b, store_queue(b->st, STR("q"), true), "A");
     store_begin(b->st);
-    store_update(b->st, key, 1, 0, STR("first"), STR("last"));
-    store_update(b->st, key, 2, 0, STR_NONE, STR("later"));
+    store_update(b->st, &(struct store_change){key, 1, 0, STR("first"), STR("last")});
+    store_update(b->st, &(struct store_change){key, 2, 0, STR_NONE, STR("later")});
     store_commit(b->st);
     store_load(b->st, store_key(1, 0), 1, on_rows, b);
     TRACE_IS(b, "rows ok 1 quarantined 0\n 1:1 due=0 attempt=2 target=0 redrives=0 " REST " [A] [] [first] [later]\n");
     store_begin(b->st);
-    store_update(b->st, key, 3, 400, STR_NONE, STR_NONE);
+    store_update(b->st, &(struct store_change){key, 3, 400, STR_NONE, STR_NONE});
     store_commit(b->st);
     store_load(b->st, store_key(1, 0), 1, on_rows, b);
     TRACE_IS(b, "rows ok 0 quarantined 0\n");
@@ -270,7 +270,7 @@ static void what_was_told_survives_a_crash(struct bed *b)
     bury(b, put(b, queue, "C"), STR("x"));
     store_take_due(b->st, 60, 1, on_rows, b);
     store_begin(b->st);
-    store_update(b->st, key, 7, 0, STR_NONE, STR_NONE);
+    store_update(b->st, &(struct store_change){key, 7, 0, STR_NONE, STR_NONE});
     store_commit(b->st);
     bed_settle(b);
     buf_clear(&b->trace);

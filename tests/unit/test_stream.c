@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "loop/quickack.h"
 #include "rig.h"
 
 static struct rig rig;
@@ -582,6 +583,32 @@ START_TEST(quickack_at_once)
 }
 END_TEST
 
+#define CROWD 150
+
+/* Where many wait, it is we who are late: they are acknowledged in turn, the oldest first. */
+START_TEST(a_crowd_is_acknowledged_bit_by_bit)
+{
+    struct quickack crowd[CROWD] = {0};
+    struct quickacks all;
+    size_t waits = CROWD, before = CROWD, most = 0;
+    quickacks_init(&all, rig.loop);
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = (struct quickack){.fd = -1, .how = QUICKACK_LAZY};
+        quickack_waits(&all, &crowd[i]);
+    }
+    for (; waits > 0; before = waits) {
+        loop_turn(rig.loop, true);
+        while (waits > 0 && !list_linked(&crowd[CROWD - waits].link))
+            waits--;
+        most = before - waits > most ? before - waits : most;
+    }
+    ck_assert_uint_eq(most, 64);
+    for (size_t i = 0; i < CROWD; i++)
+        ck_assert(!list_linked(&crowd[i].link));
+    quickacks_fini(&all);
+}
+END_TEST
+
 #define IDLE 10000
 
 START_TEST(idle_streams_are_small)
@@ -634,7 +661,8 @@ int main(void)
         peer_that_never_reads_times_out, slow_reader_is_no_dead_one,
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
-        quickack_after_input_without_answer, quickack_at_once, idle_streams_are_small,
+        quickack_after_input_without_answer, quickack_at_once,
+        a_crowd_is_acknowledged_bit_by_bit, idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

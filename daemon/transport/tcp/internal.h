@@ -6,6 +6,7 @@
 #include "loop/listen.h"
 #include "loop/stream.h"
 #include "transport/link.h"
+#include "transport/tcp/memo.h"
 #include "transport/tcp/tcp.h"
 
 #define OUTPUT_HIGH (1u << 20) /* unwritten bytes above which a connection is given no more */
@@ -36,6 +37,9 @@ struct endpoint {
     bool stopped;
     struct client *client;     /* connect */
     struct buf subject; /* scratch of the packet that is being taken */
+    struct memo memo;   /* listen: subjects of patterns */
+    struct msg_pool *pool;   /* listen */
+    struct list spare_asks;  /* listen: struct ask */
     uint64_t received, sent, bad;
 };
 
@@ -46,6 +50,7 @@ struct client;
 void peer_open(struct endpoint *e, int fd);
 void peer_close(struct peer *p);
 void peer_stop(struct peer *p); /* reads nothing more; closes when the last answer is out */
+void peers_fini(struct endpoint *e); /* what they shared, when the last has gone */
 size_t peer_busy(const struct peer *p);
 struct peer *peer_of(struct list_node *n);
 

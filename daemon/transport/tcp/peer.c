@@ -15,8 +15,11 @@ struct peer {
     bool full, stopped;
 };
 
+#define ASK_ID_ROOM 48    /* of every ask: NestJS makes ids of 38 bytes with their quotes */
+#define ASK_SPARES_MAX 1024
+
 struct ask {
-    struct list_node link;
+    struct list_node link; /* in peer->asks or endpoint->spare_asks */
     struct peer *peer;
     struct receipt *receipt;
     size_t id_length;
@@ -24,6 +27,33 @@ struct ask {
 };
 
 static const struct stream_ops peer_ops;
+
+static struct ask *ask_alloc(struct endpoint *e, size_t id)
+{
+    struct list_node *spare = id <= ASK_ID_ROOM ? list_first(&e->spare_asks) : NULL;
+    if (spare == NULL)
+        return mem_alloc(sizeof(struct ask) + (id > ASK_ID_ROOM ? id : ASK_ID_ROOM));
+    list_remove(&e->spare_asks, spare);
+    return CONTAINER_OF(spare, struct ask, link);
+}
+
+/* a is in no list; NULL is legal. */
+static void ask_free(struct endpoint *e, struct ask *a)
+{
+    if (a != NULL && a->id_length <= ASK_ID_ROOM && e->spare_asks.count < ASK_SPARES_MAX)
+        list_push(&e->spare_asks, &a->link);
+    else
+        mem_free(a);
+}
+
+void peers_fini(struct endpoint *e)
+{
+    while (!list_empty(&e->spare_asks)) {
+        struct list_node *n = list_first(&e->spare_asks);
+        list_remove(&e->spare_asks, n);
+        mem_free(CONTAINER_OF(n, struct ask, link));
+    }
+}
 
 struct peer *peer_of(struct list_node *n)
 {
@@ -69,7 +99,8 @@ static void peer_end(struct peer *p)
     LIST_EACH(&p->asks, n) {
         struct ask *a = CONTAINER_OF(n, struct ask, link);
         e->env.intake->ops->withdraw(a->receipt);
-        mem_free(a);
+        list_remove(&p->asks, &a->link);
+        ask_free(e, a);
     }
     waiters_wake(&p->askers_waiting);
     list_remove(&e->peers, &p->link);
@@ -158,7 +189,7 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
     else
         put_error(answer_buf(p), id, r->code, r->body);
     p->full = stream_pending(p->stream) > OUTPUT_HIGH;
-    mem_free(a);
+    ask_free(p->endpoint, a);
     close_when_answered(p);
 }
 
@@ -195,10 +226,9 @@ static struct msg *make(struct peer *p, const struct nest_request *req, struct s
     struct intake *in = p->endpoint->env.intake;
     struct buf headers = BUF_EMPTY;
     struct msg_input input = {.kind = req->id.p != NULL ? MSG_REQUEST : MSG_EVENT, .subject = subject,
-                              .headers = STR("content-type: application/json\n"), .body = req->data,
-                              .source = str_of(in->name)};
+                              .line = STR("content-type: application/json\n"), .body = req->data,
+                              .source = str_of(in->name), .pool = p->endpoint->pool};
     if (req->metadata.p != NULL) {
-        buf_str_put(&headers, input.headers);
         nest_metadata_headers(req->metadata, &headers);
         input.headers = buf_str(&headers);
     }
@@ -209,7 +239,7 @@ static struct msg *make(struct peer *p, const struct nest_request *req, struct s
 
 static struct ask *ask_new(struct peer *p, struct str id)
 {
-    struct ask *a = mem_alloc(sizeof(*a) + id.n);
+    struct ask *a = ask_alloc(p->endpoint, id.n);
     *a = (struct ask){.peer = p, .id_length = id.n};
     bytes_str(a->id, id);
     return a;
@@ -226,7 +256,7 @@ static bool offer(struct peer *p, const struct nest_request *req, struct msg *m)
         a->receipt = receipt;
         list_push(&p->asks, &a->link);
     } else {
-        mem_free(a);
+        ask_free(p->endpoint, a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
         refuse(p, req, m->subject, code, accept_errors[code] != NULL ? accept_errors[code] : code_name(code));
@@ -257,22 +287,35 @@ static bool foreign(struct peer *p, struct str json, const char *what)
     return json_valid(json, NULL, NULL);
 }
 
+/* {NULL, 0} where none can be made of this pattern. */
+static struct str subject_of(struct endpoint *e, struct str pattern)
+{
+    struct str known = memo_get(&e->memo, pattern);
+    if (known.p != NULL)
+        return known;
+    buf_clear(&e->subject);
+    if (!nest_subject(pattern, &e->subject))
+        return STR_NONE;
+    memo_put(&e->memo, pattern, buf_str(&e->subject));
+    return buf_str(&e->subject);
+}
+
 enum verdict { TAKEN, HELD, BROKEN };
 
 static enum verdict on_packet(struct peer *p, struct str json)
 {
     struct nest_request req;
-    struct buf *subject = &p->endpoint->subject;
+    struct endpoint *e = p->endpoint;
     const char *what;
     if (!nest_request_parse(json, &req, &what))
         return foreign(p, json, what) ? TAKEN : BROKEN;
     bool taken = true;
-    buf_clear(subject);
-    if (p->endpoint->env.intake == NULL || !nest_subject(req.pattern, subject))
+    struct str subject = e->env.intake != NULL ? subject_of(e, req.pattern) : STR_NONE;
+    if (subject.p == NULL)
         refuse(p, &req, req.pattern, CODE_NO_ROUTE, "no subject can be made of this pattern");
     else
-        taken = take(p, &req, buf_str(subject));
-    p->endpoint->received += taken;
+        taken = take(p, &req, subject);
+    e->received += taken;
     return taken ? TAKEN : HELD;
 }
 

@@ -60,12 +60,15 @@ static struct endpoint *tcp_open(const struct endpoint_conf *conf, const struct 
     e->env.tls = env->tls != NULL ? tls_context_ref(env->tls) : NULL;
     e->sink.name = conf->name;
     list_init(&e->peers);
+    list_init(&e->spare_asks);
     if (!conf->listen) {
         e->client = client_new(e);
     } else if (!start_listening(e, err)) {
         tls_context_unref(e->env.tls);
         mem_free(e);
         return NULL;
+    } else {
+        e->pool = msg_pool_new();
     }
     return e;
 }
@@ -126,6 +129,9 @@ static void tcp_close(struct endpoint *e)
     client_free(e->client);
     tls_context_unref(e->env.tls);
     buf_fini(&e->subject);
+    memo_fini(&e->memo);
+    peers_fini(e);
+    msg_pool_close(e->pool);
     mem_free(e);
 }
 
