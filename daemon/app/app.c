@@ -103,6 +103,7 @@ static void make_core(struct app *a)
     a->hub = hub_new(&env, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
     hub_use(a->hub, routes_make(a, a->current));
+    a->schedules = schedules_new(a->loop, a->hub, a->log);
     a->started_ms = loop_now(a->loop);
 }
 
@@ -170,6 +171,7 @@ struct app *app_new(struct config *conf, struct err *err)
         return NULL;
     }
     endpoints_watch(a);
+    schedules_use(a->schedules, conf);
     a->state = APP_RUNNING;
     say_ready(a);
     return a;
@@ -195,6 +197,7 @@ void app_free(struct app *a)
         close_all(a, &a->leavers);
         server_close(a->server);
         loop_turn(a->loop, false); /* last words leave, what was put off is freed */
+        schedules_free(a->schedules);
         hub_free(a->hub);
         watch_free(a->watch);
         timer_free(a->tick);
