@@ -147,6 +147,7 @@ static bool make_core(struct app *a, struct err *err)
     struct hub_env env = {.arg = a, .now = env_now, .wall = env_wall, .arm = env_arm, .log = a->log};
     a->hub = hub_new(&env, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
+    a->schedules = schedules_new(a->loop, a->hub, a->log);
     a->started_ms = loop_now(a->loop);
     if (!open_store(a, err))
         return false;
@@ -231,6 +232,7 @@ struct app *app_new(struct config *conf, struct err *err)
         return NULL;
     }
     endpoints_watch(a);
+    schedules_use(a->schedules, conf);
     a->state = APP_RUNNING;
     say_ready(a);
     return a;
@@ -256,6 +258,7 @@ void app_free(struct app *a)
         close_all(a, &a->leavers);
         server_close(a->server);
         loop_turn(a->loop, false); /* last words leave, what was put off is freed */
+        schedules_free(a->schedules);
         store_close(a->store);
         hub_free(a->hub);
         watch_free(a->watch);

@@ -18,6 +18,7 @@ void app_drain(struct app *a, int64_t budget)
     log_write(a->log, LOG_INFO, "draining", "deliveries", LOG_NUM(hub_live(a->hub)), "timeout_ms",
               LOG_NUM(budget), NULL);
     hub_drain(a->hub, true);
+    schedules_stop(a->schedules);
     server_stop(a->server);
     LIST_EACH(&a->endpoints, n) {
         struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);

@@ -2,6 +2,7 @@
 /* What the files of this folder share. */
 #include "admin/admin.h"
 #include "app/app.h"
+#include "app/schedules.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "delivery/hub.h"
@@ -38,6 +39,7 @@ struct app {
     struct store *store; /* NULL = none is configured */
     struct server *server;
     struct admin *admin;
+    struct schedules *schedules;
     struct timer *tick, *watchdog, *leaving, *drain;
     struct watch *watch;
     struct generation *current;

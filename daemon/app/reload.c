@@ -54,6 +54,7 @@ static void use(struct app *a, struct generation *g)
     hub_set_sample(a->hub, c->tracing.sample);
     log_set(a->log, c->log.level, c->log.format);
     server_reload(a->server, c);
+    schedules_use(a->schedules, c);
     generation_unref(a->current);
     a->current = g;
     a->generation++;

@@ -5,7 +5,7 @@
 #include "config/walk.h"
 
 struct config_index {
-    struct map tls, policies, services, endpoints, routes; /* name -> struct */
+    struct map tls, policies, services, endpoints, routes, schedules; /* name -> struct */
 };
 
 /* The base of config_parse: with other features than the build's own (tests). */
@@ -17,7 +17,8 @@ void build_tls(struct walk *w, const struct node *n);
 void build_endpoints(struct walk *w, const struct node *n);
 void build_services(struct walk *w, const struct node *n);
 void build_policies(struct walk *w, const struct node *n); /* after endpoints and services */
-void build_routes(struct walk *w, const struct node *n);   /* after all others */
+void build_routes(struct walk *w, const struct node *n);   /* after all of the above */
+void build_schedules(struct walk *w, const struct node *n);
 
 /* One item of such a section: its name is checked and put into `index`. NULL = reported. */
 const char *build_name(struct walk *w, struct map *index, const struct node *n, void *item);

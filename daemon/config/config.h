@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "config/cron.h"
 #include "config/schema.h"
 
 /* What a transport adds to the configuration; app/ hands the table of those that are linked. */
@@ -135,6 +136,16 @@ struct route_conf {
     char *policy;  /* name; "default" unless set */
 };
 
+struct schedule_conf {
+    char *name;
+    struct place place;
+    char *cron;        /* or NULL: then every_ms is set */
+    struct cron times; /* what cron says */
+    int64_t every_ms;
+    char *subject;     /* no wildcards; an object pattern in canonical JSON */
+    char *body;        /* or NULL = empty */
+};
+
 struct config {
     char *file;
     uint64_t version;
@@ -157,6 +168,8 @@ struct config {
     size_t endpoint_count;
     struct route_conf *routes;
     size_t route_count;
+    struct schedule_conf *schedules;
+    size_t schedule_count;
     struct arena *arena; /* holds everything above and below but the warnings */
     struct config_index *index;
     struct texts warnings; /* "file:line:column: …": routes that never match, unused names, shared addresses */
@@ -187,10 +200,16 @@ const struct tls_conf *config_tls(const struct config *c, const char *name);
 const struct policy_conf *config_policy(const struct config *c, const char *name);
 const struct service_conf *config_service(const struct config *c, const char *name);
 const struct endpoint_conf *config_endpoint(const struct config *c, const char *name);
+const struct schedule_conf *config_schedule(const struct config *c, const char *name);
 
 /* Same meaning? By every key, secrets included. For the diff of a reload. */
 bool endpoint_conf_equal(const struct endpoint_conf *a, const struct endpoint_conf *b);
 bool tls_conf_equal(const struct tls_conf *a, const struct tls_conf *b);
+bool schedule_conf_equal(const struct schedule_conf *a, const struct schedule_conf *b);
+
+/* The first time of a schedule after that one, in ms since 1970; INT64_MAX = never. Intervals are
+ * counted from 1970 on, so that they keep their phase whenever the daemon starts. */
+int64_t schedule_next(const struct schedule_conf *s, int64_t after_wall_ms);
 
 /* What differs between two configurations, a line each for people ("endpoint edge: changed",
  * "limits.body: 1MiB -> 2MiB (needs a restart)"). Appends to lines. */

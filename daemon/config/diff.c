@@ -87,6 +87,11 @@ static bool route_same(const void *a, const void *b)
     return route_conf_equal(a, b);
 }
 
+static bool schedule_same(const void *a, const void *b)
+{
+    return schedule_conf_equal(a, b);
+}
+
 #define SECTION(word, type, items, count, same)                                                    \
     {word, sizeof(struct type), offsetof(struct config, items), offsetof(struct config, count),    \
      offsetof(struct config_index, items), same}
@@ -97,6 +102,7 @@ static const struct section sections[] = {
     SECTION("service", service_conf, services, service_count, service_same),
     SECTION("endpoint", endpoint_conf, endpoints, endpoint_count, endpoint_same),
     SECTION("route", route_conf, routes, route_count, route_same),
+    SECTION("schedule", schedule_conf, schedules, schedule_count, schedule_same),
 };
 
 static const void *section_item(const struct config *c, const struct section *s, size_t i)

@@ -38,7 +38,7 @@ void config_free(struct config *c)
     if (c == NULL)
         return;
     struct map *maps[] = {&c->index->tls, &c->index->policies, &c->index->services,
-                          &c->index->endpoints, &c->index->routes};
+                          &c->index->endpoints, &c->index->routes, &c->index->schedules};
     for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
         map_fini(maps[i]);
     texts_fini(&c->warnings);
@@ -66,6 +66,11 @@ const struct service_conf *config_service(const struct config *c, const char *na
 const struct endpoint_conf *config_endpoint(const struct config *c, const char *name)
 {
     return map_get(&c->index->endpoints, str_of(name));
+}
+
+const struct schedule_conf *config_schedule(const struct config *c, const char *name)
+{
+    return map_get(&c->index->schedules, str_of(name));
 }
 
 /* ---- sections ---- */
@@ -161,6 +166,7 @@ static void build_root(struct walk *w, const struct node *root)
     build_services(w, node_get(root, "services"));
     build_policies(w, node_get(root, "policies"));
     build_routes(w, node_get(root, "routes"));
+    build_schedules(w, node_get(root, "schedules"));
     if (w->errors->total == 0)
         check_all(w);
 }

@@ -36,6 +36,7 @@ void config_keys_print(const struct config_transport *const *transports, struct 
         {"routes.from.", config_source_keys},
         {"routes.to.", config_target_keys},
         {"routes.", config_route_keys},
+        {"schedules.NAME.", config_schedule_keys},
     };
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
         keys_put(out, tables[i].prefix, tables[i].table);

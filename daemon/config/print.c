@@ -77,4 +77,9 @@ void config_print(const struct config *c, struct buf *out)
     buf_puts(out, c->route_count > 0 ? "\nroutes:\n" : "\nroutes: []\n");
     for (size_t i = 0; i < c->route_count; i++)
         route_print(&p, &c->routes[i]);
+    section_open(&p, "schedules", c->schedule_count);
+    for (size_t i = 0; i < c->schedule_count; i++) {
+        item_open(&p, c->schedules[i].name);
+        print_table(&p, config_schedule_keys, &c->schedules[i]);
+    }
 }

@@ -153,6 +153,12 @@ static bool print_number(struct printer *p, const struct key *key, const void *f
     return true;
 }
 
+/* A duration without a default has to be given to be one. */
+static bool print_duration(struct printer *p, const struct key *key, const void *field)
+{
+    return (key->standard != NULL || *(const int64_t *)field != 0) && print_number(p, key, field);
+}
+
 bool print_value(struct printer *p, const struct key *key, const void *base)
 {
     const void *field = (const char *)base + key->offset;
@@ -174,6 +180,8 @@ bool print_value(struct printer *p, const struct key *key, const void *base)
         return key->custom->print != NULL && key->custom->print(p, key, base);
     case KEY_TABLE:
         return false;
+    case KEY_DURATION:
+        return print_duration(p, key, field);
     default:
         return print_number(p, key, field);
     }

@@ -108,6 +108,7 @@ const struct key config_section_keys[] = {
     {"services", KEY_CUSTOM, .custom = &custom_ignored, .help = "who may attach, and as what"},
     {"endpoints", KEY_CUSTOM, .custom = &custom_ignored, .help = "the outside world"},
     {"routes", KEY_CUSTOM, .custom = &custom_ignored, .help = "what goes where"},
+    {"schedules", KEY_CUSTOM, .custom = &custom_ignored, .help = "what is published by the clock"},
     END};
 
 const struct key config_tls_keys[] = {
@@ -215,4 +216,13 @@ const struct key config_route_keys[] = {
     {"durable", KEY_BOOL, AT(route_conf, durable), "false",
      .help = "acknowledge upstream only what is on disk, and then deliver it whatever happens"},
     {"policy", KEY_TEXT, AT(route_conf, policy), "default", .help = "name of a policy"},
+    END};
+
+const struct key config_schedule_keys[] = {
+    {"cron", KEY_TEXT, AT(schedule_conf, cron), .help = "times as crontab(5) writes them, in UTC; or"},
+    {"every", KEY_DURATION, AT(schedule_conf, every_ms), NULL, 1000, 366 * DAY,
+     .help = "an interval"},
+    {"subject", KEY_TEXT, AT(schedule_conf, subject), NULL, 0, 1024, KEY_REQUIRED,
+     .help = "subject of the event that is published"},
+    {"body", KEY_TEXT, AT(schedule_conf, body), .help = "its body; empty where absent"},
     END};

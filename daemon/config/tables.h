@@ -3,7 +3,7 @@
 #include "config/schema.h"
 
 extern const struct key config_root_keys[];     /* struct config, but the sections of named things */
-extern const struct key config_section_keys[];  /* tls, policies, services, endpoints, routes: names only */
+extern const struct key config_section_keys[];  /* tls … schedules: names only */
 extern const struct key config_tls_keys[];      /* struct tls_conf */
 extern const struct key config_policy_keys[];   /* struct policy_conf */
 extern const struct key config_service_keys[];  /* struct service_conf */
@@ -11,6 +11,7 @@ extern const struct key config_endpoint_keys[]; /* struct endpoint_conf */
 extern const struct key config_source_keys[];   /* struct route_conf; in `from: {…}` */
 extern const struct key config_target_keys[];   /* struct target_conf; in `to: {…}` */
 extern const struct key config_route_keys[];    /* struct route_conf */
+extern const struct key config_schedule_keys[]; /* struct schedule_conf */
 
 /* Custom keys; their code is beside what they read. */
 extern const struct key_custom custom_ignored;     /* read elsewhere */

@@ -243,7 +243,7 @@ static const struct refusal refusals[] = {
     {"[1, 2]\n", "t.yaml:1:1: `it` must be a mapping (`key: value`); found a list\n"},
     {"versoin: 1\n",
      "t.yaml:1:1: unknown key `versoin`; did you mean `version`? Allowed: version node local store "
-     "admin log tracing limits drain_timeout tls policies services endpoints routes\n"},
+     "admin log tracing limits drain_timeout tls policies services endpoints routes schedules\n"},
     {"log: { verbose: 1 }\n", "t.yaml:1:8: unknown key `verbose`; allowed: level format file\n"},
     {"version: 2\n", "t.yaml:1:10: `version` must be a whole number, from 1 to 1; found `2`\n"},
     {"node:\n", "t.yaml:1:6: `node` must be text; found nothing\n"},
@@ -385,7 +385,7 @@ START_TEST(all_errors_at_once_in_order)
             "1GiB; found `1`\n"
             "t.yaml:1:29: `clients` must be a whole number, from 1 to 1000000; found `x`\n"
             "t.yaml:2:1: unknown key `nod`; did you mean `node`? Allowed: version node local store "
-            "admin log tracing limits drain_timeout tls policies services endpoints routes\n"
+            "admin log tracing limits drain_timeout tls policies services endpoints routes schedules\n"
             "t.yaml:4:16: listens beyond loopback without TLS; use `tls://` with a profile, or say "
             "`insecure: true`\n"
             "t.yaml:4:35: unknown key `inseqre`; did you mean `insecure`? Allowed: listen connect "
