@@ -41,12 +41,15 @@ static void add_row(void *arg, const struct dead_letter *d)
 
 /* ---------------------------------------------------------------- in the store: answered later */
 
+#define GROUPS_MAX 1000
+
 /* A command that waits for the store. */
 struct dead_call {
     struct list_node link; /* in admin->dead_calls */
     struct visitor *visitor;
     uint64_t id;
     struct dead_walk *walk;
+    json_t *groups; /* fingerprint -> row, or NULL */
     json_t *items; /* array of rows, or NULL */
     json_t *shown; /* the one row of `show`, or NULL */
     char *wanted;  /* the id of `show` */
@@ -56,6 +59,7 @@ static void call_free(struct dead_call *k)
 {
     list_remove(&k->visitor->admin->dead_calls, &k->link);
     json_decref(k->items);
+    json_decref(k->groups);
     json_decref(k->shown);
     mem_free(k->wanted);
     mem_free(k);
@@ -78,6 +82,47 @@ static void on_listed(void *arg, const struct dead_letter *d)
     json_array_append_new(k->items, row_of(d));
 }
 
+/* What makes two failures alike: where, why, and the error with its numbers left out. */
+static void put_fingerprint(struct buf *out, const struct dead_letter *d)
+{
+    buf_printf(out, "%s\n%s\n%s\n", d->route_name, dest_name(d->dest), code_name(d->reason));
+    for (const char *p = d->last_error; p != NULL && *p != '\0'; p++) {
+        bool digit = *p >= '0' && *p <= '9';
+        if (!digit || out->len == 0 || buf_data(out)[out->len - 1] != '#')
+            buf_putc(out, digit ? '#' : *p);
+    }
+}
+
+static void on_grouped(void *arg, const struct dead_letter *d)
+{
+    struct dead_call *k = arg;
+    struct buf key = BUF_EMPTY;
+    char when[32];
+    put_fingerprint(&key, d);
+    json_t *group = json_object_get(k->groups, buf_cstr(&key));
+    if (group == NULL && json_object_size(k->groups) < GROUPS_MAX) {
+        group = json_pack("{s:s,s:s,s:s,s:o,s:o,s:s}", "route", d->route_name, "destination", dest_name(d->dest), "reason",
+                          code_name(d->reason), "error", json_of(str_of(d->last_error)), "example",
+                          json_of(d->msg->id), "first", clock_rfc3339(d->time_wall_ms, when));
+        json_object_set_new(k->groups, buf_cstr(&key), group);
+    }
+    if (group != NULL) {
+        json_int_t count = json_integer_value(json_object_get(group, "count"));
+        json_object_set_new(group, "count", json_integer(count + 1));
+        json_object_set_new(group, "last", json_string(clock_rfc3339(d->time_wall_ms, when)));
+    }
+    buf_fini(&key);
+}
+
+static json_t *list_of_groups(json_t *groups)
+{
+    json_t *list = json_array(), *group;
+    const char *key;
+    json_object_foreach(groups, key, group)
+        json_array_append(list, group);
+    return list;
+}
+
 static void on_done(void *arg, const struct dead_walked *sum)
 {
     struct dead_call *k = arg;
@@ -89,6 +134,8 @@ static void on_done(void *arg, const struct dead_walked *sum)
         visitor_error(v, k->id, CODE_INVALID, "no dead letter has this id");
     else if (k->wanted != NULL)
         reply = json_incref(k->shown);
+    else if (k->groups != NULL)
+        reply = json_pack("{s:I,s:o}", "total", (json_int_t)sum->count, "groups", list_of_groups(k->groups));
     else if (k->items != NULL)
         reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
     else
@@ -123,8 +170,9 @@ static json_t *run_ls(struct admin *a, struct call *c)
     if (!query_legal(c, &q))
         return NULL;
     if (hub_store(a->env.hub) != NULL) {
-        struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = on_listed});
-        k->items = json_array(); /* a list is never refused */
+        bool group = arg_true(c, "group");
+        struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = group ? on_grouped : on_listed});
+        *(group ? &k->groups : &k->items) = group ? json_object() : json_array(); /* a list is never refused */
         return NULL;
     }
     json_t *items = json_array();
@@ -201,6 +249,19 @@ static json_t *run_redrive(struct admin *a, struct call *c)
     return act(a, c, DEAD_REDRIVE, hub_redrive);
 }
 
+static json_t *run_edit(struct admin *a, struct call *c)
+{
+    struct dead_query q = query_of(c);
+    const json_t *body = json_object_get(c->args, "body");
+    if (hub_store(a->env.hub) == NULL)
+        return command_fail(c, CODE_INVALID, "dead letters can be edited in a store only (configuration: store)");
+    if (q.id.p == NULL || !json_is_string(body))
+        return command_fail(c, CODE_INVALID, "`id` and `body` (text) are needed");
+    walk_start(c, &q, (struct dead_ask){.action = DEAD_EDIT, .dry_run = arg_true(c, "dry_run"),
+                                        .body = str_make(json_string_value(body), json_string_length(body))});
+    return NULL;
+}
+
 static json_t *run_purge(struct admin *a, struct call *c)
 {
     return act(a, c, DEAD_PURGE, hub_purge);
@@ -208,5 +269,6 @@ static json_t *run_purge(struct admin *a, struct call *c)
 
 const struct command command_dlq_ls = {.name = "dlq.ls", .run = run_ls, .streams = true};
 const struct command command_dlq_show = {.name = "dlq.show", .run = run_show, .streams = true};
+const struct command command_dlq_edit = {.name = "dlq.edit", .run = run_edit, .changes = true, .streams = true};
 const struct command command_dlq_redrive = {.name = "dlq.redrive", .run = run_redrive, .changes = true, .streams = true};
 const struct command command_dlq_purge = {.name = "dlq.purge", .run = run_purge, .changes = true, .streams = true};

@@ -7,7 +7,7 @@
 static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
-    &command_version, &command_audit,
+    &command_version, &command_audit, &command_dlq_edit,
 };
 
 static const struct stream_ops visitor_ops;

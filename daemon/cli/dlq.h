@@ -9,6 +9,7 @@ struct dlq_selection {
     uint64_t limit;
     bool dry_run;
     bool yes;
+    bool group;
 };
 
 /* The JSON arguments of an administrative command; the caller's. NULL when a text is not UTF-8. */

@@ -9,7 +9,7 @@ struct dead_walk {
     struct list_node link; /* in hub->walks */
     struct hub *hub;
     struct dead_ask ask;   /* its query's texts are owned */
-    char *texts[3];
+    char *texts[3], *body;
     uint64_t after;        /* looked at up to this number */
     struct dead_walked sum;
     bool at_end;           /* there are no more */
@@ -30,6 +30,7 @@ static void walk_free(struct dead_walk *w)
     list_remove(&w->hub->walks, &w->link);
     for (size_t i = 0; i < 3; i++)
         mem_free(w->texts[i]);
+    mem_free(w->body);
     mem_free(w);
 }
 
@@ -57,6 +58,11 @@ static void purge(struct dead_walk *w, const struct dead_letter *d)
     w->hub->counts.state[DELIVERY_DROPPED]++;
 }
 
+static void edit(struct dead_walk *w, const struct dead_letter *d)
+{
+    store_edit(w->hub->store, d->number, d->msg->subject, d->msg->headers, w->ask.body);
+}
+
 /* One named by its id comes back however often it has failed. */
 static bool loops(const struct dead_walk *w, const struct dead_letter *d)
 {
@@ -74,10 +80,10 @@ static void act(struct dead_walk *w, const struct dead_letter *d)
     w->sum.count++;
     if (w->ask.each != NULL)
         w->ask.each(w->ask.arg, d);
-    if (changes(w) && w->ask.action == DEAD_REDRIVE)
-        redrive(w, d);
-    else if (changes(w))
-        purge(w, d);
+    static void (*const acts[])(struct dead_walk *w, const struct dead_letter *d) = {
+        [DEAD_REDRIVE] = redrive, [DEAD_PURGE] = purge, [DEAD_EDIT] = edit};
+    if (changes(w))
+        acts[w->ask.action](w, d);
 }
 
 static void show(struct dead_walk *w, const struct store_dead *s)
@@ -171,6 +177,8 @@ struct dead_walk *hub_dead_walk(struct hub *h, const struct dead_ask *ask)
         w->texts[i] = query[i]->p != NULL ? str_dup(*query[i]) : NULL;
         *query[i] = w->texts[i] != NULL ? str_make(w->texts[i], query[i]->n) : STR_NONE;
     }
+    w->body = str_dup(ask->body.p != NULL ? ask->body : STR(""));
+    w->ask.body = str_make(w->body, ask->body.n);
     h->dead_changing |= change;
     list_push(&h->walks, &w->link);
     step(w);

@@ -181,7 +181,7 @@ size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* 
 
 /* The same in the store: answered later, oldest first, any number of them. */
 #define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
-enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE };
+enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE, DEAD_EDIT };
 struct dead_walked {
     size_t count, skipped; /* skipped: passed over because they have come back too often */
     bool failed;           /* the store could not be read to the end */
@@ -189,6 +189,7 @@ struct dead_walked {
 struct dead_ask {
     struct dead_query query; /* copied */
     enum dead_action action;
+    struct str body; /* DEAD_EDIT: the new one; copied */
     bool dry_run;
     void (*each)(void *arg, const struct dead_letter *d); /* each that matches; NULL is legal */
     void (*done)(void *arg, const struct dead_walked *sum);

@@ -192,6 +192,52 @@ class RetryCase(Base, Case):
         self.stop(daemon)
 
 
+    def test_edit_and_group(self):
+        def handle(delivery, _service):
+            if delivery.body != b"good":
+                raise Service.Err("invalid", b"line %s is bad" % delivery.headers["id"].encode()[1:])
+            return b""
+        daemon = self.start()
+        worker = daemon.serve("worker", handle)
+        with daemon.connect() as client:
+            for i in range(3):
+                self.publish(client, "job.x", b"bad", {"id": f"e{i}"})
+        wait_until(lambda: self.messages(daemon)["dead"] == 3, "three dead letters")
+        [group] = daemon.admin("dlq.ls", b'{"group": true}')["groups"]
+        self.assertEqual((group["count"], group["route"], group["reason"]), (3, "jobs", "invalid"))
+        self.assertEqual(daemon.admin("dlq.edit", b'{"id": "e1", "body": "good"}')["count"], 1)
+        self.assertEqual(daemon.admin("dlq.show", b'{"id": "e1"}')["body"], "good")
+        self.assertEqual(daemon.admin("dlq.redrive", b'{"id": "e1"}')["count"], 1)
+        wait_until(lambda: self.messages(daemon)["done"] == 1, "the edited one is done")
+        self.assertEqual(worker.deliveries[-1].body, b"good")
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.stop(daemon)
+
+
+class OrderCase(Base, Case):
+    def test_order_by(self):
+        """S8: of one key one at a time, two instances or not; other keys do not wait."""
+        services = {"worker": {"order_by": "header:key", "order": "strict"}, "other": {}, "tester": {}}
+        daemon = self.start(services=services)
+        one, two = daemon.serve("worker", lambda d, s: Service.LATER), daemon.serve("worker", lambda d, s: Service.LATER)
+        with daemon.connect() as client:
+            for i in range(6):
+                self.publish(client, "job.x", b"%d" % i, {"key": "ab"[i % 2]})
+        wait_until(lambda: len(one.deliveries) + len(two.deliveries) == 2, "one of each key")
+        self.assertEqual(self.messages(daemon)["parked"], 4)
+        seen = []
+        while len(seen) < 6:
+            wait_until(lambda: len(one.deliveries) + len(two.deliveries) > 0, "the next")
+            for service in (one, two):
+                while service.deliveries:
+                    got = service.deliveries.pop(0)
+                    seen.append(int(got.body))
+                    service.client.send("OK", got.id)
+        self.assertEqual([i for i in seen if i % 2 == 0], [0, 2, 4])
+        self.assertEqual([i for i in seen if i % 2 == 1], [1, 3, 5])
+        self.stop(daemon)
+
+
 class DelayCase(Base, Case):
     def test_delay_over_kill(self):
         daemon = self.start()
