@@ -1,13 +1,9 @@
 #include "dialect.h"
 
-#include "local.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { CREDIT = 65535 };
 
 static void count(struct tally *t, size_t body_len)
 {
@@ -16,8 +12,7 @@ static void count(struct tally *t, size_t body_len)
     t->delivered++;
 }
 
-/* The line at p without its CR LF; *used is its length with them. NULL while it is incomplete. */
-static const char *line_end(const char *p, size_t n, size_t *used)
+const char *line_end(const char *p, size_t n, size_t *used)
 {
     const char *lf = memchr(p, '\n', n);
 
@@ -43,8 +38,7 @@ static size_t wait_take(void *arg, struct conn *c, const char *p, size_t n)
     return n;
 }
 
-/* Sends what is in `out`, then reads until `text` comes. */
-static void converse(struct conn *c, const char *text)
+void converse(struct conn *c, const char *text)
 {
     struct wanted w = { .text = text };
 
@@ -62,7 +56,7 @@ static void converse(struct conn *c, const char *text)
 
 static void local_subscriber(struct conn *c, int epfd, const struct settings *s)
 {
-    local_attach(c, epfd, s->address, "sink", CREDIT);
+    local_attach(c, epfd, s->address, "sink", s->credit);
     if (!s->by_sub)
         return;
     buf_text(&c->out, "SUB 1 0 0 bench.>\n");
@@ -80,7 +74,7 @@ static void local_message(struct buf *out, size_t subject, const char *body, siz
     buf_add(out, body, len);
 }
 
-static void local_other(struct conn *c, const struct frame *f, const char *p)
+void local_other(struct conn *c, const struct frame *f, const char *p)
 {
     errno = 0;
     if (local_is(f, "ERR"))
@@ -122,7 +116,7 @@ static size_t local_answered(void *arg, struct conn *c, const char *p, size_t n)
 
 /* --- NATS --- */
 
-static void nats_login(struct conn *c, int epfd, const struct settings *s)
+void nats_login(struct conn *c, int epfd, const struct settings *s)
 {
     conn_open(c, epfd, net_connect(s->address));
     buf_text(&c->out, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n");
@@ -153,26 +147,36 @@ static size_t last_number(const char *p, const char *end)
     return v;
 }
 
+size_t nats_parse(struct conn *c, const char *p, size_t n, struct nats_line *l)
+{
+    size_t used = 0;
+
+    *l = (struct nats_line){ .line = p, .end = line_end(p, n, &used) };
+    if (!l->end)
+        return 0;
+    if (*p == 'M') {
+        l->body_len = last_number(p, l->end);
+        l->body = p + used;
+        used += l->body_len + 2;
+        return used <= n ? used : 0;
+    }
+    errno = 0;
+    if (*p == '-')
+        die("nats says: %.*s", (int)(l->end - p), p);
+    if (memcmp(p, "PING", 4) == 0)
+        buf_text(&c->out, "PONG\r\n");
+    return used;
+}
+
 static size_t nats_read(void *arg, struct conn *c, const char *p, size_t n)
 {
-    size_t used = 0, line, body;
-    const char *end;
+    size_t used = 0, len;
+    struct nats_line l;
 
-    while (used < n && (end = line_end(p + used, n - used, &line))) {
-        const char *q = p + used;
-
-        if (*q == 'M') {
-            body = last_number(q, end);
-            if (n - used < line + body + 2)
-                break;
-            count(arg, body);
-            line += body + 2;
-        } else if (memcmp(q, "PING", 4) == 0) {
-            buf_text(&c->out, "PONG\r\n");
-        } else if (*q == '-') {
-            die("nats says: %.*s", (int)(end - q), q);
-        }
-        used += line;
+    while (used < n && (len = nats_parse(c, p + used, n - used, &l))) {
+        if (l.body)
+            count(arg, l.body_len);
+        used += len;
     }
     return used;
 }

@@ -132,11 +132,13 @@ class Process:
 
 
 class Harness:
-    def __init__(self, build, seconds):
+    def __init__(self, build, seconds, backlog):
         self.build = os.path.abspath(build)
         self.here = os.path.dirname(os.path.abspath(__file__))
         self.seconds = seconds
+        self.backlog = backlog
         self.dir = tempfile.mkdtemp(prefix="bellhop-bench.")
+        self.disk = tempfile.mkdtemp(prefix="bench-disk.", dir=self.build)    # /tmp may be in memory
         self.processes = []
         self.things = {}
         self.missing = {}
@@ -148,6 +150,14 @@ class Harness:
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def new_folder(self):
+        """An empty one on the disk, for a store."""
+        return tempfile.mkdtemp(dir=self.disk)
+
+    def disk_kind(self):
+        r = subprocess.run(["stat", "-f", "-c", "%T", self.build], capture_output=True, text=True, check=False)
+        return r.stdout.strip() or "an unknown file system"
 
     def find(self, program, package=None):
         found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -196,8 +206,16 @@ class Harness:
         sample["cpu"] = sum(sample["cpu_us"])
         return sample
 
+    def finish(self, program, *args, timeout):
+        """Runs a generator for its effect."""
+        r = subprocess.run([self.tool(program), *map(str, args)], capture_output=True, text=True,
+                           timeout=timeout, check=False)
+        if r.returncode:
+            raise Failed(f"{program}: {r.stderr.strip()[-400:]}")
+
     def close(self):
         self.release()
         for p in reversed(self.processes):
             p.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        for folder in (self.dir, self.disk):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,7 @@
 B ?= build
 BENCH := tests/bench
 BENCH_LIB := util conn nest local
-BENCH_TOOLS := nestload pubsub service echo-nest echo-mux relay-pair relay-mux
+BENCH_TOOLS := nestload pubsub durable sync service echo-nest echo-mux relay-pair relay-mux
 BENCH_PROGS := $(BENCH_TOOLS:%=$(B)/bench/%)
 BENCH_LIB_OBJS := $(BENCH_LIB:%=$(B)/bench/%.o)
 
@@ -11,9 +11,11 @@ $(B)/bench/%.o: $(BENCH)/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/bench/nestload $(B)/bench/service: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
+$(B)/bench/nestload $(B)/bench/service $(B)/bench/sync: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/bench/pubsub: $(B)/bench/pubsub.o $(B)/bench/dialect.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/durable: $(B)/bench/durable.o $(B)/bench/queue.o $(B)/bench/dialect.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/bench/echo-nest: $(B)/bench/echo_nest.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^

@@ -10,7 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { MAX_PIDS = 8, SLOT_DIGITS = 4, SEQ_DIGITS = 8 };
+enum { SLOT_DIGITS = 4, SEQ_DIGITS = 8 };
 
 struct slot {
     int64_t sent_ns;
@@ -21,8 +21,7 @@ struct slot {
 struct load {
     const char *address;
     long conns, in_flight, size, warm_ms, run_ms, rate;
-    int pids[MAX_PIDS];
-    int pid_count;
+    struct watch watch;
 
     int epfd;
     struct conn *conn;
@@ -241,29 +240,24 @@ static void start(struct load *l)
 
 static void measure(struct load *l, int timer)
 {
-    int64_t cpu[MAX_PIDS + 1], t0, ns;
+    int64_t t0, ns;
     double n;
 
     run_until(l, now_ns() + l->warm_ms * 1000000, timer);
-    for (int i = 0; i <= l->pid_count; i++)
-        cpu[i] = cpu_ns(i < l->pid_count ? l->pids[i] : 0);
+    watch_start(&l->watch);
     l->measuring = true;
     t0 = now_ns();
     run_until(l, t0 + l->run_ms * 1000000, timer);
     ns = now_ns() - t0;
-    for (int i = 0; i <= l->pid_count; i++)
-        cpu[i] = cpu_ns(i < l->pid_count ? l->pids[i] : 0) - cpu[i];
     errno = 0;
     if (l->done == 0)
         die("no reply in the measured time");
     n = (double)l->done;
     printf("{\"done\":%.0f,\"rate\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,", n,
            n * 1e9 / (double)ns, hist_us(&l->hist, .5), hist_us(&l->hist, .99));
-    printf("\"seconds\":%.4f,\"client_cpu_us\":%.3f,\"cpu_us\":[", (double)ns / 1e9,
-           (double)cpu[l->pid_count] / 1e3 / n);
-    for (int i = 0; i < l->pid_count; i++)
-        printf("%s%.3f", i ? "," : "", (double)cpu[i] / 1e3 / n);
-    puts("]}");
+    printf("\"seconds\":%.4f,", (double)ns / 1e9);
+    watch_print(&l->watch, n);
+    puts("}");
 }
 
 static void options(struct load *l, int argc, char **argv)
@@ -279,11 +273,7 @@ static void options(struct load *l, int argc, char **argv)
         case 'w': l->warm_ms = number(optarg, "-w", 0, 60000); break;
         case 'd': l->run_ms = number(optarg, "-d", 1, 600000); break;
         case 'r': l->rate = number(optarg, "-r", 1, 1000000); break;
-        case 'p':
-            if (l->pid_count == MAX_PIDS)
-                usage();
-            l->pids[l->pid_count++] = (int)number(optarg, "-p", 1, 1 << 22);
-            break;
+        case 'p': watch_add(&l->watch, optarg); break;
         default: usage();
         }
     }

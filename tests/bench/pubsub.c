@@ -8,15 +8,14 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MAX_PIDS = 8, CHUNK = 256 * 1024 };
+enum { CHUNK = 256 * 1024 };
 
 struct run {
     const struct dialect *dialect;
     struct settings settings;
     struct tally tally;
     long window, size, warm_ms, run_ms;
-    int pids[MAX_PIDS];
-    int pid_count;
+    struct watch watch;
 
     int epfd;
     struct conn publisher, subscriber;
@@ -114,28 +113,23 @@ static void run_until(struct run *r, int64_t end_ns)
 
 static void measure(struct run *r)
 {
-    int64_t cpu[MAX_PIDS + 1], t0, ns;
+    int64_t t0, ns;
     uint64_t before;
     double n;
 
     run_until(r, now_ns() + r->warm_ms * 1000000);
-    for (int i = 0; i <= r->pid_count; i++)
-        cpu[i] = cpu_ns(i < r->pid_count ? r->pids[i] : 0);
+    watch_start(&r->watch);
     before = r->tally.delivered;
     t0 = now_ns();
     run_until(r, t0 + r->run_ms * 1000000);
     ns = now_ns() - t0;
-    for (int i = 0; i <= r->pid_count; i++)
-        cpu[i] = cpu_ns(i < r->pid_count ? r->pids[i] : 0) - cpu[i];
     n = (double)(r->tally.delivered - before);
     errno = 0;
     if (r->tally.delivered == before)
         die("nothing delivered in the measured time");
-    printf("{\"done\":%.0f,\"rate\":%.1f,\"seconds\":%.4f,\"client_cpu_us\":%.3f,\"cpu_us\":[", n,
-           n * 1e9 / (double)ns, (double)ns / 1e9, (double)cpu[r->pid_count] / 1e3 / n);
-    for (int i = 0; i < r->pid_count; i++)
-        printf("%s%.3f", i ? "," : "", (double)cpu[i] / 1e3 / n);
-    puts("]}");
+    printf("{\"done\":%.0f,\"rate\":%.1f,\"seconds\":%.4f,", n, n * 1e9 / (double)ns, (double)ns / 1e9);
+    watch_print(&r->watch, n);
+    puts("}");
 }
 
 static void options(struct run *r, int argc, char **argv)
@@ -152,11 +146,7 @@ static void options(struct run *r, int argc, char **argv)
         case 'w': r->warm_ms = number(optarg, "-w", 0, 60000); break;
         case 'd': r->run_ms = number(optarg, "-d", 1, 600000); break;
         case 'S': r->settings.by_sub = true; break;
-        case 'p':
-            if (r->pid_count == MAX_PIDS)
-                usage();
-            r->pids[r->pid_count++] = (int)number(optarg, "-p", 1, 1 << 22);
-            break;
+        case 'p': watch_add(&r->watch, optarg); break;
         default: usage();
         }
     }
@@ -167,7 +157,7 @@ static void options(struct run *r, int argc, char **argv)
 int main(int argc, char **argv)
 {
     static struct run r = { .window = 64, .size = 100, .warm_ms = 200, .run_ms = 1000,
-                            .settings = { .subjects = 1 } };
+                            .settings = { .subjects = 1, .credit = 65535 } };
 
     options(&r, argc, argv);
     prepare(&r);

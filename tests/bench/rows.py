@@ -1,37 +1,15 @@
 """The rows of the table: what is run, against what, and which figures count."""
 
-import dataclasses
 import time
 
 import stacks
 from harness import connect, rss_kib
+from row import Row, View, size_text
+from rows_durable import durable_rows
 
 IDLE_CLIENTS = 10000
 IDLE_CLIENTS_OTHERS = 1000
 COLD_ROUTES = 99990
-
-
-@dataclasses.dataclass
-class View:
-    """One figure of a row's samples, and its two goals. basis: `ratio` to the best yardstick, `value`
-    itself, or what it has `added` to the yardstick."""
-    what: str
-    metric: str
-    unit: str
-    higher: bool
-    must: float
-    aim: float
-    basis: str = "ratio"
-
-
-@dataclasses.dataclass
-class Row:
-    key: str
-    size: str
-    yards: list          # of (name, function of the harness -> sample)
-    bellhop: object      # the same
-    views: list
-    rounds: int = 0      # at most so many; 0: as many as asked for
 
 
 def nestload(conns, in_flight, size, *more):
@@ -235,11 +213,7 @@ def cpu_rows(_sizes):
               [View("the same: added p50", "p50_us", "µs", False, 100, 50, "added")])
 
 
-def size_text(size):
-    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
-
-
-GROUPS = [relay_rows, node_rows, nest_rows, event_rows, route_rows, crowd_rows, start_rows, cpu_rows]
+GROUPS = [relay_rows, node_rows, nest_rows, event_rows, route_rows, crowd_rows, start_rows, cpu_rows, durable_rows]
 
 
 def all_rows(sizes):

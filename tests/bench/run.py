@@ -62,7 +62,8 @@ class Result:
         """(Bellhop's figure, the best yardstick's) of each round in which both ran."""
         best = max if view.higher else min
         for i, b in enumerate(self.bellhop):
-            y = [s[i][view.metric] for s in self.yards.values() if len(s) > i and s[i]]
+            y = [s[i][view.metric] for name, s in self.yards.items()
+                 if name.startswith(view.against) and len(s) > i and s[i]]
             if b and (y or view.basis == "value"):
                 yield b[view.metric], best(y) if y else None
 
@@ -108,7 +109,7 @@ def verdict(view, v):
 def conditions(h, args):
     foreign = sorted(h.foreign) or [0]
     lines = [f"{args.rounds} rounds of {args.seconds:g} s, yardstick and Bellhop in turn; {os.cpu_count()} CPUs, "
-             f"{platform.machine()}, Linux {platform.release()}; " + time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+             f"{platform.machine()}, Linux {platform.release()}, stores on {h.disk_kind()}; " + time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
              f"CPU taken by others meanwhile: median {statistics.median(foreign):.2f} cores, most {foreign[-1]:.2f}; "
              f"a verdict with a question mark had more than {DISTURBED} (median of its runs)."]
     for program, package in h.missing.items():
@@ -134,6 +135,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=1.0, help="measured time of a run")
     p.add_argument("--sizes", default="100,1024", help="bytes of data")
+    p.add_argument("--backlog", type=int, default=1000000, help="messages of the rows with a backlog")
     p.add_argument("--rows", default="*", help="names or patterns, with commas; see --list")
     p.add_argument("--list", action="store_true", help="names of the rows")
     return p.parse_args()
@@ -162,7 +164,7 @@ def main():
         sys.exit("run.py: nothing to run (see --list)")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    h = Harness(args.build, args.seconds)
+    h = Harness(args.build, args.seconds, args.backlog)
     try:
         results = run(h, rows, args)
     finally:

@@ -34,11 +34,11 @@ def direct(h):
 
 
 class Daemon:
-    """bellhopd with an `edge` listener, open services and the given routes."""
+    """bellhopd with an `edge` listener, open services, the given routes and on demand a store."""
 
     count = 0
 
-    def __init__(self, h, routes, clients=1000):
+    def __init__(self, h, routes, clients=1000, store=None):
         Daemon.count += 1
         self.h = h
         self.socket = h.path(f"d{Daemon.count}.sock")
@@ -47,8 +47,10 @@ class Daemon:
         self.edge = f"tcp:{self.port}"
         config = h.path(f"d{Daemon.count}.yaml")
         with open(config, "w") as f:
+            if store:
+                f.write("store: { path: %s }\n" % json.dumps(store))
             f.write("version: 1\nlocal: { socket: %s }\nadmin: { socket: %s }\nlimits: { clients: %d }\n"
-                    "services: { open: true }\nendpoints:\n  edge: { listen: \"tcp://127.0.0.1:%d\" }\n"
+                    "services: { open: true, sink: {} }\nendpoints:\n  edge: { listen: \"tcp://127.0.0.1:%d\" }\n"
                     "routes:\n%s" % (json.dumps(self.socket), json.dumps(self.socket + ".admin"),
                                      clients, self.port, routes))
         self.process = h.start("bellhopd", [os.path.join(h.build, "bellhopd"), "-c", config])
@@ -85,22 +87,58 @@ def daemon_events(h, subjects_cold=0):
     return Daemon(h, cold + hot).ready()
 
 
-def nats(h, log=False):
+DURABLE_ROUTE = "  - { name: durable, from: local, match: \"bench.>\", to: sink, durable: true }\n"
+
+
+def daemon_durable(h, folder):
+    """The daemon for durable events on bench.*, which `sink` gets once it attaches."""
+    d = Daemon(h, DURABLE_ROUTE, store=folder)
+    return d.process, d.address
+
+
+def daemon_both(h, folder):
+    """The same, and one C service for requests that are not durable."""
+    return Daemon(h, ECHO_ROUTE + DURABLE_ROUTE, store=folder).ready().service()
+
+
+def daemon_backlog(h):
+    """The daemon that has stored as many durable events as --backlog says; `sink` never attaches."""
+    d = Daemon(h, DURABLE_ROUTE, store=h.new_folder()).ready()
+    h.finish("durable", "-m", "local", "-a", d.address, "-W", 4096, "-w", 0, "-d", 600000, "-n", h.backlog, timeout=660)
+    return d
+
+
+def nats(h, *more, procs="1"):
     port = free_port()
-    p = h.start("nats-server", [h.find("nats-server"), "-a", "127.0.0.1", "-p", str(port)],
-                env={"GOMAXPROCS": "1"})
+    p = h.start("nats-server", [h.find("nats-server"), "-a", "127.0.0.1", "-p", str(port), *more],
+                env={"GOMAXPROCS": procs})
     return p, f"tcp:{port}"
+
+
+def jetstream(h, folder):
+    """The file store as it comes: it acknowledges at once and syncs every two minutes."""
+    return nats(h, "-js", "-sd", folder, procs=str(os.cpu_count()))
+
+
+def jetstream_1p(h, folder):
+    return nats(h, "-js", "-sd", folder)
 
 
 def nats_ready(sock):
     converse(sock, b"CONNECT {\"verbose\":false}\r\nPING\r\n", b"PONG\r\n")
 
 
-def redis(h):
+def redis(h, *more):
     port = free_port()
     p = h.start("redis-server", [h.find("redis-server"), "--port", str(port), "--bind", "127.0.0.1",
-                                 "--save", "", "--appendonly", "no"])
+                                 "--save", "", *(more or ("--appendonly", "no"))])
     return p, f"tcp:{port}"
+
+
+def redis_synced(h, folder):
+    """Every acknowledgement after a sync; no rewriting of the file while it is measured."""
+    return redis(h, "--dir", folder, "--appendonly", "yes", "--appendfsync", "always",
+                 "--auto-aof-rewrite-percentage", "0")
 
 
 def redis_ready(sock):
@@ -122,10 +160,14 @@ def mosquitto_ready(sock):
     converse(sock, bytes([0x10, len(body)]) + body, b"\x20\x02\x00\x00")
 
 
-def beanstalkd(h):
+def beanstalkd(h, *more):
     port = free_port()
-    p = h.start("beanstalkd", [h.find("beanstalkd"), "-l", "127.0.0.1", "-p", str(port)])
+    p = h.start("beanstalkd", [h.find("beanstalkd"), "-l", "127.0.0.1", "-p", str(port), *more])
     return p, f"tcp:{port}"
+
+
+def beanstalkd_synced(h, folder):
+    return beanstalkd(h, "-b", folder, "-f0")
 
 
 def beanstalkd_ready(sock):

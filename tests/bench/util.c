@@ -84,6 +84,29 @@ int64_t cpu_ns(int pid)
     return sum;
 }
 
+void watch_add(struct watch *w, const char *pid)
+{
+    errno = 0;
+    if (w->count == WATCH_MAX)
+        die("more than %d times -p", WATCH_MAX);
+    w->pid[w->count++] = (int)number(pid, "-p", 1, 1 << 22);
+}
+
+void watch_start(struct watch *w)
+{
+    for (int i = 0; i < w->count; i++)
+        w->at_start[i] = cpu_ns(w->pid[i]);
+    w->at_start[WATCH_MAX] = cpu_ns(0);
+}
+
+void watch_print(const struct watch *w, double n)
+{
+    printf("\"client_cpu_us\":%.3f,\"cpu_us\":[", (double)(cpu_ns(0) - w->at_start[WATCH_MAX]) / 1e3 / n);
+    for (int i = 0; i < w->count; i++)
+        printf("%s%.3f", i ? "," : "", (double)(cpu_ns(w->pid[i]) - w->at_start[i]) / 1e3 / n);
+    printf("]");
+}
+
 char *buf_room(struct buf *b, size_t n)
 {
     if (b->off == b->len)

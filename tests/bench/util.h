@@ -20,6 +20,19 @@ long number(const char *text, const char *what, long min, long max);
 /* CPU time (user and system, all threads) of a process so far in nanoseconds; pid 0 is this one. */
 int64_t cpu_ns(int pid);
 
+/* The processes whose CPU time a load generator reports, and how much each had at the start. */
+enum { WATCH_MAX = 8 };
+struct watch {
+    int pid[WATCH_MAX];
+    int count;
+    int64_t at_start[WATCH_MAX + 1];    /* the last is this process */
+};
+/* From an option -p; dies when there are too many. */
+void watch_add(struct watch *w, const char *pid);
+void watch_start(struct watch *w);
+/* Prints the JSON members `client_cpu_us` and `cpu_us`: microseconds per message since the start. */
+void watch_print(const struct watch *w, double n);
+
 /* A growing byte buffer; bytes [off, len) are its content. Zeroed memory is an empty one. */
 struct buf {
     char *data;

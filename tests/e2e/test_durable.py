@@ -58,6 +58,10 @@ class Base:
         counts = self.messages(daemon)
         return counts["stored"] + counts["ready"] + counts["waiting"] + counts["inflight"]
 
+    def written(self, daemon):
+        """Comes back when all that the daemon has handed to its store so far is on disk: an audit waits for it."""
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+
     def publish(self, client, subject, body=b"x", headers=None):
         got = client.publish(subject, body, headers)
         self.assertEqual(got.verb, "OK", got)
@@ -143,6 +147,7 @@ class RetryCase(Base, Case):
             self.publish(client, "job.x", headers={"id": "a"})
         worker.wait(1)
         wait_until(lambda: self.messages(daemon)["stored"] == 1, "the pause is spent on disk")
+        self.written(daemon)
         daemon = self.again(daemon, with_policy=policy(attempts=5, delay="3s"))
         [got] = daemon.serve("worker").wait(1)
         self.assertEqual((got.headers["attempt"], got.headers["id"]), ("2", "a"))
@@ -173,6 +178,7 @@ class RetryCase(Base, Case):
             self.publish(client, "job.x", b"body", {"id": "d1", "x-own": "kept"})
             client.publish("plain.x", b"p", {"id": "d2"})
         wait_until(lambda: self.messages(daemon)["dead"] == 2, "two dead letters")
+        self.written(daemon)
         daemon = self.again(daemon)
         rows = {r["id"]: r for r in daemon.admin("dlq.ls")["items"]}
         self.assertEqual(set(rows), {"d1", "d2"})
@@ -274,6 +280,8 @@ class OutboxCase(Base, Case):
         ok = worker.wait_other("OK")
         self.assertEqual(ok[0].id, 77)
         wait_until(lambda: len(worker.deliveries) == 2, "the staged one reaches the worker too")
+        wait_until(lambda: self.messages(daemon)["done"] == 2, "both are done")
+        self.written(daemon)
         daemon = self.again(daemon)
         self.assertEqual(self.held(daemon), 1)  # the copy for `other`
         self.stop(daemon)
