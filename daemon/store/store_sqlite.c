@@ -90,6 +90,7 @@ static void work(struct store_sqlite *s, struct store_batch *first)
 {
     bool faulted = s->db.faulted, full = s->db.disk_full;
     if (first != NULL) {
+        fault_point("store.run");
         db_run(&s->db, first);
         faulted = s->db.faulted;
         full = s->db.disk_full;
