@@ -5,6 +5,8 @@
  *
  *     calls --> open batch --batch_take()--> jobs done --> front_report() --> callbacks
  */
+#include <assert.h>
+
 #include "base/buf.h"
 #include "base/map.h"
 #include "store/store.h"
@@ -108,6 +110,7 @@ struct store_batch *batch_take(struct store *st);   /* the open batch, the calle
 
 static inline struct store_job *batch_job(const struct store_batch *b, size_t i)
 {
+    assert(b->jobs.base != NULL);
     return (struct store_job *)(void *)buf_data(&b->jobs) + i;
 }
 

@@ -10,8 +10,10 @@ static const struct {
 } totals[TOTALS] = {
     {offsetof(struct store_totals, accepted), "accepted"}, {offsetof(struct store_totals, ready), "ready"},
     {offsetof(struct store_totals, delayed), "delayed"},   {offsetof(struct store_totals, done), "done"},
-    {offsetof(struct store_totals, expired), "expired"},   {offsetof(struct store_totals, dropped), "dropped"},
-    {offsetof(struct store_totals, dead), "dead"},         {offsetof(struct store_totals, quarantined), "quarantined"},
+    {offsetof(struct store_totals, expired), "expired"},
+    {offsetof(struct store_totals, dropped), "dropped"},
+    {offsetof(struct store_totals, dead), "dead"},
+    {offsetof(struct store_totals, quarantined), "quarantined"},
 };
 
 uint64_t *totals_at(struct store_totals *t, size_t i)
@@ -26,7 +28,8 @@ const char *totals_name(size_t i)
 
 bool totals_add_up(const struct store_totals *t)
 {
-    return t->accepted == t->ready + t->delayed + t->done + t->expired + t->dropped + t->dead + t->quarantined;
+    uint64_t ended = t->done + t->expired + t->dropped + t->dead + t->quarantined;
+    return t->accepted == t->ready + t->delayed + ended;
 }
 
 size_t totals_of_end(enum store_end how)

@@ -13,9 +13,10 @@
 #define RESERVE_MIN (4u << 20)
 
 enum stmt {
-    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE, STMT_TAKEN,
-    STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE, STMT_QUEUE, STMT_COUNTER,
-    STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES, STMT_FREE_PAGES, STMTS
+    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
+    STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
+    STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
+    STMT_FREE_PAGES, STMTS
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
@@ -58,11 +59,14 @@ void db_close(struct db *db);
 int db_prepare(struct db *db);
 
 /* sqlite_row.c: a row as a dead letter; a live one has number, died_ms 0 and no reason. */
-int row_bind(sqlite3_stmt *s, int at, struct store_dead *d); /* the columns behind the key, with their checksums */
+/* The columns behind the key, with their checksums. */
+void row_bind(sqlite3_stmt *s, int at, struct store_dead *d);
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d); /* attempt, both errors, their checksum */
 /* Strings are the statement's until it is reset. False: the checksum is wrong. */
 bool row_read(sqlite3_stmt *s, struct store_dead *d);
 bool row_read_dead(sqlite3_stmt *s, struct store_dead *d);
+
+uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter, or of a queue */
 
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
@@ -76,7 +80,8 @@ void counter_live(struct db *db, uint64_t key, int64_t due_ms, int by); /* the t
 void counters_totals(const struct db *db, struct store_totals *out);
 
 /* sqlite_apply.c */
-int db_unit(struct db *db, const struct store_batch *b, struct store_job *job); /* may set its result to STORE_FULL */
+/* May set the job's result to STORE_FULL. */
+int db_unit(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
 int db_quarantine_dead(struct db *db, uint64_t number);
@@ -88,7 +93,8 @@ int db_load_dead(struct db *db, struct store_job *job);
 int db_audit(struct db *db, struct store_job *job);
 
 /* sqlite_commit.c */
-void db_run(struct db *db, struct store_batch *first); /* all jobs of the list; never fails, may be faulted after */
+/* All jobs of the list; never fails, may be faulted after. */
+void db_run(struct db *db, struct store_batch *first);
 void db_tell(const struct db *db, struct store_batch *b); /* its state, into a batch */
 bool db_is_full(const struct db *db);
 bool db_limit(struct db *db, struct err *err); /* at opening: where puts end; makes the ballast */

@@ -218,9 +218,11 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_QUEUE);
+    struct str name = str_make(buf_data(&b->ops) + job->ops_at, job->ops_len);
     sqlite3_bind_int64(s, 1, (int64_t)job->from);
-    sqlite3_bind_text(s, 2, (const char *)buf_data(&b->ops) + job->ops_at, (int)job->ops_len, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, name.n > 0 ? name.p : "", (int)name.n, SQLITE_STATIC);
     sqlite3_bind_int(s, 3, job->service);
+    sqlite3_bind_int64(s, 4, book_crc(job->from, job->service, name));
     return db_step(s);
 }
 

@@ -38,7 +38,8 @@ static void differ(struct audit *a, const char *what, uint64_t books, uint64_t f
 static int count_live(struct audit *a)
 {
     sqlite3_stmt *s = NULL;
-    int rc = prepare(a->db, "SELECT key >> 46, due IS NOT NULL AND due > 0, count(*) FROM delivery GROUP BY 1, 2", &s);
+    int rc = prepare(a->db, "SELECT key >> 46, due IS NOT NULL AND due > 0, count(*) FROM delivery "
+                            "GROUP BY 1, 2", &s);
     while (rc == SQLITE_OK || rc == SQLITE_ROW) {
         rc = sqlite3_step(s);
         if (rc != SQLITE_ROW)

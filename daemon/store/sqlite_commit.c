@@ -10,7 +10,7 @@
 #include "base/fault.h"
 #include "store/sqlite.h"
 
-#define WAL_PAGES_MAX 1000
+#define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
 #define VACUUM_PAGES 256   /* a step */
 #define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
 #define VACUUM_SHARE 4     /* … and a quarter of the file */
@@ -38,7 +38,8 @@ static bool is_full(const struct db *db, int rc)
 static int do_answer(struct db *db, struct store_job *job)
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
-        [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead, [JOB_AUDIT] = db_audit,
+        [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
+        [JOB_AUDIT] = db_audit,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -112,7 +113,8 @@ static enum outcome settle(struct db *db, int rc)
         db_fault(db, "a commit failed");
         return FAILED;
     }
-    if (sqlite3_get_autocommit(db->sql) == 0 && sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
+    if (sqlite3_get_autocommit(db->sql) == 0 &&
+        sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK) {
         db_fault(db, "a rollback failed");
         return FAILED;
     }
@@ -199,6 +201,7 @@ void db_run(struct db *db, struct store_batch *first)
     int64_t start = clock_mono_ms();
     enum outcome outcome = FAILED;
     assert(first != NULL);
+    fault_point("store.run");
     if (db->disk_full && !db->faulted)
         ballast_make(db);
     if (!db->faulted)

@@ -51,6 +51,7 @@ int counters_write(struct db *db)
             continue;
         sqlite3_bind_int64(s, 1, (int64_t)db->dirty[i]);
         sqlite3_bind_int64(s, 2, (int64_t)c->now);
+        sqlite3_bind_int64(s, 3, book_crc(db->dirty[i], c->now, STR_NONE));
         rc = db_step(s);
     }
     return rc;

@@ -36,8 +36,11 @@ static int put_aside(struct db *db, struct store_answer *a, bool dead, struct bu
     const struct bad *rows = (const struct bad *)(const void *)buf_data(bad);
     size_t count = bad->len / sizeof(*rows);
     int rc = SQLITE_OK;
-    for (size_t i = 0; i < count && rc == SQLITE_OK; i++)
-        rc = dead ? db_quarantine_dead(db, rows[i].number) : db_quarantine(db, rows[i].number, rows[i].due_ms);
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
+        assert(rows != NULL);
+        rc = dead ? db_quarantine_dead(db, rows[i].number)
+                  : db_quarantine(db, rows[i].number, rows[i].due_ms);
+    }
     a->rows.quarantined = count;
     return rc;
 }

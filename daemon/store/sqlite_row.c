@@ -21,8 +21,8 @@ static uint32_t crc_str(uint32_t crc, struct str s)
 static uint32_t row_crc(const struct store_dead *d)
 {
     const struct store_record *r = &d->record;
-    const uint64_t words[] = {r->key, (uint64_t)r->accepted_ms, (uint64_t)r->expires_ms, r->target, r->redrives,
-                              r->route.n, r->subject.n, r->as.n, r->headers.n, r->body.n};
+    const uint64_t words[] = {r->key, (uint64_t)r->accepted_ms, (uint64_t)r->expires_ms, r->target,
+                              r->redrives, r->route.n, r->subject.n, r->as.n, r->headers.n, r->body.n};
     uint32_t crc = crc_words(words, sizeof(words) / sizeof(words[0]));
     crc = crc_str(crc_str(crc_str(crc, r->route), r->subject), r->as);
     return crc_str(crc_str(crc, r->headers), r->body);
@@ -31,10 +31,16 @@ static uint32_t row_crc(const struct store_dead *d)
 static uint32_t row_state_crc(const struct store_dead *d)
 {
     const struct store_record *r = &d->record;
-    const uint64_t words[] = {r->key, d->number, r->attempt, (uint64_t)d->died_ms, r->first_error.n, r->last_error.n,
-                              d->reason.n};
+    const uint64_t words[] = {r->key, d->number, r->attempt, (uint64_t)d->died_ms, r->first_error.n,
+                              r->last_error.n, d->reason.n};
     uint32_t crc = crc_words(words, sizeof(words) / sizeof(words[0]));
     return crc_str(crc_str(crc_str(crc, r->first_error), r->last_error), d->reason);
+}
+
+uint32_t book_crc(uint64_t id, uint64_t value, struct str name)
+{
+    const uint64_t words[] = {id, value};
+    return crc_str(crc_words(words, 2), name);
 }
 
 static void bind_str(sqlite3_stmt *s, int at, struct str text)
@@ -42,7 +48,7 @@ static void bind_str(sqlite3_stmt *s, int at, struct str text)
     sqlite3_bind_blob64(s, at, text.n > 0 ? text.p : "", text.n, SQLITE_STATIC);
 }
 
-int row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
+void row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
 {
     const struct store_record *r = &d->record;
     if (r->due_ms > 0)
@@ -64,10 +70,9 @@ int row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
     bind_str(s, at + HEADERS, r->headers);
     bind_str(s, at + BODY, r->body);
     if (d->number == 0)
-        return SQLITE_OK;
+        return;
     sqlite3_bind_int64(s, at + DIED, d->died_ms);
     bind_str(s, at + REASON, d->reason);
-    return SQLITE_OK;
 }
 
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d)

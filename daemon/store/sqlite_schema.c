@@ -15,12 +15,13 @@
 
 /* The message lies in the row: half the cost of a row for it and one for its delivery. What changes
  * stands before the long columns. */
-#define RECORD                                                                                                       \
-    "due INTEGER, attempt INTEGER, target INTEGER, redrives INTEGER, accepted INTEGER, expires INTEGER, crc INTEGER, " \
-    "state_crc INTEGER, route BLOB, subject BLOB, sent_as BLOB, first_error BLOB, last_error BLOB, headers BLOB, body BLOB"
-#define COLUMNS                                                                                                      \
-    "due, attempt, target, redrives, accepted, expires, crc, state_crc, route, subject, sent_as, first_error, "     \
-    "last_error, headers, body"
+#define RECORD                                                                                     \
+    "due INTEGER, attempt INTEGER, target INTEGER, redrives INTEGER, accepted INTEGER, "           \
+    "expires INTEGER, crc INTEGER, state_crc INTEGER, route BLOB, subject BLOB, sent_as BLOB, "    \
+    "first_error BLOB, last_error BLOB, headers BLOB, body BLOB"
+#define COLUMNS                                                                                    \
+    "due, attempt, target, redrives, accepted, expires, crc, state_crc, route, subject, sent_as, " \
+    "first_error, last_error, headers, body"
 
 /* migrations[n] leads from version n to n + 1; the last one's is what this program writes. */
 static const char *const migrations[] = {
@@ -28,9 +29,11 @@ static const char *const migrations[] = {
     "CREATE TABLE delivery(key INTEGER PRIMARY KEY, " RECORD ");"
     "CREATE INDEX delivery_due ON delivery(due) WHERE due IS NOT NULL;"
     "CREATE TABLE dead(number INTEGER PRIMARY KEY, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
-    "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
-    "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, UNIQUE(name, service));"
-    "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL);",
+    "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, number INTEGER, key INTEGER, " RECORD ", "
+    "died INTEGER, reason BLOB);"
+    "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
+    "UNIQUE(name, service));"
+    "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -42,23 +45,27 @@ static const char *const statements[STMTS] = {
     [STMT_DUE_OF] = "SELECT due FROM delivery WHERE key = ?",
     [STMT_DELETE] = "DELETE FROM delivery WHERE key = ?",
     [STMT_GET] = "SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
-    [STMT_UPDATE] = "UPDATE delivery SET due = CASE WHEN ?2 > 0 THEN ?2 WHEN due IS NULL THEN NULL ELSE 0 END, "
-                    "attempt = ?3, first_error = ?4, last_error = ?5, state_crc = ?6 WHERE key = ?1",
+    [STMT_UPDATE] = "UPDATE delivery SET due = CASE WHEN ?2 > 0 THEN ?2 "
+                    "WHEN due IS NULL THEN NULL ELSE 0 END, attempt = ?3, "
+                    "first_error = ?4, last_error = ?5, state_crc = ?6 WHERE key = ?1",
     [STMT_TAKEN] = "UPDATE delivery SET due = 0 WHERE key = ?",
     [STMT_DEAD_PUT] = "REPLACE INTO dead(number, key, " COLUMNS ", died, reason) "
                       "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [STMT_DEAD_GET] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
     [STMT_DEAD_DELETE] = "DELETE FROM dead WHERE number = ?",
-    [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
+    [STMT_QUARANTINE] = "INSERT INTO quarantine(key, " COLUMNS ") "
+                        "SELECT key, " COLUMNS " FROM delivery WHERE key = ?",
     [STMT_DEAD_QUARANTINE] = "INSERT INTO quarantine(number, key, " COLUMNS ", died, reason) "
                              "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number = ?",
-    [STMT_QUEUE] = "INSERT INTO queue(id, name, service) VALUES(?, ?, ?)",
-    [STMT_COUNTER] = "REPLACE INTO counter(id, value) VALUES(?, ?)",
-    [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? AND due IS NULL ORDER BY key LIMIT ?",
-    [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due WHERE due > 0 AND due <= ? "
-                      "ORDER BY due, key LIMIT ?",
+    [STMT_QUEUE] = "INSERT INTO queue(id, name, service, crc) VALUES(?, ?, ?, ?)",
+    [STMT_COUNTER] = "REPLACE INTO counter(id, value, crc) VALUES(?, ?, ?)",
+    [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? "
+                  "AND due IS NULL ORDER BY key LIMIT ?",
+    [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due "
+                      "WHERE due > 0 AND due <= ? ORDER BY due, key LIMIT ?",
     [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > 0 ORDER BY due LIMIT 1",
-    [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? ORDER BY number LIMIT ?",
+    [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? "
+                       "ORDER BY number LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
 };
@@ -101,21 +108,32 @@ static int pragma_i64(struct db *db, const char *sql, int64_t *out)
     return rc == SQLITE_OK ? end : rc;
 }
 
+static bool refuse_damaged(const struct db *db, const char *said, struct err *err)
+{
+    return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. "
+                   "What can be read: sqlite3 %s .recover", db->path, said, db->path);
+}
+
 /* What to do about it, in the words of who runs the daemon. */
 static bool refuse(struct db *db, int rc, struct err *err)
 {
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return err_add(err, "store %s: another process holds it; stop that one first, or give this one another path",
-                       db->path);
+        return err_add(err, "store %s: another process holds it; stop that one first, or give this one "
+                       "another path", db->path);
     case SQLITE_NOTADB:
-        return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path", db->path);
+        return err_add(err, "store %s: not a store of bellhopd; move the file away, or give another path",
+                       db->path);
     case SQLITE_CORRUPT:
-        return err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can "
-                       "be read: sqlite3 %s .recover", db->path, sqlite3_errmsg(db->sql), db->path);
+        return refuse_damaged(db, sqlite3_errcode(db->sql) == SQLITE_CORRUPT ? sqlite3_errmsg(db->sql)
+                                  : "the books or the queues fail their checksums", err);
+    case SQLITE_ERROR: /* a statement that does not fit the tables: their definitions are damaged */
+    case SQLITE_CONSTRAINT:
+        return refuse_damaged(db, sqlite3_errmsg(db->sql), err);
     case SQLITE_READONLY:
-        return err_add(err, "store %s: cannot be written; check the owner and mode of the file", db->path);
+        return err_add(err, "store %s: cannot be written; check the owner and mode of the file, or its "
+                       "header is damaged", db->path);
     case SQLITE_FULL:
         return err_add(err, "store %s: no room on the disk; free some and start again", db->path);
     default:
@@ -136,7 +154,8 @@ static bool check_folder(struct db *db, struct err *err)
     if (st.st_mode & (S_IWGRP | S_IWOTH))
         return err_add(err, "store %s: others may write to it; run chmod 700 on it", db->dir);
     if (access(db->dir, R_OK | W_OK | X_OK) != 0)
-        return err_add(err, "store %s: cannot be written: %s; check its owner and mode", db->dir, strerror(errno));
+        return err_add(err, "store %s: cannot be written: %s; check its owner and mode", db->dir,
+                       strerror(errno));
     return true;
 }
 
@@ -154,16 +173,32 @@ static bool check_file(struct db *db, struct err *err)
 
 /* ---------------------------------------------------------------- the version */
 
+/* The answer tells what the mode is now; it is no error when it stayed another. */
+static int configure_journal(struct db *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "PRAGMA journal_mode=WAL", -1, &s, NULL);
+    const char *mode = NULL;
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        mode = (const char *)sqlite3_column_text(s, 0);
+    bool wal = mode != NULL && strcmp(mode, "wal") == 0;
+    int end = sqlite3_finalize(s);
+    if (rc == SQLITE_OK && end == SQLITE_OK && !wal)
+        return SQLITE_CANTOPEN;
+    return rc == SQLITE_OK ? end : rc;
+}
+
 static int configure(struct db *db)
 {
     char sql[64];
-    int rc = SQLITE_OK;
+    /* The first two take effect in a file that is empty yet. */
+    int rc = exec(db, "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL");
     static const char *const pragmas[] = {
-        "PRAGMA page_size=8192",       "PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA locking_mode=EXCLUSIVE",
-        "PRAGMA journal_mode=WAL",     "PRAGMA synchronous=FULL",        "PRAGMA mmap_size=0",
-        "PRAGMA temp_store=MEMORY",    "PRAGMA wal_autocheckpoint=0",    "PRAGMA cell_size_check=ON",
-        "PRAGMA trusted_schema=OFF",
+        "PRAGMA synchronous=FULL",     "PRAGMA mmap_size=0",       "PRAGMA temp_store=MEMORY",
+        "PRAGMA wal_autocheckpoint=0", "PRAGMA cell_size_check=ON", "PRAGMA trusted_schema=OFF",
     };
+    if (rc == SQLITE_OK)
+        rc = configure_journal(db);
     for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]) && rc == SQLITE_OK; i++)
         rc = exec(db, pragmas[i]);
     snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d", CACHE_KIB);
@@ -185,8 +220,8 @@ static bool check_version(struct db *db, int64_t *version, struct err *err)
     if (!fresh && id != APPLICATION_ID)
         return refuse(db, SQLITE_NOTADB, err);
     if (*version > SCHEMA_VERSION)
-        return err_add(err, "store %s: written by a newer bellhopd (version %lld, this one knows up to %d); upgrade, or "
-                       "give another path", db->path, (long long)*version, SCHEMA_VERSION);
+        return err_add(err, "store %s: written by a newer bellhopd (version %lld, this one knows up to %d); "
+                       "upgrade, or give another path", db->path, (long long)*version, SCHEMA_VERSION);
     return true;
 }
 
@@ -198,7 +233,8 @@ static int migrate(struct db *db, int64_t version)
         return SQLITE_OK;
     for (; version < SCHEMA_VERSION && rc == SQLITE_OK; version++)
         rc = exec(db, migrations[version]);
-    snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
+    snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID,
+             SCHEMA_VERSION);
     if (rc == SQLITE_OK)
         rc = exec(db, sql);
     fault_point("store.migrating");
@@ -222,8 +258,7 @@ static bool check_whole(struct db *db, bool unclean, struct err *err)
     const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "";
     bool whole = rc == SQLITE_ROW && said != NULL && strcmp(said, "ok") == 0;
     if (!whole && rc == SQLITE_ROW)
-        err_add(err, "store %s: damaged (%s); move the folder away and start anew, or restore a copy. What can be read: "
-                "sqlite3 %s .recover", db->path, said, db->path);
+        refuse_damaged(db, said, err);
     else if (!whole)
         refuse(db, rc, err);
     sqlite3_finalize(s);
@@ -237,39 +272,48 @@ static bool check_whole(struct db *db, bool unclean, struct err *err)
 static int load_counters(struct db *db)
 {
     sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, value FROM counter", -1, &s, NULL);
-    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
-        int64_t id = sqlite3_column_int64(s, 0);
-        if (id >= 0 && id < COUNTER_QUEUES + 2 * ((int64_t)STORE_QUEUES_MAX + 1))
-            counters_load(db, (size_t)id, (uint64_t)sqlite3_column_int64(s, 1));
+    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, value, crc FROM counter", -1, &s, NULL);
+    bool bad = false;
+    while (rc == SQLITE_OK && !bad && sqlite3_step(s) == SQLITE_ROW) {
+        uint64_t id = (uint64_t)sqlite3_column_int64(s, 0), value = (uint64_t)sqlite3_column_int64(s, 1);
+        bad = sqlite3_column_int64(s, 2) != book_crc(id, value, STR_NONE);
+        if (!bad)
+            counters_load(db, id, value);
     }
     int end = sqlite3_finalize(s);
+    if (rc == SQLITE_OK && end == SQLITE_OK && bad)
+        return SQLITE_CORRUPT;
     return rc == SQLITE_OK ? end : rc;
 }
 
-static void add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
+/* Their numbers are 1, 2, … */
+static bool add_queue(struct db *db, struct db_state *state, sqlite3_stmt *s)
 {
-    uint64_t key = store_key((uint32_t)sqlite3_column_int64(s, 0), 0);
+    uint64_t id = state->queue_count + 1, key = store_key((uint32_t)id, 0);
     const char *name = (const char *)sqlite3_column_text(s, 1);
-    size_t n = (size_t)sqlite3_column_bytes(s, 1);
+    size_t n = name != NULL ? (size_t)sqlite3_column_bytes(s, 1) : 0;
+    bool service = sqlite3_column_int64(s, 2) != 0;
+    if (sqlite3_column_int64(s, 0) != (int64_t)id ||
+        sqlite3_column_int64(s, 3) != book_crc(id, service, str_make(name, n)))
+        return false;
     state->queues = mem_realloc(state->queues, (state->queue_count + 1) * sizeof(*state->queues));
     state->queues[state->queue_count++] = (struct store_queue_row){
-        .name = mem_strndup(name != NULL ? name : "", name != NULL ? n : 0), .name_len = name != NULL ? n : 0,
-        .service = sqlite3_column_int(s, 2) != 0, .ready = counter_get(db, counter_of_queue(key, false)),
+        .name = mem_strndup(name != NULL ? name : "", n), .name_len = n, .service = service,
+        .ready = counter_get(db, counter_of_queue(key, false)),
         .delayed = counter_get(db, counter_of_queue(key, true))};
+    return true;
 }
 
 static int load_queues(struct db *db, struct db_state *state)
 {
     sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "SELECT id, name, service FROM queue ORDER BY id", -1, &s, NULL);
-    bool gap = false;
-    while (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
-        gap |= sqlite3_column_int64(s, 0) != (int64_t)state->queue_count + 1;
-        add_queue(db, state, s);
-    }
+    static const char sql[] = "SELECT id, name, service, crc FROM queue ORDER BY id";
+    int rc = sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL);
+    bool bad = false;
+    while (rc == SQLITE_OK && !bad && sqlite3_step(s) == SQLITE_ROW)
+        bad = !add_queue(db, state, s);
     int end = sqlite3_finalize(s);
-    if (rc == SQLITE_OK && end == SQLITE_OK && gap)
+    if (rc == SQLITE_OK && end == SQLITE_OK && bad)
         return SQLITE_CORRUPT;
     return rc == SQLITE_OK ? end : rc;
 }

@@ -160,8 +160,9 @@ void store_each_queue(struct store *st, void (*fn)(void *arg, const struct store
 {
     for (size_t i = 0; i < st->opened_count; i++) {
         const struct store_queue_row *row = &st->opened[i];
-        struct store_queue_view view = {.queue = (uint32_t)i + 1, .name = str_make(row->name, row->name_len),
-                                        .service = row->service, .ready = row->ready, .delayed = row->delayed};
+        struct store_queue_view view = {
+            .queue = (uint32_t)i + 1, .name = str_make(row->name, row->name_len), .service = row->service,
+            .ready = row->ready, .delayed = row->delayed};
         fn(arg, &view);
     }
 }
@@ -240,8 +241,9 @@ void store_end(struct store *st, uint64_t key, enum store_end how)
 void store_update(struct store *st, uint64_t key, uint32_t attempt, int64_t due_ms, struct str first_error,
                   struct str last_error)
 {
-    struct store_op op = {.kind = OP_UPDATE, .d.record = {.key = key, .attempt = attempt, .due_ms = due_ms,
-                                                          .first_error = first_error, .last_error = last_error}};
+    struct store_op op = {.kind = OP_UPDATE,
+                          .d.record = {.key = key, .attempt = attempt, .due_ms = due_ms,
+                                       .first_error = first_error, .last_error = last_error}};
     op_add(st, &op);
 }
 
@@ -274,17 +276,20 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit, .on_rows = fn, .arg = arg});
+    job_add(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit,
+                                    .on_rows = fn, .arg = arg});
 }
 
 void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit, .on_rows = fn, .arg = arg});
+    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
+                                    .on_rows = fn, .arg = arg});
 }
 
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit, .on_rows = fn, .arg = arg});
+    job_add(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit,
+                                    .on_rows = fn, .arg = arg});
 }
 
 void store_audit(struct store *st, store_audit_fn *fn, void *arg)

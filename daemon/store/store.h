@@ -14,7 +14,8 @@
  *
  * A stored delivery is one row under a key: its queue (one per destination) and a number that
  * rises with every put, so that a queue is read in the order of acceptance. Each row carries a
- * CRC32C over its content; one that fails it is counted as quarantined and never loaded.
+ * CRC32C over its content; one that fails it is counted as quarantined and never loaded. Books and queues
+ * carry one too; a store that cannot trust them does not open.
  *
  * Conservation: in every committed state
  *     accepted = ready + delayed + done + expired + dropped + dead + quarantined

@@ -272,7 +272,8 @@ static void do_queue(struct store_mem *m, struct store_batch *b, struct store_jo
 static void do_load(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && job->answer->rows.count < job->limit; i++) {
+    const struct store_rows *told = &job->answer->rows;
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++) {
         const struct row *row = rows->at[i];
         if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
             break;
@@ -283,7 +284,8 @@ static void do_load(struct store_mem *m, struct store_job *job)
 
 static int row_by_due(const void *x, const void *y)
 {
-    const struct store_record *a = &(*(struct row *const *)x)->d.record, *b = &(*(struct row *const *)y)->d.record;
+    const struct store_record *a = &(*(struct row *const *)x)->d.record;
+    const struct store_record *b = &(*(struct row *const *)y)->d.record;
     if (a->due_ms != b->due_ms)
         return a->due_ms < b->due_ms ? -1 : 1;
     return a->key < b->key ? -1 : 1;
@@ -313,7 +315,8 @@ static void do_take_due(struct store_mem *m, struct store_job *job)
 static void do_load_dead(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->dead;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && job->answer->rows.count < job->limit; i++)
+    const struct store_rows *told = &job->answer->rows;
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 
@@ -328,7 +331,8 @@ static void do_audit(struct store_mem *m, struct store_job *job)
 static void do_answer(struct store_mem *m, struct store_job *job)
 {
     static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
-        [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead, [JOB_AUDIT] = do_audit,
+        [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead,
+        [JOB_AUDIT] = do_audit,
     };
     job->answer = answer_new();
     if (m->faulted) {

@@ -90,7 +90,6 @@ static void work(struct store_sqlite *s, struct store_batch *first)
 {
     bool faulted = s->db.faulted, full = s->db.disk_full;
     if (first != NULL) {
-        fault_point("store.run");
         db_run(&s->db, first);
         faulted = s->db.faulted;
         full = s->db.disk_full;
@@ -130,7 +129,7 @@ static void on_done(void *arg, void *job)
         if (b->faulted && !s->base.fault_told)
             log_write(s->log, LOG_ERROR, "store_faulted", "why", b->why, NULL);
         if (b->full != s->base.stats.full)
-            log_write(s->log, b->full ? LOG_ERROR : LOG_INFO, b->full ? "store_full" : "store_room", "bytes",
+            log_write(s->log, b->full ? LOG_WARN : LOG_INFO, b->full ? "store_full" : "store_room", "bytes",
                       LOG_NUM(b->bytes), NULL);
         front_report(&s->base, b, batch_count(b));
     }
@@ -239,7 +238,7 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);
     if (stats->full)
-        log_write(s->log, LOG_ERROR, "store_full", "bytes", LOG_NUM(s->db.used), NULL);
+        log_write(s->log, LOG_WARN, "store_full", "bytes", LOG_NUM(s->db.used), NULL);
 }
 
 static void state_fini(struct db_state *state)
@@ -249,7 +248,8 @@ static void state_fini(struct db_state *state)
     mem_free(state->queues);
 }
 
-struct store *store_sqlite_open(struct loop *l, struct log *log, const struct store_options *o, struct err *err)
+struct store *store_sqlite_open(struct loop *l, struct log *log, const struct store_options *o,
+                                struct err *err)
 {
     struct store_sqlite *s = sqlite_new(l, log, o);
     struct db_state state = {0};

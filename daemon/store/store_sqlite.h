@@ -2,6 +2,11 @@
 /*
  * The store in a SQLite file: WAL, synchronous=FULL, one writer thread of its own, group commit.
  * Nobody else includes sqlite3.h.
+ *
+ * Beside bellhop.db and its journal lie bellhop.ballast, room that is given back to a disk that is full
+ * so that ends can still be recorded (puts are STORE_FULL until there is room for it again), and, after a
+ * fault, bellhop.faulted, which makes the next start check the whole file. A file below 64 MiB is also
+ * checked when its last process did not close it.
  */
 #include "base/err.h"
 #include "base/log.h"

@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 #include <sys/wait.h>
 
+#include "base/crc32c.h"
 #include "base/rand.h"
 #include "store_sqlite_rig.h"
 
@@ -23,13 +24,22 @@ static uint64_t put(struct bed *b, const char *body, size_t n)
     return r.key;
 }
 
+/* book_crc(id, value): the checksum of a counter. */
+static void sql_book_crc(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    const uint64_t words[] = {(uint64_t)sqlite3_value_int64(values[0]), (uint64_t)sqlite3_value_int64(values[1])};
+    (void)count;
+    sqlite3_result_int64(context, crc32c(0, words, sizeof(words)));
+}
+
 /* Runs SQL on the file of a store that is closed. */
 static void tamper(struct bed *b, const char *sql)
 {
     char path[128];
     sqlite3 *db = NULL;
     ck_assert_int_eq(sqlite3_open(path_in(b->dir, "bellhop.db", path), &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_create_function(db, "book_crc", 2, SQLITE_UTF8, NULL, sql_book_crc, NULL, NULL);
+    ck_assert_msg(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
     sqlite3_close(db);
 }
 
@@ -209,13 +219,21 @@ START_TEST(a_tampered_counter_is_found)
     put(&b, "B", 1);
     audit_is(&b, "totals 2 2 0 0 0 0 0 0\n");
     close_store(&b);
-    tamper(&b, "UPDATE counter SET value = value + 1 WHERE id IN (0, 1)");
+    tamper(&b, "UPDATE counter SET value = value + 1, crc = book_crc(id, value + 1) WHERE id IN (0, 1)");
     sqlite_open(&b);
     audit_is(&b, "totals 3 3 0 0 0 0 0 0\nready: the books say 3, the file holds 2\n");
     close_store(&b);
-    tamper(&b, "UPDATE counter SET value = value - 1 WHERE id IN (0, 1); UPDATE counter SET value = 7 WHERE id = 18");
+    tamper(&b, "UPDATE counter SET value = value - 1, crc = book_crc(id, value - 1) WHERE id IN (0, 1);"
+               "UPDATE counter SET value = 7, crc = book_crc(id, 7) WHERE id = 18");
     sqlite_open(&b);
     audit_is(&b, "totals 2 2 0 0 0 0 0 0\nqueue 1, ready: the books say 7, the file holds 2\n");
+    close_store(&b);
+    tamper(&b, "UPDATE counter SET value = 8 WHERE id = 18");
+    refused_with(&b, "fail their checksums");
+    tamper(&b, "UPDATE counter SET value = 7 WHERE id = 18; UPDATE queue SET name = 'r'");
+    refused_with(&b, "fail their checksums");
+    tamper(&b, "UPDATE queue SET name = 'q'");
+    sqlite_open(&b);
     bed_fini(&b);
 }
 END_TEST
