@@ -2,6 +2,7 @@
  * Group commit: all jobs of all batches that wait, in one transaction. Where the disk is full they
  * are done again one by one, so that only those which put are refused. Any other failure is final.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
