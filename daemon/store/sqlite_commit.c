@@ -297,4 +297,6 @@ void db_end(struct db *db)
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     counters_settle(db, rc == SQLITE_OK);
+    if (rc != SQLITE_OK && !is_full(db, rc))
+        db_fault(db, "the end could not be written");
 }
