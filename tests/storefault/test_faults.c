@@ -407,19 +407,24 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("store/faults");
-    TCase *t = tcase_create("faults");
-    const TTest *const tests[] = {
-        S5_a_write_that_fails_is_final, S5_a_write_that_fails_half_way_is_final,
-        S5_a_sync_that_fails_is_final, S5_a_sync_without_room_is_final_too, S5_a_truncation_that_fails_is_final,
-        S4_an_open_that_fails_loses_nothing, S4_an_opening_at_which_anything_fails_loses_nothing,
-        D1_on_a_full_disk_puts_are_refused_and_ends_succeed, D1_a_write_that_finds_room_for_its_half_is_no_fault,
-        D1_a_quota_is_a_full_disk,
-        D6_while_a_sync_hangs_the_loop_goes_on_and_answers_wait,
-    };
-    tcase_set_timeout(t, 120);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(t, tests[i]);
-    suite_add_tcase(s, t);
+    TCase *faults = tcase_create("faults"), *room = tcase_create("room"), *hang = tcase_create("hang");
+    tcase_add_test(faults, S5_a_write_that_fails_is_final);
+    tcase_add_test(faults, S5_a_write_that_fails_half_way_is_final);
+    tcase_add_test(faults, S5_a_sync_that_fails_is_final);
+    tcase_add_test(faults, S5_a_sync_without_room_is_final_too);
+    tcase_add_test(faults, S5_a_truncation_that_fails_is_final);
+    tcase_add_test(faults, S4_an_open_that_fails_loses_nothing);
+    tcase_add_test(faults, S4_an_opening_at_which_anything_fails_loses_nothing);
+    tcase_add_test(room, D1_on_a_full_disk_puts_are_refused_and_ends_succeed);
+    tcase_add_test(room, D1_a_write_that_finds_room_for_its_half_is_no_fault);
+    tcase_add_test(room, D1_a_quota_is_a_full_disk);
+    tcase_add_test(hang, D6_while_a_sync_hangs_the_loop_goes_on_and_answers_wait);
+    tcase_set_timeout(faults, 300);
+    tcase_set_timeout(room, 300);
+    tcase_set_timeout(hang, 30);
+    suite_add_tcase(s, faults);
+    suite_add_tcase(s, room);
+    suite_add_tcase(s, hang);
     vfs_register();
     return run_suite(s);
 }
