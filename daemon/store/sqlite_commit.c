@@ -17,20 +17,27 @@
 
 enum outcome { DONE, NO_ROOM, FAILED };
 
+/* SQLite does not keep it where a COMMIT fails; begin() clears the other. */
+static int last_error(const struct db *db)
+{
+    int error = sqlite3_system_errno(db->sql);
+    return error != 0 ? error : errno;
+}
+
 void db_fault(struct db *db, const char *what)
 {
     if (db->faulted)
         return;
     db->faulted = true;
     snprintf(db->why, sizeof(db->why), "%s: %s (%d, errno %d)", what, sqlite3_errmsg(db->sql),
-             sqlite3_extended_errcode(db->sql), sqlite3_system_errno(db->sql));
+             sqlite3_extended_errcode(db->sql), last_error(db));
     fault_mark(db);
 }
 
 /* A write that found no room left nothing; a sync that failed is never this. */
 static bool is_full(const struct db *db, int rc)
 {
-    int error = sqlite3_system_errno(db->sql);
+    int error = last_error(db);
     return (rc & 0xff) == SQLITE_FULL ||
            (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
 }
@@ -83,6 +90,7 @@ static int count_pages(struct db *db)
 static int begin(struct db *db)
 {
     db->adding = 0;
+    errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
 }
 
@@ -298,4 +306,6 @@ void db_end(struct db *db)
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     counters_settle(db, rc == SQLITE_OK);
+    if (rc != SQLITE_OK && !is_full(db, rc))
+        db_fault(db, "the end could not be written");
 }
