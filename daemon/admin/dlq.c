@@ -172,7 +172,8 @@ static json_t *run_ls(struct admin *a, struct call *c)
     if (hub_store(a->env.hub) != NULL) {
         bool group = arg_true(c, "group");
         struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = group ? on_grouped : on_listed});
-        *(group ? &k->groups : &k->items) = group ? json_object() : json_array(); /* a list is never refused */
+        if (k != NULL) /* a list is never refused */
+            *(group ? &k->groups : &k->items) = group ? json_object() : json_array();
         return NULL;
     }
     json_t *items = json_array();
@@ -222,7 +223,8 @@ static json_t *run_show(struct admin *a, struct call *c)
         return command_fail(c, CODE_INVALID, "`id` is needed");
     if (hub_store(a->env.hub) != NULL) {
         struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = on_shown});
-        k->wanted = str_dup(q.id);
+        if (k != NULL)
+            k->wanted = str_dup(q.id);
         return NULL;
     }
     hub_each_dead(a->env.hub, &q, show, &row);
