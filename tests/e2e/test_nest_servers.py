@@ -280,12 +280,14 @@ class AbsentCase(Case):
                 seen.append(packet)
                 peer.send({"response": "far", "isDisposed": True, "id": packet["id"]})
         server, edge = self.keep(FakeNestServer(run)), free_port()
-        self.daemon({
+        daemon = self.daemon({
             "endpoints": {"edge": {"listen": f"tcp://127.0.0.1:{edge}"},
                           "far": {"connect": f"tcp://127.0.0.1:{server.port}", "ack": True}},
             "routes": [{"from": "edge", "match": "site.*.temp", "to": {"endpoint": "far", "subject": "temp.{1}"}},
                        {"from": "edge", "match": "site.>", "to": {"endpoint": "far", "subject": "rest.{1}"}}],
         })
+        wait_until(lambda: [e for e in daemon.admin("status")["endpoints"] if (e["name"], e["state"]) == ("far", "up")],
+                   "the connection to far")
         with NestRaw(edge) as raw:
             self.assertEqual(raw.ask("site.7.temp", 1)[0]["response"], "far")
             self.assertEqual(raw.ask("site.7.hum.x", 1)[0]["response"], "far")

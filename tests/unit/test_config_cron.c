@@ -144,13 +144,13 @@ static const char *const compared[] = {
     "59 23 31 * *", "0 0 29 2 *", "0 6 29-31 1-12/3 0", "1 1 1 1 7", "0 9 * * 1-5", "*/20 * 10 6 2,4",
 };
 
-START_TEST(every_minute_of_some_years)
+START_TEST(every_minute_of_some_months)
 {
     char part[5][32];
     const char *text = compared[_i];
     struct cron c = parsed(text);
     ck_assert_int_eq(sscanf(text, "%31s %31s %31s %31s %31s", part[0], part[1], part[2], part[3], part[4]), 5);
-    int64_t begin = utc("2026-12-01 00:00:00"), end = utc("2029-03-02 00:00:00");
+    int64_t begin = utc("2028-01-29 00:00:00"), end = utc("2028-07-02 00:00:00");
     int64_t next = cron_next(&c, begin - 1);
     size_t matched = 0;
     for (int64_t at = begin; at < end; at += 60000) {
@@ -177,7 +177,7 @@ int main(void)
     tcase_add_loop_test(t, what_is_no_expression, 0, (int)(sizeof(refused) / sizeof(refused[0])));
     tcase_add_loop_test(t, known_times, 0, (int)(sizeof(vectors) / sizeof(vectors[0])));
     tcase_add_test(t, times_that_never_come);
-    tcase_add_loop_test(t, every_minute_of_some_years, 0, (int)(sizeof(compared) / sizeof(compared[0])));
+    tcase_add_loop_test(t, every_minute_of_some_months, 0, (int)(sizeof(compared) / sizeof(compared[0])));
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
