@@ -60,6 +60,8 @@ static uint32_t queue_of(struct dest *d)
 {
     if (d->backlog.queue == 0) {
         d->backlog.queue = store_queue(d->hub->store, str_of(d->name), d->service);
+        if (d->backlog.queue == 0)
+            return 0; /* STORE_QUEUES_MAX destinations have one */
         d->routed++; /* it stays: its backlog is known by its address */
         idmap_add(&d->hub->queues, d->backlog.queue, d);
     }
@@ -109,9 +111,12 @@ bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kin
            (p->route->conf->durable || m->not_before_ms > 0);
 }
 
-enum code durable_room(struct hub *h, struct waiter *w)
+enum code durable_room(struct dest *d, struct waiter *w)
 {
+    struct hub *h = d->hub;
     struct store_stats s;
+    if (queue_of(d) == 0)
+        return CODE_OVERLOADED;
     store_stats(h->store, &s);
     if (s.faulted)
         return CODE_UNAVAILABLE;

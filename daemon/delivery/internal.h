@@ -217,7 +217,7 @@ void lanes_fini(struct dest *d);
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
-enum code durable_room(struct hub *h, struct waiter *w);
+enum code durable_room(struct dest *d, struct waiter *w);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
 void durable_end(struct delivery *v, enum delivery_state how);
