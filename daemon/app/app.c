@@ -105,8 +105,7 @@ struct hub_limits hub_limits_of(const struct config *c)
 static void on_store_fault(void *arg, const char *why)
 {
     struct app *a = arg;
-    log_write(a->log, LOG_ERROR, "store_faulted", "path", a->current->conf->store.path, "error", why, "then",
-              "the daemon finishes what is in flight and ends with status 1", NULL);
+    (void)why; /* the store has logged it */
     a->aborted = true;
     app_drain(a, STORE_FAULT_MS);
 }
