@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -122,6 +123,18 @@ struct endpoint_conf {
     void *extra;    /* the transport's endpoint_keys struct, or NULL */
 };
 
+struct dedupe_conf {
+    char *by;          /* "id" or "header:NAME"; NULL = off */
+    int64_t window_ms;
+};
+
+/* The header that `by` names; NULL = the id. */
+static inline const char *dedupe_header(const struct dedupe_conf *d)
+{
+    static const char prefix[] = "header:";
+    return strncmp(d->by, prefix, sizeof(prefix) - 1) == 0 ? d->by + sizeof(prefix) - 1 : NULL;
+}
+
 struct route_conf {
     char *name;    /* given, or made: "edge#3" */
     struct place place;
@@ -133,6 +146,7 @@ struct route_conf {
     struct target_conf *to;
     size_t to_count;
     bool durable;
+    struct dedupe_conf dedupe; /* with durable only */
     char *policy;  /* name; "default" unless set */
 };
 

@@ -204,6 +204,13 @@ const struct key config_target_keys[] = {
      .help = "form of the messages; the endpoint's where absent"},
     END};
 
+const struct key config_dedupe_keys[] = {
+    {"by", KEY_TEXT, AT(dedupe_conf, by), .flags = KEY_REQUIRED,
+     .help = "what two copies of a message have in common: id, or header:NAME"},
+    {"window", KEY_DURATION, AT(dedupe_conf, window_ms), "10m", 1, 7 * DAY,
+     .help = "how long a copy that comes after the first is one"},
+    END};
+
 const struct key config_route_keys[] = {
     {"name", KEY_TEXT, AT(route_conf, name),
      .help = "name in logs, metrics and dead letters; made of source and position where absent"},
@@ -215,6 +222,8 @@ const struct key config_route_keys[] = {
      .help = "where they go; each target gets its own delivery"},
     {"durable", KEY_BOOL, AT(route_conf, durable), "false",
      .help = "acknowledge upstream only what is on disk, and then deliver it whatever happens"},
+    {"dedupe", KEY_CUSTOM, .custom = &custom_dedupe,
+     .help = "of several copies of a message only the first is delivered; with durable only"},
     {"policy", KEY_TEXT, AT(route_conf, policy), "default", .help = "name of a policy"},
     END};
 

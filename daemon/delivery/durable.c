@@ -30,6 +30,7 @@ struct acceptance {
     struct hub *hub;
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
+    bool guarded;           /* it may be a duplicate */
 };
 
 static int64_t wall_now(struct hub *h)
@@ -149,6 +150,14 @@ static struct store_record record_of(struct delivery *v)
         .last_error = v->last_error != NULL ? str_of(v->last_error) : STR_NONE};
 }
 
+static void guard(struct acceptance *a, const struct delivery *v)
+{
+    struct store_once once = {.now_ms = wall_now(a->hub)};
+    a->guarded = dedupe_once(v->route, v->h.msg, &once);
+    if (a->guarded)
+        store_once_begin(a->hub->store, &once);
+}
+
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
 {
     if (a == NULL) {
@@ -156,6 +165,7 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
         a->hub = h;
         list_init(&a->deliveries);
         store_begin(h->store);
+        guard(a, v);
     }
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
@@ -166,6 +176,13 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
     return a;
 }
 
+bool durable_along(struct acceptance *a, struct delivery *v)
+{
+    if (a->guarded)
+        list_push(&a->deliveries, &v->link);
+    return a->guarded;
+}
+
 /* It is on disk: into memory with it where it is next, else it stays there. */
 static void admit(struct delivery *v)
 {
@@ -173,7 +190,9 @@ static void admit(struct delivery *v)
     struct hub *h = d->hub;
     h->counts.accepted++;
     hub_trace(h, TAP_ACCEPTED, v);
-    if (v->delayed) {
+    if (v->key == 0) {
+        delivery_ready(v);
+    } else if (v->delayed) {
         page_out(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
@@ -205,20 +224,37 @@ static void answer(struct receipt *r, enum store_result result)
         [STORE_FULL] = {.code = CODE_OVERLOADED, .body = STR("the store is full (store.max_size, or the disk)")},
         [STORE_UNKNOWN] = {.code = CODE_UNAVAILABLE,
                            .body = STR("the store has failed; whether the message was stored is unknown: "
-                                            "send it again with the same id")}};
+                                            "send it again with the same id")},
+        [STORE_DUPLICATE] = {.code = CODE_OK}};
     if (r->asker.ops != NULL)
         r->asker.ops->done(r->asker.ctx, r->asker.token, &replies[result]);
     mem_free(r);
+}
+
+static void count_duplicate(struct hub *h, const struct delivery *v)
+{
+    h->counts.duplicates++;
+    hub_trace(h, TAP_DUPLICATE, v);
+    msg_log(h->env.log, LOG_DEBUG, "message_duplicate", v->h.msg,
+            (struct log_pair[4]){{"route", delivery_route(v)}});
+}
+
+static void count(struct acceptance *a, enum store_result result)
+{
+    struct hub *h = a->hub;
+    if (result == STORE_OK)
+        h->counts.messages++;
+    else if (result == STORE_DUPLICATE)
+        count_duplicate(h, CONTAINER_OF(list_first(&a->deliveries), struct delivery, link));
+    else
+        h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
 }
 
 static void on_accepted(void *arg, enum store_result result)
 {
     struct acceptance *a = arg;
     struct hub *h = a->hub;
-    if (result == STORE_OK)
-        h->counts.messages++;
-    else
-        h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
+    count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result);
@@ -241,6 +277,8 @@ void durable_accepted(struct acceptance *a, struct receipt *r)
     a->receipt = r;
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
+    if (a->guarded)
+        store_once_end(a->hub->store);
     store_commit(a->hub->store);
     fault_point("durable.accepting");
 }
@@ -354,8 +392,22 @@ bool durable_defer(struct delivery *v, const struct settlement *s)
     return true;
 }
 
-void durable_undefer(struct dest *d)
+/* Of those being accepted only what is not stored: a destination that has a queue stays. */
+static void unaccept(struct acceptance *a, const struct dest *d)
 {
+    LIST_EACH(&a->deliveries, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->dest != d)
+            continue;
+        list_remove(&a->deliveries, n);
+        delivery_discard(v);
+    }
+}
+
+void durable_retire(struct dest *d)
+{
+    LIST_EACH(&d->hub->accepting, n)
+        unaccept(CONTAINER_OF(n, struct acceptance, link), d);
     LIST_EACH(&d->hub->deferring, n) {
         struct deferred *f = CONTAINER_OF(n, struct deferred, link);
         if (f->delivery == NULL || f->delivery->dest != d)

@@ -249,6 +249,8 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
             r->open++;
             r->request = m->kind == MSG_REQUEST ? v : NULL;
         }
+        if (durable != NULL && durable_along(durable, v))
+            continue;
         h->counts.accepted++;
         hub_trace(h, TAP_ACCEPTED, v);
         delivery_ready(v);
@@ -387,7 +389,7 @@ bool hub_forgettable(const struct dest *d)
 void hub_retire(struct hub *h, struct dest *d)
 {
     hub_disown(h, d->sink);
-    durable_undefer(d);
+    durable_retire(d);
     drop_all(&d->parked);
     drop_all(&d->ready);
     drop_all(&d->waiting);

@@ -17,7 +17,8 @@
  *                                      destination, or not due for a while
  *
  * Deliveries of durable routes are accepted when the store has them; what is in memory of them is
- * bounded, and the rest is read in order as it is handed over. A request is never stored.
+ * bounded, and the rest is read in order as it is handed over. A request is never stored. Where such a route
+ * has `dedupe`, a further copy of a message is answered as the first one was, and goes nowhere.
  *
  * Conservation: every delivery accepted is in exactly one state; see struct hub_counts.
  */
@@ -65,6 +66,7 @@ struct hub_counts {
     uint64_t refused[CODE_COUNT];     /* messages not accepted, by reason */
     uint64_t retries, timeouts, late;
     uint64_t messages;                /* messages accepted (a fan-out counts once) */
+    uint64_t duplicates;              /* messages whose first copy had been accepted: not among those */
 };
 
 struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits);
@@ -209,7 +211,8 @@ void hub_audit_cancel(struct hub *h); /* no call any more; legal when none runs 
 
 /* ---- tap ---- */
 enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED,
-                 TAP_FAILED /* a request that was answered with an error */ };
+                 TAP_FAILED /* a request that was answered with an error */,
+                 TAP_DUPLICATE /* not accepted: the first copy was */ };
 struct tap {
     enum tap_event event;
     const struct msg *msg;

@@ -215,16 +215,21 @@ void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
 
+/* dedupe.c: id and window; false: no copy of it can be told from another message. */
+bool dedupe_once(const struct route *r, const struct msg *m, struct store_once *out);
+
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
 enum code durable_room(struct dest *d, struct waiter *w);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
+/* v, which is not stored, is accepted only if what is stored turns out to be no duplicate. false: it cannot be one. */
+bool durable_along(struct acceptance *a, struct delivery *v);
 void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
 bool durable_defer(struct delivery *v, const struct settlement *s);
-void durable_undefer(struct dest *d); /* it goes away: what is being settled there is dropped */
+void durable_retire(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
 void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
 void durable_due(struct hub *h);

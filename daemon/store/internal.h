@@ -15,13 +15,16 @@
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_ONCE };
 
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
     struct store_dead d; /* number, died_ms and reason where the kind has them; record.key */
+    struct store_once once; /* of OP_ONCE */
+    size_t guarded;      /* of OP_ONCE: bytes of the changes behind it that count for the first only */
+    bool duplicate;      /* set by the implementation: it was not the first */
 };
 
 enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };
@@ -54,6 +57,7 @@ struct store_job {
 struct store_then {
     store_fn *fn;
     void *arg;
+    size_t guard; /* 0, or 1 + where in its unit the OP_ONCE lies that it depends on */
 };
 
 struct store_batch {
@@ -66,6 +70,7 @@ struct store_batch {
     /* After the jobs are done, for the front: */
     struct store_totals totals;
     uint64_t bytes;
+    uint64_t seen, evicted; /* ids on record; given up in this life */
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
     bool full, faulted;
@@ -89,6 +94,7 @@ struct store {
     struct store_batch *batch; /* the open one */
     unsigned depth;            /* of store_begin() */
     struct store_job unit;     /* the open unit */
+    size_t guard;              /* as in struct store_then, while one is open */
     uint64_t next_seq;
     struct map queues;         /* 's' or 'p' and the name -> number */
     struct store_queue_row *opened; /* number 1 is at 0 */
@@ -124,6 +130,17 @@ void front_report(struct store *st, struct store_batch *b, size_t end);
 
 /* The change at *at of the batch's buffer, its strings in place; moves *at behind it. */
 struct store_op *batch_op(const struct store_batch *b, size_t *at);
+/* How much of what comes behind it is to be passed over. */
+static inline size_t op_skips(const struct store_op *op)
+{
+    return op->duplicate ? op->guarded : 0;
+}
+/* Does this record of an id, until then, still count? */
+static inline bool seen_counts(const struct store_once *o, int64_t until_ms)
+{
+    return until_ms > o->now_ms && until_ms - o->now_ms <= o->window_ms;
+}
+int64_t seen_until(const struct store_once *o);
 
 /* The strings of a dead letter, its record's first. */
 #define DEAD_STRINGS 8

@@ -90,13 +90,22 @@ void answer_close(struct store_answer *a, bool dead)
     a->rows.dead = dead ? letters : NULL;
 }
 
+/* Nothing of the unit was written where it did not end well: then its result says more. */
+static enum store_result result_of(struct store_batch *b, const struct store_job *job, size_t guard)
+{
+    size_t at = job->ops_at + guard - 1;
+    if (guard == 0 || job->result != STORE_OK)
+        return job->result;
+    return batch_op(b, &at)->duplicate ? STORE_DUPLICATE : STORE_OK;
+}
+
 static void report_unit(struct store *st, struct store_batch *b, const struct store_job *job)
 {
     st->stats.units++;
     st->stats.pending_bytes -= job->ops_len;
     for (size_t i = job->then_at; i < job->then_at + job->thens; i++) {
         struct store_then then = ((struct store_then *)(void *)buf_data(&b->thens))[i];
-        then.fn(then.arg, job->result);
+        then.fn(then.arg, result_of(b, job, then.guard));
     }
 }
 
@@ -119,6 +128,8 @@ static void report_state(struct store *st, struct store_batch *b)
     st->stats.bytes = b->bytes;
     st->stats.full = b->full;
     st->stats.faulted = b->faulted;
+    st->stats.seen = b->seen;
+    st->stats.seen_evicted = b->evicted;
     st->stats.commits += b->commits;
     b->commits = 0;
     if (b->took_ms > st->stats.slowest_commit_ms)

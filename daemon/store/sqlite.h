@@ -16,11 +16,12 @@ enum stmt {
     STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
-    STMT_FREE_PAGES, STMTS
+    STMT_FREE_PAGES, STMT_SEEN, STMT_SEEN_PUT, STMT_SEEN_EXPIRE,
+    STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMTS
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_SEEN, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
@@ -40,6 +41,9 @@ struct db {
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     size_t wal_pages, free_pages;
+    uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
+    uint64_t seen_new;                   /* recorded by this transaction */
+    int64_t seen_now_ms;                 /* when it did so */
     bool disk_full; /* the ballast is given up; puts wait until it is there again */
     int64_t ballast_tried_ms;
     bool faulted;
@@ -85,6 +89,10 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
 int db_quarantine_dead(struct db *db, uint64_t number);
+
+/* sqlite_seen.c: the ids of what came. */
+int db_once(struct db *db, struct store_op *op);
+int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
 
 /* sqlite_load.c, sqlite_audit.c: into the job's answer */
 int db_load(struct db *db, struct store_job *job);

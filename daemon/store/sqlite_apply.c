@@ -199,7 +199,7 @@ static int do_edit(struct db *db, struct store_op *op)
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const ops[])(struct db *db, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, db_once,
     };
     int rc = SQLITE_OK;
     if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {
@@ -210,6 +210,7 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
     for (size_t at = job->ops_at; at < job->ops_at + job->ops_len && rc == SQLITE_OK;) {
         struct store_op *op = batch_op(b, &at);
         rc = ops[op->kind](db, op);
+        at += op_skips(op);
     }
     db->adding += job->puts > 0 ? job->ops_len : 0;
     return rc;

@@ -14,6 +14,7 @@ struct audit {
     struct count *queues; /* by number */
     size_t queue_count;
     struct store_totals found;
+    uint64_t seen;
 };
 
 static int prepare(struct db *db, const char *sql, sqlite3_stmt **s)
@@ -84,6 +85,7 @@ static void compare(struct audit *a)
     differ(a, "quarantined", books->quarantined, a->found.quarantined);
     differ(a, "accepted", books->accepted, books->ready + books->delayed + books->done + books->expired +
                                                books->dropped + books->dead + books->quarantined);
+    differ(a, "ids on record", counter_get(a->db, COUNTER_SEEN), a->seen);
     compare_queues(a);
 }
 
@@ -98,6 +100,8 @@ int db_audit(struct db *db, struct store_job *job)
         rc = count_rows(&a, "SELECT count(*) FROM dead", &a.found.dead);
     if (rc == SQLITE_OK)
         rc = count_rows(&a, "SELECT count(*) FROM quarantine", &a.found.quarantined);
+    if (rc == SQLITE_OK)
+        rc = count_rows(&a, "SELECT count(*) FROM seen", &a.seen);
     if (rc == SQLITE_OK)
         compare(&a);
     mem_free(a.queues);

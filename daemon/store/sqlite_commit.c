@@ -11,6 +11,7 @@
 #include "store/sqlite.h"
 
 #define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
+#define SEEN_SHARE 512     /* an id takes about 80 bytes: at most a sixth of the file is theirs */
 #define VACUUM_PAGES 256   /* a step */
 #define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
 #define VACUUM_SHARE 4     /* … and a quarter of the file */
@@ -89,7 +90,7 @@ static int count_pages(struct db *db)
 
 static int begin(struct db *db)
 {
-    db->adding = 0;
+    db->adding = db->seen_new = 0;
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
 }
@@ -99,6 +100,8 @@ static int commit(struct db *db, int rc)
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
     if (wanted != reserved)
         counter_set(db, COUNTER_RESERVED, wanted);
+    if (rc == SQLITE_OK)
+        rc = seen_trim(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
@@ -199,6 +202,8 @@ void db_tell(const struct db *db, struct store_batch *b)
 {
     counters_totals(db, &b->totals);
     b->bytes = db->used;
+    b->seen = counter_get(db, COUNTER_SEEN);
+    b->evicted = db->evicted;
     b->full = db_is_full(db);
     b->faulted = db->faulted;
     bytes_copy(b->why, db->why, sizeof(b->why));
@@ -285,6 +290,7 @@ bool db_limit(struct db *db, struct err *err)
     int rc = count_pages(db);
     db->put_limit = db->max_bytes > reserve ? db->max_bytes - reserve : 0;
     uint64_t most = db->max_bytes > db->used + reserve ? db->max_bytes : db->used + reserve;
+    db->seen_max = db->max_bytes / SEEN_SHARE < STORE_SEEN_MAX ? db->max_bytes / SEEN_SHARE : STORE_SEEN_MAX;
     snprintf(sql, sizeof(sql), "PRAGMA max_page_count=%llu", (unsigned long long)(most / DB_PAGE));
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);

@@ -34,6 +34,8 @@ static const char *const migrations[] = {
     "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
     "UNIQUE(name, service));"
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
+    "CREATE TABLE seen(a INTEGER, b INTEGER, until INTEGER NOT NULL, PRIMARY KEY(a, b)) WITHOUT ROWID;"
+    "CREATE INDEX seen_until ON seen(until);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -68,6 +70,14 @@ static const char *const statements[STMTS] = {
                        "ORDER BY number LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
+    [STMT_SEEN] = "SELECT until FROM seen WHERE a = ? AND b = ?",
+    [STMT_SEEN_PUT] = "REPLACE INTO seen(a, b, until) VALUES(?, ?, ?)",
+    [STMT_SEEN_EXPIRE] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                         "WHERE until <= ? ORDER BY until LIMIT ?)",
+    [STMT_SEEN_AHEAD] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                        "WHERE until > ? ORDER BY until DESC LIMIT ?)",
+    [STMT_SEEN_EVICT] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                        "ORDER BY until LIMIT ?)",
 };
 
 int db_prepare(struct db *db)

@@ -182,6 +182,7 @@ void store_commit(struct store *st)
     assert(st->depth > 0);
     if (--st->depth > 0)
         return;
+    assert(st->guard == 0);
     st->unit.ops_len = st->batch->ops.len - st->unit.ops_at;
     st->unit.thens = st->batch->thens.len / sizeof(struct store_then) - st->unit.then_at;
     if (st->unit.ops_len == 0 && st->unit.thens == 0)
@@ -193,7 +194,7 @@ void store_commit(struct store *st)
 void store_then(struct store *st, store_fn *fn, void *arg)
 {
     assert(st->depth > 0);
-    buf_put(&st->batch->thens, &(struct store_then){fn, arg}, sizeof(struct store_then));
+    buf_put(&st->batch->thens, &(struct store_then){fn, arg, st->guard}, sizeof(struct store_then));
 }
 
 bool store_unit_puts(const struct store *st)
@@ -223,6 +224,30 @@ struct store_op *batch_op(const struct store_batch *b, size_t *at)
     *at = (size_t)(p - (const char *)buf_data(&b->ops));
     *at += (OP_ALIGN - *at % OP_ALIGN) % OP_ALIGN;
     return op;
+}
+
+void store_once_begin(struct store *st, const struct store_once *o)
+{
+    assert(st->guard == 0);
+    size_t at = st->batch->ops.len - st->unit.ops_at;
+    op_add(st, &(struct store_op){.kind = OP_ONCE, .once = *o});
+    st->guard = at + 1;
+}
+
+void store_once_end(struct store *st)
+{
+    struct buf *ops = &st->batch->ops;
+    size_t at = st->unit.ops_at + st->guard - 1;
+    assert(st->guard != 0);
+    struct store_op *op = batch_op(st->batch, &at);
+    op->guarded = ops->len - at;
+    st->guard = 0;
+}
+
+int64_t seen_until(const struct store_once *o)
+{
+    int64_t until;
+    return __builtin_add_overflow(o->now_ms, o->window_ms, &until) ? INT64_MAX : until;
 }
 
 void store_put(struct store *st, const struct store_record *r)

@@ -41,6 +41,7 @@ enum store_result {
     STORE_FULL,    /* nothing of it was written: no room for what it puts */
     STORE_UNKNOWN, /* the commit failed: it may or may not be there after a restart (S4). Promise
                       nothing; the store is faulted from now on and every further unit ends so */
+    STORE_DUPLICATE, /* of what store_once_begin() guards: the first copy is on disk, nothing else was written */
 };
 typedef void store_fn(void *arg, enum store_result result);
 
@@ -118,6 +119,23 @@ void store_commit(struct store *st);
 void store_then(struct store *st, store_fn *fn, void *arg);
 bool store_unit_puts(const struct store *st); /* has the open unit put anything so far? */
 
+/* What stands for a message when another copy of it comes. */
+struct store_once {
+    uint64_t id[2];    /* 128 bits of a hash of all that names it */
+    int64_t now_ms;
+    int64_t window_ms; /* how long it is remembered */
+};
+/* Changes and callbacks between these two (one pair at a time, inside a unit) count for the first that has
+ * this id only: it is recorded in the same transaction, until now + window. While it is on record there,
+ * changes are left out and callbacks get STORE_DUPLICATE. Copies in one unit, or in one group commit, count as
+ * well; a first one that was refused does not. On record are at most STORE_SEEN_MAX ids, less in a small
+ * store: the earliest to expire goes first. A record that ends later than now + window (the clock was set
+ * back, or the file is damaged) does not count: rather twice than never. */
+#define STORE_SEEN_MAX 1000000
+#define STORE_WINDOW_MAX (INT64_C(7) * 86400000) /* of window_ms */
+void store_once_begin(struct store *st, const struct store_once *o);
+void store_once_end(struct store *st);
+
 struct store_change {
     uint64_t key;
     uint32_t attempt;
@@ -170,6 +188,7 @@ struct store_stats {
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
+    uint64_t seen, seen_evicted;   /* ids on record; those that had to go before their time, in this life */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     bool full;                     /* a put like the last one refused would be refused again */

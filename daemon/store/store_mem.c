@@ -19,7 +19,16 @@ struct rows { /* by rising number: a live row's key, a dead letter's number */
     bool dead;
 };
 
+struct seen { /* ids, sorted */
+    struct seen_row {
+        uint64_t id[2];
+        int64_t until_ms;
+    } *at;
+    size_t count, cap;
+};
+
 struct store_disk {
+    struct seen seen;
     uint64_t max_rows;
     struct rows live, dead;
     struct store_totals totals;
@@ -136,13 +145,13 @@ static void live_remove(struct store_disk *d, struct row **at)
     rows_remove(&d->live, at);
 }
 
-static void do_put(struct store_disk *d, const struct store_op *op)
+static void do_put(struct store_disk *d, struct store_op *op)
 {
     d->totals.accepted++;
     live_add(d, &op->d);
 }
 
-static void do_end(struct store_disk *d, const struct store_op *op)
+static void do_end(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->live, op->d.record.key);
     if (at == NULL)
@@ -159,7 +168,7 @@ static void set_errors(struct store_record *r, const struct store_record *from)
         r->last_error = from->last_error;
 }
 
-static void do_update(struct store_disk *d, const struct store_op *op)
+static void do_update(struct store_disk *d, struct store_op *op)
 {
     const struct store_record *r = &op->d.record;
     struct row **at = rows_get(&d->live, r->key);
@@ -175,7 +184,7 @@ static void do_update(struct store_disk *d, const struct store_op *op)
     (*at)->taken |= r->due_ms > 0;
 }
 
-static void do_bury(struct store_disk *d, const struct store_op *op)
+static void do_bury(struct store_disk *d, struct store_op *op)
 {
     struct store_dead dead = op->d;
     struct row **at = rows_get(&d->live, dead.record.key);
@@ -198,7 +207,7 @@ static void do_bury(struct store_disk *d, const struct store_op *op)
         live_remove(d, at);
 }
 
-static void do_redrive(struct store_disk *d, const struct store_op *op)
+static void do_redrive(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -213,7 +222,7 @@ static void do_redrive(struct store_disk *d, const struct store_op *op)
     d->totals.dead--;
 }
 
-static void do_purge(struct store_disk *d, const struct store_op *op)
+static void do_purge(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -223,7 +232,7 @@ static void do_purge(struct store_disk *d, const struct store_op *op)
     d->totals.dropped++;
 }
 
-static void do_edit(struct store_disk *d, const struct store_op *op)
+static void do_edit(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -235,10 +244,60 @@ static void do_edit(struct store_disk *d, const struct store_op *op)
     row_replace(at, &changed);
 }
 
+/* Below 0: the row comes before the id. */
+static int seen_compare(const struct seen_row *row, const uint64_t id[2])
+{
+    size_t k = row->id[0] == id[0];
+    return row->id[k] < id[k] ? -1 : row->id[k] > id[k];
+}
+
+/* Those whose time is over make room for what comes. */
+static void seen_grow(struct seen *s, const struct store_once *o)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->at[i].until_ms > o->now_ms)
+            s->at[kept++] = s->at[i];
+    }
+    s->count = kept;
+    if (kept < s->cap / 2 || s->cap >= STORE_SEEN_MAX)
+        return;
+    s->cap = s->cap > 0 ? s->cap * 2 : 64;
+    s->at = mem_realloc(s->at, s->cap * sizeof(*s->at));
+}
+
+static size_t seen_find(const struct seen *s, const uint64_t id[2])
+{
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (seen_compare(&s->at[middle], id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void do_once(struct store_disk *d, struct store_op *op)
+{
+    struct seen *s = &d->seen;
+    if (s->count == s->cap)
+        seen_grow(s, &op->once);
+    size_t i = seen_find(s, op->once.id);
+    bool found = i < s->count && seen_compare(&s->at[i], op->once.id) == 0;
+    op->duplicate = found && seen_counts(&op->once, s->at[i].until_ms);
+    if (op->duplicate || (!found && s->count == s->cap))
+        return;
+    if (!found)
+        memmove(s->at + i + 1, s->at + i, (s->count++ - i) * sizeof(*s->at));
+    s->at[i] = (struct seen_row){{op->once.id[0], op->once.id[1]}, seen_until(&op->once)};
+}
+
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
-    static void (*const ops[])(struct store_disk *d, const struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+    static void (*const ops[])(struct store_disk *d, struct store_op *op) = {
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_once,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
@@ -249,8 +308,9 @@ static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job
     } else {
         d->reserved = seq_reserved(m->base.next_seq, d->reserved);
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
-            const struct store_op *op = batch_op(b, &at);
+            struct store_op *op = batch_op(b, &at);
             ops[op->kind](d, op);
+            at += op_skips(op);
         }
         b->commits = 1;
     }
@@ -364,6 +424,7 @@ void store_disk_free(struct store_disk *d)
     for (size_t i = 0; i < d->queue_count; i++)
         mem_free(d->queues[i].name);
     mem_free(d->queues);
+    mem_free(d->seen.at);
     mem_free(d);
 }
 
@@ -403,6 +464,7 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
     b->bytes = d->live.count + d->dead.count;
+    b->seen = d->seen.count;
     b->full = b->bytes >= d->max_rows;
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));

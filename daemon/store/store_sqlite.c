@@ -234,6 +234,7 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     counters_totals(&s->db, &stats->totals);
     stats->unclean = state->unclean;
     stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
+    stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);

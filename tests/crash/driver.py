@@ -32,9 +32,11 @@ CONFIG = {
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
         {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
+        {"name": "once", "from": "local", "match": "u.*", "to": "once", "durable": True, "policy": "hard",
+         "dedupe": {"by": "id", "window": "1h"}},
         {"name": "outbox", "from": "local", "match": "o.*", "to": "last", "durable": True, "policy": "hard"}],
 }
-SERVICES = ("sink", "sink", "left", "right", "right", "last")
+SERVICES = ("sink", "sink", "left", "right", "right", "last", "once")
 
 
 class Publisher:
@@ -253,8 +255,8 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix="bellhop-crash-")
         self.oracle = Oracle()
         self.publishers = [Publisher("p1", "d", seed, self.oracle), Publisher("p2", "d", seed, self.oracle),
-                           Publisher("p3", "f", seed, self.oracle)]
-        self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = 0
+                           Publisher("p3", "f", seed, self.oracle), Publisher("p4", "u", seed, self.oracle)]
+        self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = self.copies = 0
         self.ready_times, self.dead_rows = [], []
 
     def config(self):
@@ -303,6 +305,7 @@ class Run:
         life.publish(20)
         life.serve()
         books = self._drained(life)
+        self.copies = books["duplicates"]
         life.stop()
         life = self.life(calm=True)
         life.ready()

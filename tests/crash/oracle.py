@@ -2,7 +2,8 @@
 
 A *message* is what a publisher wants delivered, under one id. Each PUB of it makes a *record* of its own
 (the body carries the number of the PUB), so that a second copy that stems from a resend can be told from a
-second delivery of the same record. Only what has no OK is sent again.
+second delivery of the same record. Only what has no OK is sent again. On a route with `dedupe` a message has one
+record at most.
 
 Some deliveries to `left` are answered with a *staged* message for `last` (PUB with `with:`). However often they had to
 be answered, exactly one of what was staged with them may come out.
@@ -10,10 +11,11 @@ be answered, exactly one of what was staged with them may come out.
 import collections
 import threading
 
-TARGETS = {"d": ("sink",), "f": ("left", "right")}  # first token of the subject -> its services
+TARGETS = {"d": ("sink",), "f": ("left", "right"), "u": ("once",)}  # first token of the subject -> its services
 STRICT = "right"       # the service whose deliveries are in strict order by their key
 STAGING = "left"       # the service that stages, one in STAGE_EVERY of what it gets
 STAGE_EVERY = 4
+ONCE = "once"          # the service behind a route with `dedupe`
 POISON_EVERY = 61  # a message that its service refuses for good until it is redriven
 
 
@@ -172,6 +174,8 @@ class Oracle:
         message.seen[target] = before + 1
         if before == 0:
             return
+        if target == ONCE and record.count == 0:
+            self.violate("one copy where there is dedupe", f"{message.id}: PUB {send} of {message.sends}")
         self.duplicates += 1
         if marked or record.count == 0:  # an other record of it: the first one was not acknowledged
             self.explained += 1
