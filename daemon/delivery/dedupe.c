@@ -1,7 +1,4 @@
 /* What two copies of a message have in common. */
-#include <openssl/sha.h>
-
-#include "base/buf.h"
 #include "delivery/internal.h"
 #include "msg/headers.h"
 
@@ -21,21 +18,13 @@ static void put_part(struct buf *out, struct str s)
     buf_str_put(out, s);
 }
 
-bool dedupe_once(const struct route *r, const struct msg *m, struct store_once *out)
+bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name)
 {
     if (r->conf == NULL || r->conf->dedupe.by == NULL)
         return false;
-    struct str name = given_name(&r->conf->dedupe, m);
-    if (name.n == 0)
-        return false;
-    const struct str parts[] = {str_of(r->conf->name), m->source, str_of(r->conf->dedupe.by), name};
-    struct buf text = BUF_EMPTY;
-    unsigned char hash[SHA256_DIGEST_LENGTH];
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        put_part(&text, parts[i]);
-    SHA256(buf_data(&text), text.len, hash);
-    bytes_copy((char *)out->id, hash, sizeof(out->id));
-    out->window_ms = r->conf->dedupe.window_ms;
-    buf_fini(&text);
-    return true;
+    struct str given = given_name(&r->conf->dedupe, m);
+    const struct str parts[] = {str_of(r->conf->name), m->source, str_of(r->conf->dedupe.by), given};
+    for (size_t i = 0; given.n > 0 && i < sizeof(parts) / sizeof(parts[0]); i++)
+        put_part(name, parts[i]);
+    return given.n > 0;
 }

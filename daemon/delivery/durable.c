@@ -152,10 +152,12 @@ static struct store_record record_of(struct delivery *v)
 
 static void guard(struct acceptance *a, const struct delivery *v)
 {
-    struct store_once once = {.now_ms = wall_now(a->hub)};
-    a->guarded = dedupe_once(v->route, v->h.msg, &once);
+    struct buf name = BUF_EMPTY;
+    a->guarded = dedupe_name(v->route, v->h.msg, &name);
     if (a->guarded)
-        store_once_begin(a->hub->store, &once);
+        store_once_begin(a->hub->store, &(struct store_once){.name = buf_str(&name), .now_ms = wall_now(a->hub),
+                                                             .window_ms = v->route->conf->dedupe.window_ms});
+    buf_fini(&name);
 }
 
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)

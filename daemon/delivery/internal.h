@@ -1,5 +1,6 @@
 #pragma once
 /* What the files of this folder share; nobody else includes it. */
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "delivery/breaker.h"
@@ -215,8 +216,8 @@ void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
 
-/* dedupe.c: id and window; false: no copy of it can be told from another message. */
-bool dedupe_once(const struct route *r, const struct msg *m, struct store_once *out);
+/* dedupe.c: what stands for it, appended to name; false: a copy cannot be told from another message. */
+bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);

@@ -17,12 +17,17 @@
 
 enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_ONCE };
 
+struct once { /* struct store_once, hashed */
+    uint64_t id[2];
+    int64_t now_ms, window_ms;
+};
+
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
     struct store_dead d; /* number, died_ms and reason where the kind has them; record.key */
-    struct store_once once; /* of OP_ONCE */
+    struct once once;    /* of OP_ONCE */
     size_t guarded;      /* of OP_ONCE: bytes of the changes behind it that count for the first only */
     bool duplicate;      /* set by the implementation: it was not the first */
 };
@@ -94,6 +99,7 @@ struct store {
     struct store_batch *batch; /* the open one */
     unsigned depth;            /* of store_begin() */
     struct store_job unit;     /* the open unit */
+    uint64_t key[2];           /* of the hash of names; the implementation's to set and to keep */
     size_t guard;              /* as in struct store_then, while one is open */
     uint64_t next_seq;
     struct map queues;         /* 's' or 'p' and the name -> number */
@@ -136,11 +142,11 @@ static inline size_t op_skips(const struct store_op *op)
     return op->duplicate ? op->guarded : 0;
 }
 /* Does this record of an id, until then, still count? */
-static inline bool seen_counts(const struct store_once *o, int64_t until_ms)
+static inline bool seen_counts(const struct once *o, int64_t until_ms)
 {
     return until_ms > o->now_ms && until_ms - o->now_ms <= o->window_ms;
 }
-int64_t seen_until(const struct store_once *o);
+int64_t seen_until(const struct once *o);
 
 /* The strings of a dead letter, its record's first. */
 #define DEAD_STRINGS 8

@@ -21,7 +21,8 @@ enum stmt {
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_SEEN, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_SEEN, COUNTER_KEY,
+       COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
@@ -92,6 +93,7 @@ int db_quarantine_dead(struct db *db, uint64_t number);
 
 /* sqlite_seen.c: the ids of what came. */
 int db_once(struct db *db, struct store_op *op);
+void seen_draw_key(struct db *db); /* of the hash of names; at the first start */
 int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
 
 /* sqlite_load.c, sqlite_audit.c: into the job's answer */

@@ -336,6 +336,8 @@ static int start_life(struct db *db, bool unclean)
     db->next_seq = next > 0 ? next : 1;
     counter_set(db, COUNTER_RESERVED, seq_reserved(db->next_seq, next));
     counter_set(db, COUNTER_CLEAN, 0);
+    if (counter_get(db, COUNTER_KEY) == 0)
+        seen_draw_key(db);
     if (unclean)
         counter_set(db, COUNTER_SUSPECT, db->next_seq);
     int rc = exec(db, "BEGIN IMMEDIATE; UPDATE delivery SET due = NULL WHERE due = 0");

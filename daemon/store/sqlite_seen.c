@@ -6,7 +6,15 @@
 
 #define TRIM_MORE 16 /* rows beyond twice what came: the table shrinks faster than it grows */
 
-static int seen_get(struct db *db, const struct store_once *o, bool *found, int64_t *until_ms)
+void seen_draw_key(struct db *db)
+{
+    uint64_t key[2];
+    map_draw_key(key);
+    counter_set(db, COUNTER_KEY, key[0] | 1); /* 0 = none yet */
+    counter_set(db, COUNTER_KEY_END, key[1]);
+}
+
+static int seen_get(struct db *db, const struct once *o, bool *found, int64_t *until_ms)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_SEEN);
     sqlite3_bind_int64(s, 1, (int64_t)o->id[0]);

@@ -229,8 +229,10 @@ struct store_op *batch_op(const struct store_batch *b, size_t *at)
 void store_once_begin(struct store *st, const struct store_once *o)
 {
     assert(st->guard == 0);
+    const uint64_t other[2] = {~st->key[0], ~st->key[1]};
     size_t at = st->batch->ops.len - st->unit.ops_at;
-    op_add(st, &(struct store_op){.kind = OP_ONCE, .once = *o});
+    op_add(st, &(struct store_op){.kind = OP_ONCE, .once = {.id = {map_hash(st->key, o->name), map_hash(other, o->name)},
+                                                            .now_ms = o->now_ms, .window_ms = o->window_ms}});
     st->guard = at + 1;
 }
 
@@ -244,7 +246,7 @@ void store_once_end(struct store *st)
     st->guard = 0;
 }
 
-int64_t seen_until(const struct store_once *o)
+int64_t seen_until(const struct once *o)
 {
     int64_t until;
     return __builtin_add_overflow(o->now_ms, o->window_ms, &until) ? INT64_MAX : until;

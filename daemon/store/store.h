@@ -121,15 +121,15 @@ bool store_unit_puts(const struct store *st); /* has the open unit put anything 
 
 /* What stands for a message when another copy of it comes. */
 struct store_once {
-    uint64_t id[2];    /* 128 bits of a hash of all that names it */
+    struct str name;   /* any bytes: all that two copies have in common */
     int64_t now_ms;
     int64_t window_ms; /* how long it is remembered */
 };
-/* Changes and callbacks between these two (one pair at a time, inside a unit) count for the first that has
- * this id only: it is recorded in the same transaction, until now + window. While it is on record there,
+/* Changes and callbacks between these two (one pair at a time, inside a unit) count for the first of this
+ * name only: it is recorded in the same transaction, until now + window. While it is on record there,
  * changes are left out and callbacks get STORE_DUPLICATE. Copies in one unit, or in one group commit, count as
- * well; a first one that was refused does not. On record are at most STORE_SEEN_MAX ids, less in a small
- * store: the earliest to expire goes first. A record that ends later than now + window (the clock was set
+ * well; a first one that was refused does not. What is recorded is a hash of 128 bits under a key of the
+ * store's own, of at most STORE_SEEN_MAX names, less in a small store: the earliest to expire goes first. A record that ends later than now + window (the clock was set
  * back, or the file is damaged) does not count: rather twice than never. */
 #define STORE_SEEN_MAX 1000000
 #define STORE_WINDOW_MAX (INT64_C(7) * 86400000) /* of window_ms */
@@ -188,7 +188,7 @@ struct store_stats {
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
-    uint64_t seen, seen_evicted;   /* ids on record; those that had to go before their time, in this life */
+    uint64_t seen, seen_evicted;   /* names on record; those that had to go before their time, in this life */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     bool full;                     /* a put like the last one refused would be refused again */

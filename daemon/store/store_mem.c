@@ -252,7 +252,7 @@ static int seen_compare(const struct seen_row *row, const uint64_t id[2])
 }
 
 /* Those whose time is over make room for what comes. */
-static void seen_grow(struct seen *s, const struct store_once *o)
+static void seen_grow(struct seen *s, const struct once *o)
 {
     size_t kept = 0;
     for (size_t i = 0; i < s->count; i++) {
@@ -549,6 +549,7 @@ struct store *store_mem_open(struct store_disk *d)
     front_init(&m->base, &ops);
     mem_load_queues(m);
     m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
+    m->base.key[0] = 1; /* the same in every life, and in every run */
     if (d->unclean)
         d->suspect_below = m->base.next_seq;
     m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,

@@ -234,6 +234,8 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     counters_totals(&s->db, &stats->totals);
     stats->unclean = state->unclean;
     stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
+    s->base.key[0] = counter_get(&s->db, COUNTER_KEY);
+    s->base.key[1] = counter_get(&s->db, COUNTER_KEY_END);
     stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;

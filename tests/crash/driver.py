@@ -256,7 +256,7 @@ class Run:
         self.oracle = Oracle()
         self.publishers = [Publisher("p1", "d", seed, self.oracle), Publisher("p2", "d", seed, self.oracle),
                            Publisher("p3", "f", seed, self.oracle), Publisher("p4", "u", seed, self.oracle)]
-        self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = self.copies = 0
+        self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = 0
         self.ready_times, self.dead_rows = [], []
 
     def config(self):
@@ -305,7 +305,6 @@ class Run:
         life.publish(20)
         life.serve()
         books = self._drained(life)
-        self.copies = books["duplicates"]
         life.stop()
         life = self.life(calm=True)
         life.ready()

@@ -75,7 +75,7 @@ class Oracle:
         self.last = {}      # (life, instance or key, publisher) -> send number of the last first delivery
         self.undone = collections.defaultdict(set)  # key -> numbers of records that STRICT got and has not done
         self.sent = self.acknowledged = self.deliveries = self.open = self.sent_staged = 0
-        self.duplicates = self.explained = self.after_crash = 0
+        self.duplicates = self.explained = self.after_crash = self.copies = 0
         self.violations = collections.defaultdict(list)
 
     def violate(self, what, text):
@@ -218,6 +218,8 @@ class Oracle:
         dead = collections.Counter((row["destination"], row["id"]) for row in dead_rows)
         lost = 0
         for message in self.messages.values():
+            if ONCE in message.targets and message.acked:  # of what has an OK the last PUB was answered with it
+                self.copies += (ONCE, message.publisher, message.sends[-1]) not in self.records
             for target in message.targets:
                 buried = dead.pop((target, message.id), 0)
                 if buried and not message.poison or buried > len(message.sends):

@@ -41,7 +41,7 @@ def reached(run):
     o = run.oracle
     met = {"messages": o.acknowledged, "duplicates": o.duplicates, "deliveries marked crash": o.after_crash,
            "resends": o.sent - len(o.messages), "books looked at": run.audits,
-           "copies that were not delivered": run.copies}
+           "copies that were not delivered": o.copies}
     for what, count in met.items():
         if count == 0:
             o.violate("the load reached what it is to test", f"no {what}")

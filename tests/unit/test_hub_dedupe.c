@@ -100,6 +100,24 @@ START_TEST(a_copy_is_known_after_a_crash)
 }
 END_TEST
 
+/* Killed after any step: with what is on record the message is on disk, and without it the next copy is. */
+START_TEST(record_and_message_are_one)
+{
+    publish("math.sum", "id: zero\n", NULL); /* makes the queue */
+    run_store();
+    for (size_t steps = 0; steps < 6; steps++) {
+        char id[] = "id: 0\n";
+        id[4] = (char)('0' + steps);
+        publish("math.sum", id, NULL);
+        publish("math.sum", id, NULL);
+        dedupe_crash(steps);
+        publish("math.sum", id, NULL);
+        run_store();
+        ck_assert_uint_eq(totals().accepted, steps + 2);
+    }
+}
+END_TEST
+
 START_TEST(after_the_window_it_is_another_message)
 {
     publish("math.sum", "id: one\n", NULL);
@@ -250,7 +268,7 @@ int main(void)
     TCase *t = tcase_create("dedupe");
     const TTest *const tests[] = {
         a_copy_is_acknowledged_and_not_delivered, a_copy_is_acknowledged_when_the_first_is_on_disk,
-        a_copy_is_known_after_a_crash, after_the_window_it_is_another_message, route_and_source_are_part_of_it,
+        a_copy_is_known_after_a_crash, record_and_message_are_one, after_the_window_it_is_another_message, route_and_source_are_part_of_it,
         without_a_name_of_its_own_none_is_a_copy, by_a_header,
         the_second_copy_of_one_that_was_refused_is_a_first, all_targets_or_none, subscriptions_see_the_first_only,
         staged_copies,

@@ -55,7 +55,7 @@ END_TEST
 static void put_once(struct store *st, uint32_t queue, struct bed *b)
 {
     store_begin(st);
-    store_once_begin(st, &(struct store_once){.id = {1, 2}, .now_ms = 1, .window_ms = 10});
+    store_once_begin(st, &(struct store_once){.name = STR("one"), .now_ms = 1, .window_ms = 10});
     put(st, queue, b);
     store_once_end(st);
     store_commit(st);
