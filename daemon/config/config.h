@@ -42,6 +42,7 @@ struct limits_conf {
     uint64_t memory;    /* bytes of messages held */
     uint64_t queue;     /* deliveries waiting per destination */
     uint64_t dead;      /* dead letters held in memory */
+    uint64_t history;   /* bytes of what `bellhop why` looks through */
     int64_t drain_timeout_ms; /* the top-level key `drain_timeout` */
 };
 

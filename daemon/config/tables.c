@@ -81,6 +81,8 @@ static const struct key limits_keys[] = {
      .help = "most deliveries that wait for one destination"},
     {"dead", KEY_COUNT, AT(limits_conf, dead), "1000", 1, 10000000,
      .help = "most dead letters kept in memory; beyond it the oldest goes"},
+    {"history", KEY_SIZE, AT(limits_conf, history), "64MiB", 0, 1024 * GIB,
+     .help = "bytes of the store for what bellhop why tells; 0B = nothing is remembered"},
     END};
 
 const struct key config_root_keys[] = {

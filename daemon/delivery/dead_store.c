@@ -1,6 +1,7 @@
 /* What operators ask of the store. Dead letters are looked through a few at a time, so that any number of them costs no memory. */
 #include "base/fault.h"
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 
 #define STEP 16 /* dead letters in memory at once, bodies and all */
@@ -46,6 +47,7 @@ static void redrive(struct dead_walk *w, const struct dead_letter *d)
     struct hub *h = w->hub;
     store_redrive(h->store, d->number, store_key(d->dest->backlog.queue, store_next_seq(h->store)));
     fault_point("durable.redriving");
+    history_note_dead(h, d, PAST_REDRIVEN, NULL);
     h->counts.state[DELIVERY_DEAD]--;
     h->counts.state[DELIVERY_STORED]++;
     d->dest->backlog.paged++;
@@ -54,6 +56,7 @@ static void redrive(struct dead_walk *w, const struct dead_letter *d)
 static void purge(struct dead_walk *w, const struct dead_letter *d)
 {
     store_purge(w->hub->store, d->number);
+    history_note_dead(w->hub, d, PAST_PURGED, NULL);
     w->hub->counts.state[DELIVERY_DEAD]--;
     w->hub->counts.state[DELIVERY_DROPPED]++;
 }

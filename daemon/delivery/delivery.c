@@ -1,6 +1,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 
@@ -218,6 +219,8 @@ static void end_failed(struct delivery *v, const struct reply *reply)
 {
     v->dest->failed++;
     hub_trace(v->dest->hub, TAP_FAILED, v);
+    note_error(v, reply);
+    history_note(v, PAST_FAILED, 0, str_of(v->last_error));
     end_with(v, DELIVERY_DONE, reply);
 }
 
@@ -230,6 +233,7 @@ static void answer_error(struct delivery *v, enum code code, const char *why)
 void delivery_drop(struct delivery *v)
 {
     struct reply none = {.code = CODE_OK}; /* nobody wants it any more: no failure of the asker's */
+    history_note(v, PAST_DROPPED, 0, STR("nobody waits for it any more"));
     end_with(v, DELIVERY_DROPPED, &none);
 }
 
@@ -285,7 +289,8 @@ void delivery_unpark(struct delivery *v)
 void delivery_sent(struct delivery *v)
 {
     struct hub *h = v->dest->hub;
-    int64_t span = v->h.deadline_ms - hub_now(h);
+    v->sent_ms = hub_now(h);
+    int64_t span = v->h.deadline_ms - v->sent_ms;
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
@@ -295,6 +300,8 @@ static void wait_for(struct delivery *v, int64_t span_ms)
 {
     int64_t left = left_ms(v);
     set_state(v, DELIVERY_WAITING);
+    v->sent_ms = 0;
+    v->h.holder = NULL;
     if (span_ms > left)
         span_ms = left;
     lane_pause(v);
@@ -317,6 +324,7 @@ static void expire(struct delivery *v)
     msg_log(v->dest->hub->env.log, LOG_INFO, "message_expired", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)}});
     hub_trace(v->dest->hub, TAP_EXPIRED, v);
+    history_note(v, PAST_EXPIRED, 0, r.body);
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
@@ -332,6 +340,7 @@ static void die(struct delivery *v, const struct reply *reply)
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
+    history_note(v, keep ? PAST_DEAD : PAST_DROPPED, 0, str_of(v->last_error));
     if (keep && h->store != NULL)
         durable_bury(v, reply->code);
     else if (keep)
@@ -367,6 +376,7 @@ static void retry(struct delivery *v, const struct settlement *s)
     }
     v->dest->retries++;
     h->counts.retries++;
+    history_note(v, PAST_RETRY, pause, str_of(v->last_error));
     v->h.redelivered = s->reply.code == CODE_TIMEOUT ? "timeout" : s->reply.code == CODE_UNAVAILABLE ? "lost" : "failed";
     msg_log(h->env.log, LOG_DEBUG, "message_retry", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"error", v->last_error},
@@ -405,6 +415,7 @@ static bool tells_of_trouble(const struct settlement *s)
 /* Given back: a pause, then again. A request is refused where nobody is left to take it. */
 static void hold(struct delivery *v)
 {
+    history_note(v, PAST_RELEASED, 0, STR_NONE);
     v->h.attempt--;
     v->armed = false; /* so says the disk from now on */
     v->h.redelivered = "released";
@@ -430,6 +441,7 @@ void delivery_done(struct delivery *v, const struct reply *reply)
 {
     v->dest->done++;
     hub_trace(v->dest->hub, TAP_DONE, v);
+    history_note(v, PAST_DONE, 0, STR_NONE);
     end_with(v, DELIVERY_DONE, reply);
 }
 

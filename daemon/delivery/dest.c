@@ -89,6 +89,7 @@ void dest_pump(struct dest *d)
         v->h.deadline_ms = now + v->route->policy->timeout_ms;
         if (v->deadline_ms < v->h.deadline_ms)
             v->h.deadline_ms = v->deadline_ms;
+        v->h.holder = NULL;
         if (!d->sink->ops->send(d->sink, &v->h)) {
             v->h.attempt--;
             break;

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 
@@ -195,10 +196,12 @@ static void admit(struct delivery *v)
     if (v->key == 0) {
         delivery_ready(v);
     } else if (v->delayed) {
+        history_note(v, PAST_ACCEPTED, 0, STR("not before its time"));
         page_out(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
     } else if (d->backlog.paged > 0 || window_full(d)) {
+        history_note(v, PAST_ACCEPTED, 0, STR("behind others on disk"));
         page_out(d, &d->backlog.paged, 1);
         delivery_discard(v);
         durable_refill(d);
@@ -237,6 +240,7 @@ static void count_duplicate(struct hub *h, const struct delivery *v)
 {
     h->counts.duplicates++;
     hub_trace(h, TAP_DUPLICATE, v);
+    history_note(v, PAST_DUPLICATE, 0, STR("a copy of one that was accepted"));
     msg_log(h->env.log, LOG_DEBUG, "message_duplicate", v->h.msg,
             (struct log_pair[4]){{"route", delivery_route(v)}});
 }
@@ -388,6 +392,7 @@ bool durable_defer(struct delivery *v, const struct settlement *s)
     buf_str_put(&f->body, s->reply.body);
     list_push(&v->dest->hub->deferring, &f->link);
     v->settling = true;
+    v->h.holder = NULL; /* may be gone before the store answers */
     if (v->key != 0)
         store_end(st, v->key, STORE_DONE);
     store_then(st, on_deferred, f);
@@ -457,6 +462,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     if (m == NULL)
         return NULL;
     struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
+    m->accepted_ms = hub_now(h) - (wall_now(h) - r->accepted_ms);
     msg_unref(m);
     set_route(v, h->routes, r);
     v->key = r->key;
@@ -651,6 +657,7 @@ void hub_use_store(struct hub *h, struct store *st)
     store_stats(st, &s);
     h->store = st;
     h->old_below = s.suspect_below;
+    hub_set_limits(h, &h->limits); /* room for notes in it */
     store_each_queue(st, adopt_queue, h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
@@ -673,6 +680,14 @@ void durable_forget(struct hub *h)
     }
     LIST_EACH(&h->deferring, n)
         deferred_free(CONTAINER_OF(n, struct deferred, link));
+}
+
+void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg)
+{
+    LIST_EACH(&h->accepting, n) {
+        LIST_EACH(&CONTAINER_OF(n, struct acceptance, link)->deliveries, k)
+            fn(arg, CONTAINER_OF(k, struct delivery, link));
+    }
 }
 
 struct store *hub_store(const struct hub *h)

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 
 #define TICK_MAX 1000 /* what is due beyond this many waits for the next turn */
@@ -13,7 +14,6 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
 {
     struct hub *h = mem_zalloc(sizeof(*h));
     h->env = *env;
-    h->limits = *limits;
     h->armed_ms = SCHED_NEVER;
     h->factory.sample = 1.0;
     if (env->seed != 0)
@@ -24,6 +24,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     sched_init(&h->sched);
     list_init(&h->dead);
     list_init(&h->walks);
+    list_init(&h->whys);
     list_init(&h->memory_waiters);
     list_init(&h->store_waiters);
     list_init(&h->accepting);
@@ -33,6 +34,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     h->factory.now = env->now;
     h->factory.wall = env->wall;
     h->factory.arg = env->arg;
+    hub_set_limits(h, limits);
     return h;
 }
 
@@ -57,6 +59,9 @@ void hub_free(struct hub *h)
     h->store = NULL; /* what is on disk stays there */
     durable_forget(h);
     dead_walks_clear(h);
+    whys_clear(h);
+    history_free(h->history);
+    h->history = NULL;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         struct dest *d = e->value;
         d->pumping = true; /* nothing is handed over any more */
@@ -91,6 +96,16 @@ void hub_free(struct hub *h)
 void hub_set_limits(struct hub *h, const struct hub_limits *limits)
 {
     h->limits = *limits;
+    if (h->history == NULL && limits->history > 0)
+        h->history = history_new(h);
+    if (h->history != NULL)
+        history_limit(h->history, limits->history);
+}
+
+void hub_flush(struct hub *h)
+{
+    if (h->history != NULL)
+        history_flush(h->history);
 }
 
 void hub_set_sample(struct hub *h, double sample)
@@ -130,7 +145,9 @@ void hub_tick(struct hub *h)
     int64_t now = hub_now(h);
     struct due *d;
     for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
-        if (d->kind == DUE_STORE)
+        if (d->kind == DUE_HISTORY)
+            history_flush(h->history);
+        else if (d->kind == DUE_STORE)
             durable_due(h);
         else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));

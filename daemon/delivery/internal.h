@@ -10,7 +10,7 @@
 
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_HISTORY }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its name */
     struct intake intake; /* first */
@@ -34,6 +34,7 @@ struct route {
     const struct route_conf *conf;
     const struct policy_conf *policy;
     struct route_target *targets;
+    struct noted noted;
     uint64_t matched;
 };
 
@@ -51,6 +52,7 @@ struct backlog {
 
 struct route_set {
     struct hub *hub;
+    uint64_t generation; /* 1, 2, … */
     size_t refs; /* the hub's one, and one per live delivery or dead letter */
     void *owner;
     void (*owner_free)(void *owner);
@@ -77,6 +79,7 @@ struct dest {
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
+    struct noted noted;
     uint64_t done, failed, dead, retries;
 };
 
@@ -104,6 +107,7 @@ struct delivery {
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
+    int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
     uint64_t number;         /* of acceptance */
@@ -166,6 +170,9 @@ struct hub {
     size_t spares;
     struct hub_counts counts;
     bool draining;
+    struct history *history; /* NULL until there is a limit for it */
+    struct list whys;        /* why.c */
+    uint64_t generations;    /* of routes so far */
     void (*tap)(void *arg, const struct tap *t);
     void *tap_arg;
 };
@@ -237,10 +244,14 @@ void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
+void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+
+/* why.c */
+void whys_clear(struct hub *h);
 
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);

@@ -57,6 +57,7 @@ struct session {
     enum session_state state;
     unsigned uid, gid;
     int pid;
+    struct holder holder;       /* of the deliveries it has; its text is owned */
     int64_t since_ms;
     struct member member;       /* in its own service */
     struct list subscriptions;  /* struct member by session_link */

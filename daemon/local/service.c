@@ -75,6 +75,7 @@ static bool service_send(struct sink *sink, struct handover *h)
         return false;
     }
     h->carrier = s;
+    h->holder = &s->holder;
     h->carrier_id = slots_add(&s->deliveries, h);
     s->inflight++;
     write_delivery(s, h, h->carrier_id);

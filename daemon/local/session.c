@@ -60,6 +60,7 @@ static void session_forget(void *arg)
     slots_fini(&s->deliveries);
     idmap_fini(&s->asks);
     timer_free(s->patience);
+    mem_free((char *)(uintptr_t)s->holder.text);
     mem_free(s);
 }
 

@@ -32,12 +32,21 @@ struct store_op {
     bool duplicate;      /* set by the implementation: it was not the first */
 };
 
-enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_HISTORY_PUT, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT,
+                JOB_HISTORY_FIND, JOB_KINDS };
+#define HISTORY_STEP 64 /* chunks whose filters one find looks at */
+#define HISTORY_TRIM 8  /* chunks that go with one that comes, at most */
+
+static inline bool job_answers(enum job_kind kind)
+{
+    return kind >= JOB_LOAD;
+}
 
 /* What a load or an audit found; made by the implementation, freed by the front. */
 struct store_answer {
     struct store_rows rows;
-    struct buf items; /* of struct store_record, or store_dead for JOB_LOAD_DEAD */
+    struct store_history history;
+    struct buf items; /* of struct store_record, store_dead for JOB_LOAD_DEAD, store_chunk */
     struct buf bytes; /* of their strings, in order */
     struct store_totals books;
     struct buf findings;
@@ -46,15 +55,18 @@ struct store_answer {
 struct store_job {
     enum job_kind kind;
     enum store_result result; /* set by the implementation */
-    size_t ops_at, ops_len;   /* JOB_UNIT: its changes; JOB_QUEUE: its name, in the batch's buffer */
+    size_t ops_at, ops_len;   /* in the batch's buffer; JOB_UNIT: its changes; JOB_QUEUE: its name;
+                                 JOB_HISTORY_PUT: filter and data */
     size_t puts;              /* JOB_UNIT: rows it adds */
     size_t then_at, thens;    /* JOB_UNIT: its callbacks, in the batch's array */
-    uint64_t from;            /* after_key, after; JOB_QUEUE: its number */
+    uint64_t from;            /* after_key, after; JOB_QUEUE and JOB_HISTORY_PUT: its number */
+    uint64_t hash;            /* JOB_HISTORY_FIND; JOB_HISTORY_PUT: `keep` */
     int64_t now_ms;
     uint32_t limit;
     bool service;             /* JOB_QUEUE */
     store_rows_fn *on_rows;
     store_audit_fn *on_audit;
+    store_history_fn *on_history;
     void *arg;
     struct store_answer *answer;
 };
@@ -113,6 +125,9 @@ struct store {
 
 void front_init(struct store *st, const struct store_ops *ops);
 void front_fini(struct store *st);
+void front_job(struct store *st, const struct store_job *job);
+/* A job of its own before the open unit, with these bytes (both together; offset and length are set). */
+void front_job_with(struct store *st, struct store_job *job, struct str first, struct str second);
 /* At opening: the next queue that is there already (their numbers are 1, 2, …; name is copied). */
 void front_add_queue(struct store *st, const struct store_queue_row *row);
 
@@ -158,6 +173,8 @@ struct store_answer *answer_new(void);
 void answer_free(struct store_answer *a); /* NULL is legal */
 void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
 void answer_dead(struct store_answer *a, const struct store_dead *d);
+void answer_chunk(struct store_answer *a, uint64_t number, struct str data);
+void answer_close_chunks(struct store_answer *a);
 void answer_close(struct store_answer *a, bool dead); /* sets rows.records or rows.dead */
 
 /* How far numbers have to be put aside when `next` is to be given out. */

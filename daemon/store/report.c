@@ -113,9 +113,12 @@ static void report_answer(const struct store_job *job)
 {
     struct store_answer *a = job->answer;
     a->rows.result = job->result;
+    a->history.result = job->result;
     if (job->result != STORE_OK)
-        a->rows.count = 0;
-    if (job->kind == JOB_AUDIT)
+        a->rows.count = a->history.count = a->history.next = 0;
+    if (job->kind == JOB_HISTORY_FIND)
+        job->on_history(job->arg, &a->history);
+    else if (job->kind == JOB_AUDIT)
         job->on_audit(job->arg, &a->books, buf_str(&a->findings));
     else
         job->on_rows(job->arg, &a->rows);
@@ -150,7 +153,7 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         struct store_job job = *batch_job(b, b->reported++);
         if (job.kind == JOB_UNIT)
             report_unit(st, b, &job);
-        else if (job.kind != JOB_QUEUE)
+        else if (job_answers(job.kind))
             report_answer(&job);
     }
 }

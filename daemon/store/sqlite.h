@@ -17,7 +17,8 @@ enum stmt {
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
     STMT_FREE_PAGES, STMT_SEEN, STMT_SEEN_PUT, STMT_SEEN_EXPIRE,
-    STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMTS
+    STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMT_HISTORY_PUT, STMT_HISTORY_TRIM, STMT_HISTORY_FILTERS,
+    STMT_HISTORY_GET, STMT_HISTORY_LAST, STMTS
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
@@ -87,6 +88,7 @@ void counters_totals(const struct db *db, struct store_totals *out);
 /* sqlite_apply.c */
 /* May set the job's result to STORE_FULL. */
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job);
+bool db_has_room(const struct db *db, const struct store_job *job); /* for what it puts */
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
 int db_quarantine_dead(struct db *db, uint64_t number);
@@ -95,6 +97,11 @@ int db_quarantine_dead(struct db *db, uint64_t number);
 int db_once(struct db *db, struct store_op *op);
 void seen_draw_key(struct db *db); /* of the hash of names; at the first start */
 int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
+
+/* sqlite_history.c */
+int db_history_put(struct db *db, const struct store_batch *b, struct store_job *job);
+int db_history_find(struct db *db, struct store_job *job);
+uint64_t db_history_next(struct db *db); /* 1 above the last number */
 
 /* sqlite_load.c, sqlite_audit.c: into the job's answer */
 int db_load(struct db *db, struct store_job *job);

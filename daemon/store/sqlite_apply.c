@@ -196,13 +196,18 @@ static int do_edit(struct db *db, struct store_op *op)
     return rc;
 }
 
+bool db_has_room(const struct db *db, const struct store_job *job)
+{
+    return !db->disk_full && db->used + db->adding + job->ops_len <= db->put_limit;
+}
+
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const ops[])(struct db *db, struct store_op *op) = {
         do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, db_once,
     };
     int rc = SQLITE_OK;
-    if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {
+    if (job->puts > 0 && !db_has_room(db, job)) {
         job->result = STORE_FULL;
         db->wanted = job->ops_len;
         return SQLITE_OK;

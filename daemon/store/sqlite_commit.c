@@ -47,7 +47,7 @@ static int do_answer(struct db *db, struct store_job *job)
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
         [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
-        [JOB_AUDIT] = db_audit,
+        [JOB_AUDIT] = db_audit, [JOB_HISTORY_FIND] = db_history_find,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -61,6 +61,8 @@ static int do_job(struct db *db, const struct store_batch *b, struct store_job *
         return db_unit(db, b, job);
     if (job->kind == JOB_QUEUE)
         return db_queue(db, b, job);
+    if (job->kind == JOB_HISTORY_PUT)
+        return db_history_put(db, b, job);
     return do_answer(db, job);
 }
 
@@ -174,7 +176,7 @@ static void fail_jobs(struct store_batch *b, size_t from)
     for (size_t i = from; i < batch_count(b); i++) {
         struct store_job *job = batch_job(b, i);
         job->result = STORE_UNKNOWN;
-        if (job->kind == JOB_UNIT || job->kind == JOB_QUEUE)
+        if (!job_answers(job->kind))
             continue;
         answer_free(job->answer);
         job->answer = answer_new();

@@ -36,6 +36,7 @@ static const char *const migrations[] = {
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
     "CREATE TABLE seen(a INTEGER, b INTEGER, until INTEGER NOT NULL, PRIMARY KEY(a, b)) WITHOUT ROWID;"
     "CREATE INDEX seen_until ON seen(until);",
+    "CREATE TABLE history(number INTEGER PRIMARY KEY, crc INTEGER, filter BLOB, data BLOB);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -70,6 +71,12 @@ static const char *const statements[STMTS] = {
                        "ORDER BY number LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
+    [STMT_HISTORY_PUT] = "REPLACE INTO history(number, crc, filter, data) VALUES(?, ?, ?, ?)",
+    [STMT_HISTORY_TRIM] = "DELETE FROM history WHERE number IN (SELECT number FROM history WHERE number <= ? "
+                          "ORDER BY number LIMIT ?)",
+    [STMT_HISTORY_FILTERS] = "SELECT number, filter FROM history WHERE number >= ? ORDER BY number LIMIT ?",
+    [STMT_HISTORY_GET] = "SELECT crc, data FROM history WHERE number = ?",
+    [STMT_HISTORY_LAST] = "SELECT max(number) FROM history",
     [STMT_SEEN] = "SELECT until FROM seen WHERE a = ? AND b = ?",
     [STMT_SEEN_PUT] = "REPLACE INTO seen(a, b, until) VALUES(?, ?, ?)",
     [STMT_SEEN_EXPIRE] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "

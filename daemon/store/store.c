@@ -74,7 +74,7 @@ void front_fini(struct store *st)
     mem_free(st->opened);
 }
 
-static void job_add(struct store *st, const struct store_job *job)
+void front_job(struct store *st, const struct store_job *job)
 {
     buf_put(&st->batch->jobs, job, sizeof(*job));
     st->ops->on_job(st);
@@ -112,24 +112,29 @@ void front_add_queue(struct store *st, const struct store_queue_row *row)
     buf_fini(&key);
 }
 
-/* A job of its own before the unit, so that a unit that fails does not take the queue with it. Its name
- * must not come between the changes of the open unit: they move behind it. */
+/* The bytes must not come between the changes of the open unit: they move behind them. */
+void front_job_with(struct store *st, struct store_job *job, struct str first, struct str second)
+{
+    struct buf *ops = &st->batch->ops;
+    struct buf moved = BUF_EMPTY;
+    job->ops_at = st->depth > 0 ? st->unit.ops_at : ops->len;
+    job->ops_len = first.n + second.n;
+    buf_put(&moved, buf_data(ops) + job->ops_at, ops->len - job->ops_at);
+    ops->len = job->ops_at;
+    buf_str_put(ops, first);
+    buf_str_put(ops, second);
+    buf_put(ops, (char[OP_ALIGN]){0}, (OP_ALIGN - ops->len % OP_ALIGN) % OP_ALIGN);
+    st->unit.ops_at += ops->len - job->ops_at;
+    buf_str_put(ops, buf_str(&moved));
+    buf_fini(&moved);
+    front_job(st, job);
+}
+
+/* A unit that fails does not take the queue with it. */
 static void queue_make(struct store *st, struct str name, bool service)
 {
-    struct store_batch *b = st->batch;
-    size_t at = st->depth > 0 ? st->unit.ops_at : b->ops.len, n = b->ops.len - at;
-    size_t room = (name.n + OP_ALIGN - 1) / OP_ALIGN * OP_ALIGN;
-    struct store_job job = {.kind = JOB_QUEUE, .ops_at = at, .ops_len = name.n, .service = service};
-    struct buf moved = BUF_EMPTY;
-    buf_put(&moved, buf_data(&b->ops) + at, n);
-    b->ops.len = at;
-    buf_str_put(&b->ops, name);
-    buf_put(&b->ops, (char[OP_ALIGN]){0}, room - name.n);
-    buf_str_put(&b->ops, buf_str(&moved));
-    buf_fini(&moved);
-    st->unit.ops_at += room;
-    job.from = st->queue_count;
-    job_add(st, &job);
+    struct store_job job = {.kind = JOB_QUEUE, .from = st->queue_count, .service = service};
+    front_job_with(st, &job, name, STR_NONE);
 }
 
 uint32_t store_queue(struct store *st, struct str name, bool service)
@@ -188,7 +193,7 @@ void store_commit(struct store *st)
     if (st->unit.ops_len == 0 && st->unit.thens == 0)
         return;
     st->stats.pending_bytes += st->unit.ops_len;
-    job_add(st, &st->unit);
+    front_job(st, &st->unit);
 }
 
 void store_then(struct store *st, store_fn *fn, void *arg)
@@ -301,25 +306,25 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit,
+    front_job(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
+    front_job(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit,
+    front_job(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_audit(struct store *st, store_audit_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_AUDIT, .on_audit = fn, .arg = arg});
+    front_job(st, &(struct store_job){.kind = JOB_AUDIT, .on_audit = fn, .arg = arg});
 }
 
 /* ---------------------------------------------------------------- state */

@@ -182,6 +182,33 @@ struct store_totals {
 typedef void store_audit_fn(void *arg, const struct store_totals *books, struct str findings);
 void store_audit(struct store *st, store_audit_fn *fn, void *arg);
 
+/* ---------------------------------------------------------------- history */
+
+/* Chunks of bytes under rising numbers: notes of what happened, in no books. They are what gives way: where
+ * the store is full none is written, and the oldest go. */
+struct store_chunk {
+    uint64_t number;
+    struct str filter; /* STORE_FILTER_BYTES: what may be in it. Empty when found */
+    struct str data;
+};
+#define STORE_FILTER_BYTES 2048
+void store_filter_add(uint8_t *filter, uint64_t hash);
+bool store_filter_has(const uint8_t *filter, uint64_t hash); /* true for one in a few hundred that is not */
+
+/* Written with the next commit; the one that has its number already is replaced. Chunks `keep` and more
+ * numbers below it go, a few at a time. Not while it waits for a unit: it is none. */
+void store_history_put(struct store *st, const struct store_chunk *c, uint64_t keep);
+
+struct store_history { /* valid during its callback only */
+    enum store_result result;
+    size_t count;
+    const struct store_chunk *chunks; /* in order; a damaged one is left out */
+    uint64_t next;                    /* where to go on; 0 = there are no more */
+};
+typedef void store_history_fn(void *arg, const struct store_history *found);
+/* Those that may hold the hash among the first few from that number on. */
+void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_history_fn *fn, void *arg);
+
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
@@ -189,6 +216,7 @@ struct store_stats {
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
     uint64_t seen, seen_evicted;   /* names on record; those that had to go before their time, in this life */
+    uint64_t history_next;         /* above the numbers of all chunks when the store was opened */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     bool full;                     /* a put like the last one refused would be refused again */

@@ -27,7 +27,16 @@ struct seen { /* ids, sorted */
     size_t count, cap;
 };
 
+struct history { /* by rising number */
+    struct chunk {
+        uint64_t number;
+        struct buf bytes; /* filter and data */
+    } *at;
+    size_t count;
+};
+
 struct store_disk {
+    struct history history;
     struct seen seen;
     uint64_t max_rows;
     struct rows live, dead;
@@ -327,6 +336,38 @@ static void do_queue(struct store_mem *m, struct store_batch *b, struct store_jo
         .name_len = job->ops_len, .service = job->service};
 }
 
+static void history_forget(struct history *h, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        buf_fini(&h->at[i].bytes);
+    h->count -= count;
+    memmove(h->at, h->at + count, h->count * sizeof(*h->at));
+}
+
+static struct chunk *history_chunk(struct history *h, uint64_t number)
+{
+    if (h->count > 0 && h->at[h->count - 1].number == number)
+        return &h->at[h->count - 1];
+    h->at = mem_realloc(h->at, (h->count + 1) * sizeof(*h->at));
+    h->at[h->count] = (struct chunk){.number = number};
+    return &h->at[h->count++];
+}
+
+static void do_history_put(struct store_mem *m, struct store_batch *b, struct store_job *job)
+{
+    struct history *h = &m->disk->history;
+    size_t old = 0;
+    if (m->faulted)
+        return;
+    struct chunk *c = history_chunk(h, job->from);
+    buf_clear(&c->bytes);
+    buf_put(&c->bytes, buf_data(&b->ops) + job->ops_at, job->ops_len);
+    while (old < h->count && old < HISTORY_TRIM && h->at[old].number + job->hash <= job->from)
+        old++;
+    if (old > 0)
+        history_forget(h, old);
+}
+
 /* ---------------------------------------------------------------- loads */
 
 static void do_load(struct store_mem *m, struct store_job *job)
@@ -380,6 +421,22 @@ static void do_load_dead(struct store_mem *m, struct store_job *job)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 
+static void do_history_find(struct store_mem *m, struct store_job *job)
+{
+    const struct history *h = &m->disk->history;
+    uint32_t seen = 0;
+    for (size_t i = 0; i < h->count && seen < job->limit; i++) {
+        const uint8_t *filter = buf_data(&h->at[i].bytes);
+        if (h->at[i].number < job->from)
+            continue;
+        if (store_filter_has(filter, job->hash))
+            answer_chunk(job->answer, h->at[i].number,
+                         str_make(filter + STORE_FILTER_BYTES, h->at[i].bytes.len - STORE_FILTER_BYTES));
+        if (++seen == job->limit)
+            job->answer->history.next = h->at[i].number + 1;
+    }
+}
+
 static void do_audit(struct store_mem *m, struct store_job *job)
 {
     struct store_totals *t = &job->answer->books;
@@ -392,7 +449,7 @@ static void do_answer(struct store_mem *m, struct store_job *job)
 {
     static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
         [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead,
-        [JOB_AUDIT] = do_audit,
+        [JOB_AUDIT] = do_audit, [JOB_HISTORY_FIND] = do_history_find,
     };
     job->answer = answer_new();
     if (m->faulted) {
@@ -401,7 +458,10 @@ static void do_answer(struct store_mem *m, struct store_job *job)
         return;
     }
     loads[job->kind](m, job);
-    answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
+    if (job->kind == JOB_HISTORY_FIND)
+        answer_close_chunks(job->answer);
+    else
+        answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -425,6 +485,9 @@ void store_disk_free(struct store_disk *d)
         mem_free(d->queues[i].name);
     mem_free(d->queues);
     mem_free(d->seen.at);
+    if (d->history.count > 0)
+        history_forget(&d->history, d->history.count);
+    mem_free(d->history.at);
     mem_free(d);
 }
 
@@ -453,6 +516,8 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
             do_unit(m, b, job);
         else if (job->kind == JOB_QUEUE)
             do_queue(m, b, job);
+        else if (job->kind == JOB_HISTORY_PUT)
+            do_history_put(m, b, job);
         else
             do_answer(m, job);
     }
@@ -554,7 +619,9 @@ struct store *store_mem_open(struct store_disk *d)
         d->suspect_below = m->base.next_seq;
     m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
-                                         .suspect_below = d->suspect_below};
+                                         .suspect_below = d->suspect_below, .history_next = 1};
+    if (d->history.count > 0)
+        m->base.stats.history_next = d->history.at[d->history.count - 1].number + 1;
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
     d->reserved = seq_reserved(m->base.next_seq, d->reserved);
     d->open = true;

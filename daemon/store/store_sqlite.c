@@ -236,6 +236,7 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
     s->base.key[0] = counter_get(&s->db, COUNTER_KEY);
     s->base.key[1] = counter_get(&s->db, COUNTER_KEY_END);
+    stats->history_next = db_history_next(&s->db);
     stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;

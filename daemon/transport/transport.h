@@ -82,6 +82,16 @@ struct settlement {
                                which goes to the asker instead of being tried again */
 };
 
+/* Who has deliveries in hand, for people: "pid 4711, client 3". The carrier's, but for what the core notes. */
+struct noted { /* the numbers that stand for it in a chunk of notes */
+    uint64_t chunk, light_chunk;
+    uint16_t number, light_number;
+};
+struct holder {
+    const char *text;
+    struct noted noted; /* the core's; zeroed at first */
+};
+
 /* One delivery in the hands of a carrier. The core owns it; the carrier may use the last three
  * members from send() until it has settled it or is told to cancel. */
 struct handover {
@@ -94,6 +104,7 @@ struct handover {
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
     const void *target;    /* the transport's target_keys struct of the route, or NULL */
     const struct sink_up *core; /* whom to report to */
+    struct holder *holder; /* set by the carrier in send(); stays as long as it holds this; NULL = not known */
     struct list_node link;
     void *carrier;
     uint64_t carrier_id;

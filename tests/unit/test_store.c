@@ -374,6 +374,55 @@ static void a_window_may_have_no_end(struct bed *b)
     TRACE_IS(b, "unit ok\nunit duplicate\n");
 }
 
+/* ---------------------------------------------------------------- history */
+
+static void chunk_put(struct bed *b, uint64_t number, uint64_t hash, const char *data)
+{
+    uint8_t filter[STORE_FILTER_BYTES] = {0};
+    store_filter_add(filter, hash);
+    store_history_put(b->st, &(struct store_chunk){.number = number, .data = str_of(data),
+                                                   .filter = str_make(filter, sizeof(filter))}, 100);
+}
+
+static void on_history(void *arg, const struct store_history *found)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "%s next %llu:", result_name(found->result), (unsigned long long)found->next);
+    for (size_t i = 0; i < found->count; i++)
+        buf_printf(&b->trace, " %llu=" STR_FMT, (unsigned long long)found->chunks[i].number,
+                   STR_ARG(found->chunks[i].data));
+    buf_putc(&b->trace, '\n');
+}
+
+static void chunks_are_found_by_hash_and_the_oldest_go(struct bed *b)
+{
+    struct store_stats s;
+    store_begin(b->st); /* while a unit is open, and before it */
+    struct store_record r = record(store_key(store_queue(b->st, STR("q"), true), store_next_seq(b->st)), "A");
+    store_put(b->st, &r);
+    chunk_put(b, 1, 77, "one");
+    store_commit(b->st);
+    chunk_put(b, 2, UINT64_MAX, "two");
+    chunk_put(b, 3, 77, "three");
+    chunk_put(b, 3, 77, "three, and more");
+    store_history_find(b->st, 1, 77, on_history, b);
+    store_history_find(b->st, 2, 77, on_history, b);
+    store_history_find(b->st, 1, 78, on_history, b);
+    TRACE_IS(b, "ok next 0: 1=one 3=three, and more\nok next 0: 3=three, and more\nok next 0:\n");
+    bed_reopen(b);
+    store_stats(b->st, &s);
+    ck_assert_uint_eq(s.history_next, 4);
+    for (uint64_t n = 4; n <= 102; n++)
+        chunk_put(b, n, n == 64 || n == 65 ? 77 : 5, "x");
+    store_history_find(b->st, 1, 77, on_history, b); /* 1 and 2 are gone; 3 … 66 */
+    store_history_find(b->st, 67, 77, on_history, b);
+    TRACE_IS(b, "ok next 67: 3=three, and more 64=x 65=x\nok next 0:\n");
+    chunk_put(b, 500, 5, "y"); /* a few at a time */
+    store_history_find(b->st, 1, 77, on_history, b);
+    TRACE_IS(b, "ok next 75: 64=x 65=x\n");
+    audit_is(b, "totals 1 1 0 0 0 0 0 0\n");
+}
+
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
@@ -381,7 +430,7 @@ static case_fn *const cases[] = {
     what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
     only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,
-    a_record_from_the_future_does_not_count, a_window_may_have_no_end,
+    chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
