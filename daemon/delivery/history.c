@@ -87,9 +87,10 @@ static void write_chunk(struct history *t, const struct chunk *c)
     uint8_t filter[STORE_FILTER_BYTES] = {0};
     struct str data = str_make(c->bytes, c->len), rest = data, parts[NOTE_PARTS];
     struct note note;
-    while (note_next(&rest, &note, parts)) {
-        if (note.event != PAST_NAME)
-            store_filter_add(filter, history_hash(parts[NOTE_ID]));
+    uint64_t hash;
+    while (note_next(&rest, &note, parts, &hash)) {
+        if (note.head.event != PAST_NAME)
+            store_filter_add(filter, hash);
     }
     store_history_put(st, &(struct store_chunk){.number = t->number, .filter = str_make(filter, sizeof(filter)),
                                                 .data = data}, t->keep);
@@ -164,7 +165,7 @@ static uint32_t ms32(int64_t ms)
 
 static uint16_t spell(struct chunk *c, const char *text, uint64_t generation)
 {
-    struct note name = {.event = PAST_NAME, .route = ++c->names, .age_ms = (uint32_t)generation};
+    struct note name = {.head = {.event = PAST_NAME, .route = ++c->names, .age_ms = (uint32_t)generation}};
     const struct str parts[NOTE_PARTS] = {[NOTE_DETAIL] = cut(str_of(text), NAME_MAX)};
     c->len += note_put(c->bytes + c->len, &name, parts);
     return c->names;
@@ -199,6 +200,13 @@ static int64_t wall_time(struct history *t)
     return now + t->offset_ms;
 }
 
+static size_t brief_put(uint8_t *at, const struct note_head *head, struct str id)
+{
+    struct brief brief = {.head = *head, .hash = history_hash(id)};
+    bytes_copy((char *)at, &brief, sizeof(brief));
+    return sizeof(brief);
+}
+
 static void tell(struct history *t, const struct telling *w)
 {
     struct chunk *c = open_chunk(t);
@@ -210,12 +218,15 @@ static void tell(struct history *t, const struct telling *w)
     if (c == NULL || c->len + need > HISTORY_CHUNK)
         c = next_chunk(t);
     struct note note = {
-        .event = (uint8_t)w->event, .flags = w->flags, .attempt = (uint16_t)w->attempt,
-        .route = route_number(c, w), .to = named(c, &w->dest->noted, w->dest->name, 0),
-        .peer = w->holder != NULL ? named(c, &w->holder->noted, w->holder->text, 0) : 0,
-        .time_ms = wall_time(t), .age_ms = ms32(w->age_ms), .span_ms = ms32(w->span_ms),
-        .pause_ms = ms32(w->pause_ms)};
-    c->len += note_put(c->bytes + c->len, &note, parts);
+        .head = {.event = (uint8_t)w->event, .flags = w->flags, .route = route_number(c, w),
+                 .to = named(c, &w->dest->noted, w->dest->name, 0),
+                 .peer = w->holder != NULL ? named(c, &w->holder->noted, w->holder->text, 0) : 0,
+                 .time_ms = wall_time(t), .age_ms = ms32(w->age_ms), .span_ms = ms32(w->span_ms)},
+        .attempt = (uint16_t)w->attempt, .pause_ms = ms32(w->pause_ms)};
+    if ((w->flags & NOTE_BRIEF) != 0)
+        c->len += brief_put(c->bytes + c->len, &note.head, w->msg->id);
+    else
+        c->len += note_put(c->bytes + c->len, &note, parts);
     if (t->dirty || t->hub->store == NULL)
         return;
     t->dirty = true;
@@ -224,7 +235,7 @@ static void tell(struct history *t, const struct telling *w)
 
 static bool uneventful(const struct delivery *v, enum past_event event)
 {
-    return event == PAST_DONE && v->key == 0 && v->h.attempt == 1 && v->h.redelivered == NULL;
+    return event == PAST_DONE && v->h.attempt == 1 && v->h.redelivered == NULL && v->origin == NULL;
 }
 
 static bool tells_source(const struct delivery *v, enum past_event event)
@@ -241,7 +252,8 @@ void history_note(const struct delivery *v, enum past_event event, int64_t pause
     if (t == NULL || t->keep == 0)
         return;
     int64_t now = hub_now(h);
-    if (uneventful(v, event)) {
+    bool brief = uneventful(v, event);
+    if (brief && v->key == 0) {
         light_note(t->light, v, now, tells_source(v, event));
         return;
     }
@@ -251,7 +263,8 @@ void history_note(const struct delivery *v, enum past_event event, int64_t pause
         .span_ms = now - v->sent_ms, .pause_ms = pause_ms, .detail = detail,
         .cause = str_of(v->h.redelivered)};
     w.flags = (uint8_t)((v->sent_ms != 0 ? NOTE_SENT : 0) | (v->key != 0 ? NOTE_STORED : 0) |
-                        (tells_source(v, event) ? NOTE_TOLD : 0) | (v->h.kind == MSG_REQUEST ? NOTE_REQUEST : 0));
+                        (tells_source(v, event) ? NOTE_TOLD : 0) | (v->h.kind == MSG_REQUEST ? NOTE_REQUEST : 0) |
+                        (brief ? NOTE_BRIEF : 0));
     tell(t, &w);
 }
 

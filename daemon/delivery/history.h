@@ -1,7 +1,7 @@
 #pragma once
 /*
- * What became of each message, in notes of some 100 bytes: one where a delivery ends, one for each attempt that
- * failed, and a few for what happens beside. Taking one costs a copy into memory, no call of the system.
+ * What became of each message: a note of some 100 bytes for each attempt that failed and where a delivery ends, 32 bytes
+ * where it ended well at once. Taking one costs a copy into memory, no call of the system.
  *
  *     of stored deliveries, and of all that went wrong      --chunk full, or after a while--> the store, bounded
  *     of best-effort deliveries that just went well: light.h

@@ -6,6 +6,42 @@
 
 /* ---------------------------------------------------------------- a chunk */
 
+static bool brief_next(struct str *rest, struct note *note, struct str parts[NOTE_PARTS], uint64_t *hash)
+{
+    struct brief brief;
+    if (rest->n < sizeof(brief))
+        return false;
+    bytes_copy((char *)&brief, rest->p, sizeof(brief));
+    *rest = str_make(rest->p + sizeof(brief), rest->n - sizeof(brief));
+    *hash = brief.hash;
+    *note = (struct note){.head = brief.head, .attempt = 1};
+    for (size_t i = 0; i < NOTE_PARTS; i++)
+        parts[i] = STR_NONE;
+    return true;
+}
+
+bool note_next(struct str *rest, struct note *note, struct str parts[NOTE_PARTS], uint64_t *hash)
+{
+    struct str at = *rest;
+    if (at.n >= sizeof(note->head))
+        bytes_copy((char *)&note->head, at.p, sizeof(note->head));
+    if (at.n >= sizeof(note->head) && (note->head.flags & NOTE_BRIEF) != 0)
+        return brief_next(rest, note, parts, hash);
+    if (at.n < sizeof(*note))
+        return false;
+    bytes_copy((char *)note, at.p, sizeof(*note));
+    at = str_make(at.p + sizeof(*note), at.n - sizeof(*note));
+    for (size_t i = 0; i < NOTE_PARTS; i++) {
+        if (at.n < note->sizes[i])
+            return false;
+        parts[i] = str_make(at.p, note->sizes[i]);
+        at = str_make(at.p + note->sizes[i], at.n - note->sizes[i]);
+    }
+    *rest = at;
+    *hash = history_hash(parts[NOTE_ID]);
+    return true;
+}
+
 struct name {
     struct str text;
     uint64_t generation;
@@ -28,14 +64,15 @@ static int64_t before(int64_t time_ms, uint32_t ms)
 static void show(const struct note *n, const struct str parts[NOTE_PARTS], const struct buf *names, past_fn *fn,
                  void *arg)
 {
-    struct name route = name_of(names, n->route);
+    const struct note_head *h = &n->head;
+    struct name route = name_of(names, h->route);
     struct past p = {
-        .event = (enum past_event)n->event, .time_ms = n->time_ms, .pause_ms = n->pause_ms, .attempt = n->attempt,
-        .accepted_ms = (n->flags & NOTE_OLD) != 0 ? 0 : before(n->time_ms, n->age_ms),
-        .sent_ms = (n->flags & NOTE_SENT) != 0 ? before(n->time_ms, n->span_ms) : 0,
-        .stored = (n->flags & NOTE_STORED) != 0, .told = (n->flags & NOTE_TOLD) != 0,
-        .request = (n->flags & NOTE_REQUEST) != 0, .generation = route.generation, .route = route.text,
-        .to = name_of(names, n->to).text, .peer = name_of(names, n->peer).text, .source = parts[NOTE_SOURCE],
+        .event = (enum past_event)h->event, .time_ms = h->time_ms, .pause_ms = n->pause_ms, .attempt = n->attempt,
+        .accepted_ms = (h->flags & NOTE_OLD) != 0 ? 0 : before(h->time_ms, h->age_ms),
+        .sent_ms = (h->flags & NOTE_SENT) != 0 ? before(h->time_ms, h->span_ms) : 0,
+        .stored = (h->flags & NOTE_STORED) != 0, .told = (h->flags & NOTE_TOLD) != 0,
+        .request = (h->flags & NOTE_REQUEST) != 0, .generation = route.generation, .route = route.text,
+        .to = name_of(names, h->to).text, .peer = name_of(names, h->peer).text, .source = parts[NOTE_SOURCE],
         .subject = parts[NOTE_SUBJECT], .cause = parts[NOTE_CAUSE], .detail = parts[NOTE_DETAIL]};
     fn(arg, &p);
 }
@@ -45,10 +82,12 @@ void history_read(struct str chunk, struct str id, past_fn *fn, void *arg)
     struct buf names = BUF_EMPTY;
     struct str parts[NOTE_PARTS];
     struct note n;
-    while (note_next(&chunk, &n, parts)) {
-        if (n.event == PAST_NAME)
-            buf_put(&names, &(struct name){parts[NOTE_DETAIL], n.age_ms}, sizeof(struct name));
-        else if (n.event < PAST_EVENTS && str_eq(parts[NOTE_ID], id))
+    uint64_t wanted = history_hash(id), hash;
+    while (note_next(&chunk, &n, parts, &hash)) {
+        bool brief = (n.head.flags & NOTE_BRIEF) != 0;
+        if (n.head.event == PAST_NAME)
+            buf_put(&names, &(struct name){parts[NOTE_DETAIL], n.head.age_ms}, sizeof(struct name));
+        else if (n.head.event < PAST_EVENTS && hash == wanted && (brief || str_eq(parts[NOTE_ID], id)))
             show(&n, parts, &names, fn, arg);
     }
     buf_fini(&names);

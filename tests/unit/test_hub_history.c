@@ -158,18 +158,18 @@ END_TEST
 START_TEST(the_oldest_make_room)
 {
     char headers[32];
-    for (int i = 0; i < 20000; i++) { /* of some 80 bytes each: more than 16 chunks */
+    for (int i = 0; i < 40000; i++) { /* of 32 bytes each: more than 16 chunks */
         snprintf(headers, sizeof(headers), "id: m%d\n", i);
         publish("math.sum", headers, NULL);
         run_store();
         settle_ok(&math);
         run_store();
     }
-    ck_assert_str_eq(why("m19999"), "done 1 math.*@math\n");
-    ck_assert_str_eq(why("m15000"), "done 1 math.*@math\n");
+    ck_assert_str_eq(why("m39999"), "done 1 math.*@math\n");
+    ck_assert_str_eq(why("m30000"), "done 1 math.*@math\n");
     ck_assert_str_eq(why("m0"), "");
     again(100);
-    ck_assert_str_eq(why("m15000"), "done 1 math.*@math\n");
+    ck_assert_str_eq(why("m30000"), "done 1 math.*@math\n");
 }
 END_TEST
 
