@@ -78,6 +78,7 @@ struct policy_conf {
     struct breaker_conf breaker;
     bool dead_letter;             /* keep it; false = drop */
     struct target_conf *dead_letter_to; /* dead_letter: {to: …}, or NULL */
+    uint64_t crashes; /* of the service with nothing else in hand: then it is given up; 0 = never */
     bool idempotent; /* requests may be repeated after they reached the service (default true) */
 };
 

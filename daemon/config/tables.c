@@ -159,6 +159,8 @@ const struct key config_policy_keys[] = {
      .help = "when a destination that fails is left alone for a while"},
     {"dead_letter", KEY_CUSTOM, .standard = "true", .custom = &custom_dead_letter,
      .help = "keep what could not be delivered, drop it, or send it elsewhere"},
+    {"crashes", KEY_COUNT, AT(policy_conf, crashes), "2", 0, 1000,
+     .help = "how often a service may die of one message before it is given up; 0 = any number"},
     {"idempotent", KEY_BOOL, AT(policy_conf, idempotent), "true",
      .help = "requests may be repeated after they reached the service"},
     END};

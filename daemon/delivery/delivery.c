@@ -46,6 +46,9 @@ static void set_state(struct delivery *v, enum delivery_state to)
     }
     v->state = to;
     c->state[to]++;
+    v->dest->suspects -= v->lone;
+    v->lone = to == DELIVERY_INFLIGHT && v->h.alone;
+    v->dest->suspects += v->lone;
     if (delivery_is_live(to))
         list_push(list_of(v->dest, to), &v->link);
 }
@@ -127,6 +130,7 @@ static void delivery_free(struct delivery *v)
     mem_free(v->origin);
     mem_free(v->first_error);
     mem_free(v->last_error);
+    mem_free(v->crash_pids);
     if (h->spares == SPARES_MAX) {
         mem_free(v);
         return;
@@ -358,7 +362,7 @@ void delivery_die(struct delivery *v, enum code code, const char *why)
 
 static bool may_retry(const struct delivery *v, const struct settlement *s)
 {
-    if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
+    if (!retry_allowed(&v->route->policy->retry, v->h.attempt) || poison_is(v))
         return false;
     return v->h.kind == MSG_EVENT ||
            (!s->final && !v->streamed && v->route->policy->idempotent && dest_is_up(v->dest));
@@ -387,7 +391,12 @@ static void retry(struct delivery *v, const struct settlement *s)
 
 static void failed(struct delivery *v, const struct settlement *s)
 {
-    note_error(v, &s->reply);
+    if (s->crash != CRASH_NONE)
+        poison_note(v, s);
+    else
+        note_error(v, &s->reply);
+    if (s->crash == CRASH_NONE && s->reply.code != CODE_TIMEOUT)
+        v->h.alone = false; /* it was answered, and nobody died */
     if (s->reply.code == CODE_TIMEOUT && v->h.kind == MSG_EVENT && left_ms(v) == 0) {
         expire(v); /* its ttl has ended the attempt, were it the last one */
         return;

@@ -480,6 +480,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
         v->first_error = str_dup(r->first_error);
         v->last_error = str_dup(r->last_error);
     }
+    poison_restore(v);
     v->deadline_ms = SCHED_NEVER;
     if (r->expires_ms != STORE_NEVER)
         v->deadline_ms = hub_now(h) + (r->expires_ms - wall_now(h));

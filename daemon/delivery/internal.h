@@ -80,6 +80,7 @@ struct dest {
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
     struct noted noted;
+    size_t suspects;      /* handed over alone: one at most */
     uint64_t done, failed, dead, retries;
 };
 
@@ -110,6 +111,9 @@ struct delivery {
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
+    bool lone;               /* in flight as a suspect */
+    unsigned crashes;        /* of a service that held nothing else */
+    char *crash_pids;        /* "123, 456"; owned */
     uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */
     uint64_t save;           /* which of its destination's saves holds its attempts */
@@ -225,6 +229,11 @@ void lanes_fini(struct dest *d);
 
 /* dedupe.c: what stands for it, appended to name; false: a copy cannot be told from another message. */
 bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
+
+/* poison.c: messages that services die of */
+void poison_note(struct delivery *v, const struct settlement *s); /* h.alone, crashes and last_error tell of it */
+bool poison_is(const struct delivery *v); /* it has died of it often enough */
+void poison_restore(struct delivery *v); /* from last_error */
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);

@@ -73,6 +73,8 @@ struct session {
     uint64_t stalled_id;        /* the delivery whose stream that is */
     uint64_t consumed;          /* bytes taken so far, for error messages */
     uint64_t skip;              /* bytes of a body above the limit, still to be thrown away */
+    bool alone;                 /* what it holds is to be alone there */
+    bool shares_crash;          /* another connection of its process has ended with deliveries in hand */
     bool full;                  /* output above SESSION_HIGH */
     bool bye_sent;
 };
@@ -125,7 +127,7 @@ void answer_final(struct session *s, const struct frame *f);
 void answer_more(struct session *s, const struct frame *f);
 void answer_wait(struct session *s, const struct frame *f);
 void answer_too_large(struct session *s, uint64_t id);
-void answer_lost_all(struct session *s, const char *why);
+void answer_lost_all(struct session *s, const char *why, bool crashed); /* crashed: its process died */
 
 /* service.c */
 struct service *service_for(struct server *s, const char *name);

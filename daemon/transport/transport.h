@@ -74,8 +74,17 @@ struct reply {
     struct str body;     /* reply, streamed item, or the detail of an error (JSON or text) */
 };
 
+/* Did the process that held it die? */
+enum crash {
+    CRASH_NONE,
+    CRASH_SHARED, /* with more than this in hand */
+    CRASH_SOLE,   /* with nothing else in hand */
+};
+
 struct settlement {
     enum outcome outcome;
+    enum crash crash; /* with RETRY */
+    int pid;          /* of the process, with a crash; 0 = not known */
     struct reply reply;
     int64_t retry_after_ms; /* the peer's wish with RETRY; -1 = none */
     bool final;             /* with RETRY for a request: the peer itself answered with an error,
@@ -101,6 +110,7 @@ struct handover {
     unsigned attempt;      /* 1, 2, … */
     const char *redelivered; /* why it may have been seen before: "timeout" "lost" "failed" "released"
                                 "crash" "retry" "redrive"; NULL = it was not. Static text */
+    bool alone;            /* it may kill who gets it: to one that holds nothing, and nothing beside it */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
     const void *target;    /* the transport's target_keys struct of the route, or NULL */
     const struct sink_up *core; /* whom to report to */
