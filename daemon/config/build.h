@@ -36,6 +36,9 @@ void suggest_name(const char *word, const struct map *a, const struct map *b, st
 
 void check_codec(struct walk *w, const struct node *map, unsigned codec); /* is it built in? */
 
+/* A name stands for one log, with one `keep` and `max_size`. */
+void check_event_logs(struct walk *w);
+
 /* What no single section can see: endpoints that share an address, names that nothing uses,
  * routes that never match. */
 void check_all(struct walk *w);
