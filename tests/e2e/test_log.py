@@ -1,10 +1,10 @@
 """Event logs: appended with the acceptance, read and followed by services, replayed; through kill -9 too."""
 import json
-import os
 import signal
+import subprocess
 import threading
 
-from harness import Case, Service, wait_until
+from harness import BELLHOP, Case, wait_until
 from test_durable import Base
 
 
@@ -233,6 +233,154 @@ class ReadCase(LogBase, Case):
             self.assertEqual(client.publish("young.x").headers, {"offset": "101"})
         self.written(daemon)
         daemon = self.again(daemon)
+        self.stop(daemon)
+
+
+class ReplayCase(LogBase, Case):
+    def replay(self, daemon, *arguments, code=0):
+        got, out, err = daemon.tool("replay", *arguments, "-o", "json")
+        self.assertEqual(got, code, err)
+        return json.loads(out)
+
+    def publish_some(self, client, subject, count, key="k"):
+        for i in range(1, count + 1):
+            self.publish(client, subject, b"%d" % i, {"id": f"{subject}-{i}", "key": key})
+
+    def test_marked_and_not_logged_again(self):
+        """S12: what is replayed is marked, keeps its id, and is not appended; on a durable route it is durable."""
+        for log, subject in ("orders", "order.x"), ("safe", "safe.x"):
+            with self.subTest(log=log):
+                daemon = self.start()
+                worker = daemon.serve("worker")
+                with daemon.connect() as client:
+                    self.publish_some(client, subject, 20)
+                    worker.wait(20)
+                    wait_until(lambda: self.held(daemon) == 0, "all done")
+                    self.assertEqual(self.replay(daemon, log, "--from", "6", "--to", "15")["count"], 10)
+                    worker.wait(30)
+                    wait_until(lambda: self.held(daemon) == 0, "all done")
+                    self.assertEqual(len(self.read(client, log)[0]), 20)
+                first, again = worker.deliveries[:20], worker.deliveries[20:]
+                self.assertEqual([d.headers["id"] for d in again], [f"{subject}-{i}" for i in range(6, 16)])
+                self.assertEqual({d.headers["replayed"] for d in again}, {"yes"})
+                self.assertTrue(all("replayed" not in d.headers for d in first))
+                for d in again:  # nothing else of it has changed
+                    was = dict(first[int(d.body) - 1].headers, replayed="yes")
+                    self.assertEqual((dict(d.headers), d.subject), (was, subject))
+                self.stop(daemon)
+
+    def test_durable_replay_survives(self):
+        """S12: the deliveries of a replay on a durable route are as safe as those of a publisher."""
+        daemon = self.start()
+        worker = daemon.serve("worker")
+        with daemon.connect() as client:
+            self.publish_some(client, "safe.x", 30)
+        worker.wait(30)
+        wait_until(lambda: self.held(daemon) == 0, "all done")
+        worker.close()
+        wait_until(lambda: not [s for s in daemon.admin("status")["services"] if s["name"] == "worker" and s["instances"]],
+                   "nobody there")
+        self.assertEqual(self.replay(daemon, "safe")["count"], 30)
+        self.written(daemon)
+        daemon = self.again(daemon)
+        got = daemon.serve("worker").wait(30)
+        self.assertEqual([d.headers["replayed"] for d in got], ["yes"] * 30)
+        self.stop(daemon)
+
+    def test_selection(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish_some(client, "order.a", 5, key="a")
+            self.publish_some(client, "order.b", 5, key="b")
+            for arguments, count in (((), 10), (("--match", "order.b"), 5), (("--key", "a"), 5), (("--limit", "3"), 3),
+                                     (("--from", "last"), 1), (("--from", "1h"), 10), (("--to", "1h"), 0),
+                                     (("--from", "9", "--to", "2100-01-01T00:00:00Z"), 2), (("--to-service", "worker"), 10)):
+                self.assertEqual(self.replay(daemon, "orders", "--dry-run", *arguments)["count"], count, arguments)
+            self.assertEqual(self.replay(daemon, "orders", "--to-service", "other")["skipped"], 10)
+            self.publish_some(client, "fact.x", 2)
+            self.assertEqual(self.replay(daemon, "facts")["skipped"], 2)  # a route without targets
+            code, out, err = daemon.tool("replay", "orders", "--dry-run")
+            self.assertEqual((code, out), (0, "would replay 10 events\n"), err)
+            for arguments, text in (("none",), "no log named"), (("orders", "--from", "x"), "`from` has to be"):
+                code, _, err = daemon.tool("replay", *arguments)
+                self.assertEqual(code, 1)
+                self.assertIn(text, err)
+        self.assertEqual(len(daemon.serve("worker").wait(10)), 10)  # none of them twice
+        self.stop(daemon)
+
+    def test_rate_and_cancel(self):
+        """Paced; and when the tool goes, so does the replay."""
+        daemon = self.start()
+        worker = daemon.serve("worker")
+        with daemon.connect() as client:
+            self.publish_some(client, "order.x", 300)
+            worker.wait(300)
+            self.assertEqual(self.replay(daemon, "orders", "--limit", "20", "--rate", "100")["count"], 20)
+            worker.wait(320)
+            self.assertGreater(worker.times[319] - worker.times[300], 0.15)
+            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50", "-s", daemon.admin_socket],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            worker.wait(350)
+            tool.send_signal(signal.SIGINT)
+            out, err = tool.communicate(timeout=10)
+            self.assertEqual(tool.returncode, 1)
+            self.assertIn("interrupted", err)
+            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50", "-s", daemon.admin_socket],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            seen = len(worker.deliveries)
+            worker.wait(seen + 5)
+            tool.kill()
+            tool.wait()
+            self.publish(client, "order.end", b"end")
+            wait_until(lambda: worker.deliveries[-1].body == b"end", "the end")
+            count = len(worker.deliveries)
+            self.publish(client, "order.end", b"end")
+            worker.wait(count + 1)
+            self.assertLess(count, 500)
+        self.stop(daemon)
+
+    def test_a_destination_that_is_slow_holds_it_back(self):
+        """More than a queue takes: the replay waits for room, loses nothing and keeps the order."""
+        daemon = self.start(limits={"queue": 50})
+        with daemon.connect() as client:
+            worker = daemon.serve("worker")
+            self.publish_some(client, "order.x", 400)
+            worker.wait(400)
+            worker.close()
+            tool = subprocess.Popen([BELLHOP, "replay", "orders", "-s", daemon.admin_socket, "-o", "json"],
+                                    stdout=subprocess.PIPE, text=True)
+            wait_until(lambda: self.messages(daemon)["ready"] >= 50, "the queue is full")
+            worker = daemon.serve("worker")
+            worker.wait(400)
+            self.assertEqual([int(d.body) for d in worker.deliveries], list(range(1, 401)))
+            self.assertEqual(json.loads(tool.communicate(timeout=10)[0])["count"], 400)
+        self.stop(daemon)
+
+    def test_log_ls_and_show(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish_some(client, "fact.x", 3)
+            rows = {r["name"]: r for r in daemon.admin("log.ls")["logs"]}
+            self.assertEqual(sorted(rows), ["facts", "orders", "safe"])
+            self.assertEqual([rows["facts"][k] for k in ("entries", "first", "last")], [3, 1, 3])
+            self.assertEqual(rows["orders"]["entries"], 0)
+            self.assertIn("facts", daemon.tool("log", "ls")[1])
+            code, out, err = daemon.tool("log", "show", "facts", "--bodies")
+            self.assertEqual((code, len(out.splitlines())), (0, 3), err)
+            self.assertRegex(out, r"       2  .*Z  fact.x  k@2  1B  2\n")
+            lines = daemon.tool("log", "show", "facts", "--from", "last", "--bodies", "-o", "json")[1].splitlines()
+            self.assertEqual([json.loads(line)["body"] for line in lines], ["3"])
+            tool = subprocess.Popen([BELLHOP, "log", "show", "facts", "--from", "next", "--follow", "-s",
+                                     daemon.admin_socket], stdout=subprocess.PIPE, text=True)
+            self.addCleanup(tool.stdout.close)
+            thread = threading.Thread(target=lambda: lines.append(tool.stdout.readline()))
+            thread.start()
+            while thread.is_alive():  # until it follows
+                self.fact(client, "k", b"more")
+                thread.join(0.05)
+            self.assertIn("fact.k", lines[-1])
+            tool.kill()
+            tool.wait()
         self.stop(daemon)
 
 
