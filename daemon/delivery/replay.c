@@ -6,6 +6,7 @@
 
 #define MARK "replayed: yes\n"
 #define PROGRESS_MS 500
+#define FULL_PAUSE_MS 500
 
 struct again { /* one that is to be sent */
     struct list_node link;
@@ -152,7 +153,9 @@ static bool send_one(struct replay *r, struct again *a)
 {
     struct route *route = route_of(r, str_of(a->route));
     enum code code = route != NULL ? hub_send_again(r->hub, route, a->msg, r->service, &r->waiter) : CODE_NO_ROUTE;
-    if (code == CODE_BUSY)
+    if (code == CODE_OVERLOADED) /* nobody is there who would make room */
+        soon(r, FULL_PAUSE_MS);
+    if (code == CODE_BUSY || code == CODE_OVERLOADED)
         return false;
     r->paced++;
     r->sum.count += code == CODE_OK;
