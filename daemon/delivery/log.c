@@ -249,12 +249,8 @@ static void read_on(struct log_reader *r)
 /* Something was appended. One that has no room now is resumed by whoever reads. */
 void log_wake(struct hub_log *l)
 {
-    for (size_t n = l->followers.count; n > 0; n--) {
-        struct log_reader *r = CONTAINER_OF(list_first(&l->followers), struct log_reader, wait_link);
-        list_remove(&l->followers, &r->wait_link);
-        list_push(&l->followers, &r->wait_link);
-        read_on(r);
-    }
+    LIST_EACH(&l->followers, n)
+        read_on(CONTAINER_OF(n, struct log_reader, wait_link));
 }
 
 static void start_at(struct log_reader *r, const struct log_place *from)
