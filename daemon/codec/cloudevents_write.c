@@ -16,8 +16,8 @@ struct writing {
 static void put_escaped(struct str value, struct buf *out)
 {
     static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
+    for (const char *p = value.p; p != NULL && p < value.p + value.n; p++) {
+        unsigned char c = (unsigned char)*p;
         if (c > 0x20 && c < 0x7F && c != '"' && c != '%') {
             buf_putc(out, (char)c);
         } else {

@@ -74,19 +74,20 @@ static bool prefix_cut(struct str *name)
 
 static struct str put_name(const struct codec *c, struct str name, struct buf *out)
 {
-    size_t before = out->len;
+    char *from = (char *)buf_reserve(out, name.n + 3), *to = from;
     if (c->format == CODEC_FORMAT_CLOUDEVENTS && prefix_cut(&name))
-        buf_puts(out, "ce-");
+        to = bytes_copy(to, "ce-", 3);
     for (size_t i = 0; i < name.n; i++)
-        buf_putc(out, (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]));
-    return str_make(buf_data(out) + before, out->len - before);
+        *to++ = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
+    buf_commit(out, (size_t)(to - from));
+    return str_make(from, (size_t)(to - from));
 }
 
 bool codec_header(const struct codec *c, struct codec_room *r, struct str name, struct str value)
 {
     size_t before = r->native.len;
     value = str_trim(value);
-    if (r->native_lines == CODEC_HEADERS_LINES || name.n > CODEC_HEADERS_BYTES ||
+    if (name.n == 0 || name.n > CODEC_HEADERS_BYTES || r->native_lines == CODEC_HEADERS_LINES ||
         value.n > CODEC_HEADERS_BYTES || before + name.n + value.n + 3 > CODEC_HEADERS_BYTES)
         return false;
     struct str own = put_name(c, name, &r->native);

@@ -33,6 +33,7 @@
  *   traceparent, tracestate: likewise, under     ce-traceparent; structured: else traceparent
  *                      their own names
  *
+ * An empty value is none. A native header `ce-…` whose rest is no attribute name is left out.
  * The second header is made only where the protocol brought none of that name: a native traceparent is
  * nearer than the attribute, which keeps the first hop's. A message's subject is the native one; where
  * the protocol has none (it is empty), it is `type`.
@@ -117,7 +118,8 @@ bool codec_decode(const struct codec *c, struct codec_room *r, const struct wire
  *     without `"` and `%` is percent-encoded;
  *   - structured: headers whose names are legal attribute names (a-z 0-9) become attributes, others do not cross;
  *     numbers and booleans are written as strings, the canonical form. Data is JSON where the content type says
- *     JSON or nothing, and it is; text as a JSON string (`text/plain` where there was no content type); else base64.
+ *     JSON or nothing, and it is (without white space around it); text as a JSON string (`text/plain` where there was no
+ *     content type); else base64.
  */
 void codec_encode(const struct codec *c, struct codec_room *r, const struct message_parts *in,
                   struct wire_message *out);
