@@ -184,6 +184,14 @@ static void plan_subscriber(void *arg, uint32_t value)
     plan_add(h, (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions});
 }
 
+static void plan_targets(struct hub *h, struct route *r, const char *only)
+{
+    for (size_t i = 0; i < r->conf->to_count; i++) {
+        if (only == NULL || strcmp(r->targets[i].dest->name, only) == 0)
+            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+    }
+}
+
 /* Fills hub.plans: the route's targets first, then the subscriptions (events only); and hub.logged. */
 static void plan_message(struct source *s, const struct msg *m, struct captures *c)
 {
@@ -195,8 +203,7 @@ static void plan_message(struct source *s, const struct msg *m, struct captures 
         struct route *r = h->routes->routes[index];
         r->matched++;
         h->logged = r->conf->log.name != NULL && m->kind == MSG_EVENT ? r : NULL;
-        for (size_t i = 0; i < r->conf->to_count; i++)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+        plan_targets(h, r, NULL);
     }
     if (m->kind == MSG_EVENT && m->not_before_ms == 0 && matcher_count(h->subscriptions) > 0)
         matcher_all(h->subscriptions, m->subject, plan_subscriber, h);
@@ -315,10 +322,7 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
     h->logged = NULL;
     if (!filter_matches(str_of(r->conf->match != NULL ? r->conf->match : ">"), m->subject, &c))
         return CODE_NO_ROUTE; /* its filter is another one now */
-    for (size_t i = 0; i < r->conf->to_count; i++) {
-        if (service == NULL || strcmp(r->targets[i].dest->name, service) == 0)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].subject, r->targets[i].extra, (uint32_t)i});
-    }
+    plan_targets(h, r, service);
     enum code code = plan_check(h, m, w);
     if (code == CODE_OK)
         accept_all(h, m, NULL, &c);
