@@ -92,15 +92,13 @@ install: all libbellhop
 include scripts/module.mk clients/c/module.mk
 # An image is built without the tests.
 -include tests/bench/module.mk tests/sim/module.mk tests/fuzz/module.mk tests/crash/module.mk
--include tests/storefault/module.mk
+-include tests/storefault/module.mk tests/contract/module.mk
 -include $(DAEMON_OBJ:.o=.d) $(B)/daemon/app/main.d $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
 
 # Against the real daemon and real peers; with SAN=1 against the sanitized one.
-.PHONY: check-conformance check-contract check-e2e
+.PHONY: check-conformance check-e2e
 check-conformance: all
 	@$(MAKE) -s SAN= build/clients/c/conformance
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
-check-contract: all
-	BELLHOPD=$(abspath $(B)/bellhopd) tests/contract/run.py
 check-e2e: all
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py

@@ -40,6 +40,7 @@ ABILITIES = {
 
 class Adapter:
     name = None  # as the table shows it
+    daemon = "bellhopd"  # beside BELLHOPD: the fake has one of its own
     cannot = {}  # ability -> the reason, a sentence about the protocol
 
     def __init__(self, folder, certs=None):

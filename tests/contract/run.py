@@ -9,13 +9,17 @@ import sys
 import time
 import unittest
 
+import fake
 import suite
 import tcp
 from adapter import HERE
+from harness import BELLHOPD
 
 # One line for each transport.
 TRANSPORTS = [
     tcp.Tcp,
+    fake.Fake,
+    fake.FakeEvents,
 ]
 
 
@@ -37,8 +41,9 @@ def one(transport, scenario):
 
 def run(transport, scenario):
     begun = time.monotonic()
+    daemon = os.path.join(os.path.dirname(BELLHOPD), transport.daemon)
     done = subprocess.run([sys.executable, os.path.abspath(__file__), "--one", transport.name, scenario], cwd=HERE,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                          env={**os.environ, "BELLHOPD": daemon}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode == 0, time.monotonic() - begun, done.stdout
 
 
