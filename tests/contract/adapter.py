@@ -35,6 +35,7 @@ ABILITIES = {
     "pressure in": "a source that waits when it is not read",
     "pressure out": "a target that stops reading is noticed before memory is",
     "tls": "TLS",
+    "doctor": "settings of the far end can be asked for",
 }
 
 
@@ -59,6 +60,9 @@ class Adapter:
 
     def thaw(self):
         pass
+
+    def betray(self):
+        """Gives the far end a setting that betrays the promise; words of what `bellhop doctor` has to say about it."""
 
     def close(self):
         self.stop()

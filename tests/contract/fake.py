@@ -41,6 +41,8 @@ class Connection(Local):
             self.sub = None
         elif got.verb in ("PUB", "REQ"):
             self.answer(got)
+        elif got.verb == "PING":
+            self.say("PONG", got.id, body=self.broker.trouble)
         elif got.id in self.held:
             self.settle(got)
         self.broker.deliver()
@@ -74,6 +76,7 @@ class Broker:
         self.port, self.tls, self.listener = port, tls, None
         self.got, self.connects, self.handler, self.read = [], 0, None, lambda got: got
         self.connections, self.stored, self.lock = [], collections.deque(), threading.RLock()
+        self.trouble = ""
         self.numbers, self.reading = itertools.count(1), threading.Event()
         self.reading.set()
 
@@ -186,6 +189,10 @@ class Fake(Adapter):
     def thaw(self):
         self.broker.reading.set()
         self.broker.deliver()
+
+    def betray(self):
+        self.broker.trouble = "it forgets at a restart"
+        return self.broker.trouble
 
     def endpoints(self):
         url = f"{'fakes' if self.certs else 'fake'}://localhost:{self.port}"

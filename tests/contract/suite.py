@@ -365,6 +365,37 @@ class Contract:
         again.tool("reload")
         self.assertEqual(len(self.seen(settled.deliveries, "in.once")), 1)
 
+    # ---- what is wrong
+
+    def findings(self, daemon, code):
+        status, out, err = daemon.tool("doctor", "-o", "json")
+        self.assertEqual((status, err), (code, ""), out)
+        return json.loads(out)["findings"]
+
+    def about_far(self, daemon, code):
+        return [f["what"] for f in self.findings(daemon, code) if f["where"] == "far"]
+
+    def test_doctor_sees_what_is_down(self):
+        self.far.server(lambda got: got.body)
+        daemon = self.daemon(self.configuration())
+        wait_until(lambda: any(e["error"] for e in daemon.admin("status")["endpoints"]), "an error in the status")
+        self.assertNotEqual(self.about_far(daemon, 1), [])
+        self.far.start()
+        self.wait_up(daemon)
+        self.assertEqual(self.about_far(daemon, 0), [])
+
+    @needs("doctor")
+    def test_doctor_asks_the_far_end(self):
+        """What it says is told; one that does not answer holds nobody up, nor does one that goes away meanwhile."""
+        daemon, _, _ = self.both()
+        self.assertEqual(self.about_far(daemon, 0), [])
+        words = self.far.betray()
+        self.assertTrue([w for w in self.about_far(daemon, 0) if words in w])
+        self.far.freeze()
+        silent = [f["what"] for f in self.findings(daemon, 0) if f["where"] == "far"]
+        self.assertIn("it did not answer within 5 s", silent)
+        self.far.thaw()
+
     # ---- ending
 
     @needs("request")

@@ -113,7 +113,8 @@ class TcpServer:
 
 class Tcp(Adapter):
     name = "tcp"
-    cannot = {"ack": "NestJS's TCP packets have no acknowledgement of an event"}
+    cannot = {"ack": "NestJS's TCP packets have no acknowledgement of an event",
+              "doctor": "a NestJS server keeps nothing and has no settings that it would tell"}
 
     def __init__(self, folder, certs=None):
         super().__init__(folder, certs)

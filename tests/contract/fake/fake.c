@@ -43,6 +43,25 @@ static void on_greeting(struct endpoint *e, const struct frame *f)
     }
 }
 
+static void doctor_end(struct endpoint *e, struct str trouble)
+{
+    struct doctor *d = e->doctor;
+    char *text = str_dup(trouble);
+    e->doctor = NULL;
+    if (d != NULL && trouble.n > 0)
+        d->found(d, FINDING_WARNING, text, "have the broker mended");
+    if (d != NULL)
+        d->done(d);
+    mem_free(text);
+}
+
+static void fake_doctor(struct endpoint *e, struct doctor *d)
+{
+    doctor_end(e, STR_NONE); /* an earlier one that waits in vain */
+    e->doctor = d;
+    frame_bare(stream_out(link_stream(e->link)), VERB_PING, 1);
+}
+
 /* false: not taken. */
 static bool on_frame(struct endpoint *e, const struct frame *f)
 {
@@ -52,6 +71,8 @@ static bool on_frame(struct endpoint *e, const struct frame *f)
         return fake_take(e, f);
     else if (f->verb == VERB_OK || f->verb == VERB_MORE || f->verb == VERB_REP || f->verb == VERB_ERR)
         fake_answer(e, f);
+    else if (f->verb == VERB_PONG)
+        doctor_end(e, f->body);
     return true;
 }
 
@@ -96,6 +117,7 @@ static void on_down(void *arg, const char *reason)
     struct endpoint *e = arg;
     fake_withdraw(e);
     sink_set_up(&e->sink, false, reason);
+    doctor_end(e, STR_NONE);
     fake_lose(e, reason);
 }
 
@@ -153,6 +175,7 @@ static void fake_status(const struct endpoint *e, struct endpoint_status *out)
 static void fake_close(struct endpoint *e)
 {
     fake_withdraw(e);
+    doctor_end(e, STR_NONE);
     link_free(e->link);
     waiter_cancel(&e->stalled);
     idmap_fini(&e->waiting);
@@ -165,5 +188,5 @@ const struct transport fake_transport = {
              .codecs = CODEC_BIT(CODEC_RAW) | CODEC_BIT(CODEC_CLOUDEVENTS), .source_keys = source_keys,
              .source_size = sizeof(struct fake_source)},
     .open = fake_open, .sink = fake_sink, .listen_fd = fake_listen_fd, .set_tls = fake_set_tls,
-    .stop_intake = fake_stop_intake, .busy = fake_busy, .status = fake_status, .close = fake_close,
+    .stop_intake = fake_stop_intake, .busy = fake_busy, .status = fake_status, .doctor = fake_doctor, .close = fake_close,
 };

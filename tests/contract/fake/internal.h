@@ -8,6 +8,7 @@
  *     PUB, REQ with `sub: n`        from the broker: a message of that queue; OK, ERR, MORE, REP settle it
  *     PUB, REQ                      to the broker: OK confirms, MORE and REP reply, ERR refuses
  *     UNSUB n                       no more messages
+ *     PING n, answered by PONG n    is anything wrong with the broker? The body says so, or is empty
  *
  * It was written from daemon/transport/README.md, transport.h, link.h and codec.h alone.
  */
@@ -39,6 +40,7 @@ struct endpoint {
     struct idmap taken;     /* the broker's number -> struct taken */
     struct waiter waiter;   /* the core is full: the frame in front waits */
     struct waiter stalled;  /* an asker that does not read its stream */
+    struct doctor *doctor;  /* who asked, and waits for PONG */
     bool starved, stopped;
     uint64_t received, sent, bad;
 };
