@@ -42,7 +42,7 @@ static const struct key source_keys[] = {
     {.name = "block", .type = KEY_DURATION, .offset = offsetof(struct redis_source, block_ms), .standard = "5s",
      .min = 10, .max = 60000, .help = "how long one read waits for entries"},
     {.name = "claim_idle", .type = KEY_DURATION, .offset = offsetof(struct redis_source, claim_idle_ms),
-     .standard = "60s", .min = 100, .max = 86400000,
+     .standard = "1m", .min = 100, .max = 86400000,
      .help = "entries that another consumer has left unacknowledged for so long are taken over"},
     {.name = "trim", .type = KEY_CHOICE, .offset = offsetof(struct redis_source, trim), .standard = "none",
      .choices = trim_choices, .help = "whether acknowledged entries stay in the stream (none) or are deleted (delete)"},
