@@ -7,7 +7,8 @@
 static bool unchanged(const struct config *before, const struct config *after, const struct endpoint_conf *e)
 {
     const struct endpoint_conf *now = config_endpoint(after, e->name);
-    if (now == NULL || !endpoint_conf_equal(e, now) || before->limits.body != after->limits.body)
+    if (now == NULL || !endpoint_conf_equal(e, now) || before->limits.body != after->limits.body ||
+        !endpoint_sources_equal(before, after, e))
         return false;
     return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
 }

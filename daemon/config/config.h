@@ -12,6 +12,8 @@
 #include "config/cron.h"
 #include "config/schema.h"
 
+struct endpoint_conf;
+
 /* What a transport adds to the configuration; app/ hands the table of those that are linked. */
 struct config_transport {
     const char *name;           /* "tcp" */
@@ -23,6 +25,13 @@ struct config_transport {
     size_t source_size;
     const struct key *target_keys;   /* further keys of `to: {endpoint: …}`, or NULL */
     size_t target_size;
+    const char *port;  /* where a URL names none; NULL = it must */
+    unsigned codecs;   /* CODEC_BIT() of those it speaks; 0 = nest alone */
+    /* What no single key can see; NULL = all is well, else what is wrong and what is allowed (static
+     * text, shown behind the place). The functions may be NULL. */
+    const char *(*check_endpoint)(const struct endpoint_conf *e);
+    const char *(*check_source)(const void *keys);
+    const char *(*check_target)(const void *keys);
 };
 
 struct arena;
@@ -104,6 +113,7 @@ static inline const char *service_order_header(const struct service_conf *s)
 }
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
+#define CODEC_BIT(codec) (1u << (codec))
 
 struct url {
     char *text;   /* as written, for messages: password masked */
@@ -115,6 +125,8 @@ struct endpoint_conf {
     struct place place;
     bool listen; /* else connect */
     struct url url;
+    struct url *others; /* connect: further addresses, tried in turn; of the same scheme */
+    size_t other_count;
     char *tls;      /* profile name or NULL */
     bool insecure;  /* plain beyond loopback is meant */
     unsigned codec; /* enum codec_choice */
@@ -128,6 +140,7 @@ struct route_conf {
     char *from;    /* endpoint name, or "local" */
     const struct config_transport *from_transport; /* NULL for "local" */
     void *from_extra; /* source_keys struct, or NULL */
+    char *source;  /* what tells sources apart: `from` and its keys as text ("rabbit, queue: orders") */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
     struct target_conf *to;

@@ -390,7 +390,7 @@ static void set_route(struct delivery *v, struct route_set *set, const struct st
     if (route == NULL)
         v->origin = str_dup(r->route); /* an orphan: the default policy holds for it */
     else if (r->target < route->conf->to_count)
-        v->h.target = route->targets[r->target].extra;
+        v->h.to = route->targets[r->target].conf;
 }
 
 /* NULL: its headers are no block of ours, or its time was over. */

@@ -71,6 +71,7 @@ void hub_free(struct hub *h)
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;)
         dest_free(e->value);
     for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {
+        mem_free(((struct source *)e->value)->key);
         mem_free(((struct source *)e->value)->name);
         mem_free(e->value);
     }
@@ -144,16 +145,17 @@ void hub_tick(struct hub *h)
 
 /* ---------------------------------------------------------------- sources */
 
-struct intake *hub_intake(struct hub *h, const char *name)
+struct intake *hub_intake(struct hub *h, const char *key, const char *name)
 {
-    struct source *s = map_get(&h->sources, str_of(name));
+    struct source *s = map_get(&h->sources, str_of(key));
     if (s == NULL) {
         s = mem_zalloc(sizeof(*s));
         s->hub = h;
+        s->key = mem_strdup(key);
         s->name = mem_strdup(name);
         s->intake = (struct intake){.ops = &hub_intake_ops, .factory = &h->factory, .name = s->name};
-        s->routes = h->routes != NULL ? map_get(&h->routes->sources, str_of(name)) : NULL;
-        map_set(&h->sources, str_of(name), s);
+        s->routes = h->routes != NULL ? map_get(&h->routes->sources, str_of(key)) : NULL;
+        map_set(&h->sources, str_of(key), s);
     }
     return &s->intake;
 }
@@ -183,8 +185,7 @@ static void plan_message(struct source *s, const struct msg *m, struct captures 
         struct route *r = h->routes->routes[index];
         r->matched++;
         for (size_t i = 0; i < r->conf->to_count; i++)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].subject, r->targets[i].extra,
-                                      (uint32_t)i});
+            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
     }
     if (m->kind == MSG_EVENT && m->not_before_ms == 0 && matcher_count(h->subscriptions) > 0)
         matcher_all(h->subscriptions, m->subject, plan_subscriber, h);

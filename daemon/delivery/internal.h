@@ -11,10 +11,10 @@
 
 enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE }; /* what a struct due is embedded in */
 
-struct source { /* one intake and the routes of its name */
+struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
     struct hub *hub;
-    char *name;
+    char *key, *name;
     const struct source_routes *routes; /* of the set in use, or NULL */
 };
 
@@ -24,8 +24,7 @@ struct source_routes {
 
 struct route_target {
     struct dest *dest;
-    char *subject; /* template or NULL */
-    const void *extra;
+    const struct target_conf *conf;
 };
 
 struct route {
@@ -55,7 +54,7 @@ struct route_set {
     void (*owner_free)(void *owner);
     struct route **routes;
     size_t count, cap;
-    struct map sources; /* name -> struct source_routes */
+    struct map sources; /* key -> struct source_routes */
     struct map by_name; /* name -> struct route; filled when first needed */
     struct route subscriptions; /* the route of deliveries to subscriptions */
 };
@@ -124,8 +123,7 @@ struct subscription {
 struct plan {
     struct dest *dest;
     struct route *route;
-    const char *template;
-    const void *extra;
+    const struct target_conf *to; /* NULL for a subscription */
     uint32_t target; /* its place in the route's `to` */
 };
 
