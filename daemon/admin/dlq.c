@@ -1,5 +1,6 @@
 /* `dlq.ls`, `dlq.show`, `dlq.redrive`, `dlq.purge`: dead letters. */
 #include "admin/internal.h"
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -183,15 +184,8 @@ static json_t *run_ls(struct admin *a, struct call *c)
 
 static json_t *base64_of(struct str bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     struct buf out = BUF_EMPTY;
-    for (size_t i = 0; i < bytes.n; i += 3) {
-        unsigned left = bytes.n - i < 3 ? (unsigned)(bytes.n - i) : 3, word = 0;
-        for (unsigned k = 0; k < 3; k++)
-            word = word << 8 | (k < left ? (unsigned char)bytes.p[i + k] : 0);
-        for (unsigned k = 0; k < 4; k++)
-            buf_putc(&out, k <= left ? digits[word >> (18 - 6 * k) & 63] : '=');
-    }
+    base64_put(&out, bytes);
     json_t *text = json_of(buf_str(&out));
     buf_fini(&out);
     return text;

@@ -82,6 +82,7 @@ void routes_orders(struct app *a, const struct config *before, const struct conf
 struct route_set *routes_make(struct app *a, struct generation *g);
 
 /* reload.c */
+/* Reads the file anew and uses it; tells the log and systemd. dry_run: only what would change. */
 bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err);
 void app_on_hup(void *app);
 void app_on_certificates(void *app);

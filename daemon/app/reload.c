@@ -71,10 +71,8 @@ static void remember_error(struct app *a, const struct err *err)
     a->reload_error = err->total > 0 ? err_text(err) : NULL;
 }
 
-bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
+static bool reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
 {
-    if (a->state == APP_DRAINING)
-        return err_add(err, "the daemon is draining: nothing new is opened");
     struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
     struct generation *g = conf != NULL ? generation_new(conf) : NULL;
     bool good = g != NULL;
@@ -105,6 +103,19 @@ static void log_reload(struct app *a, bool good, const struct texts *changes, co
               LOG_NUM(changes->count), NULL);
 }
 
+bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
+{
+    if (a->state == APP_DRAINING)
+        return err_add(err, "the daemon is draining: nothing new is opened");
+    if (dry_run)
+        return reload(a, true, changes, err);
+    notify_reloading();
+    bool good = reload(a, false, changes, err);
+    log_reload(a, good, changes, err);
+    notify_send("READY=1");
+    return good;
+}
+
 void app_on_hup(void *app)
 {
     struct app *a = app;
@@ -112,10 +123,7 @@ void app_on_hup(void *app)
     struct err err = {0};
     if (a->state != APP_RUNNING)
         return;
-    notify_reloading();
-    bool good = app_reload(a, false, &changes, &err);
-    log_reload(a, good, &changes, &err);
-    notify_send("READY=1");
+    app_reload(a, false, &changes, &err);
     texts_fini(&changes);
     err_fini(&err);
 }
