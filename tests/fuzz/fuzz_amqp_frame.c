@@ -14,22 +14,26 @@ struct run {
 
 static void on_header(const struct wire_frame *f)
 {
-    struct buf lines = BUF_EMPTY, again = BUF_EMPTY;
+    static const struct codec raw = {.format = CODEC_FORMAT_RAW};
+    struct codec_room room = {0};
+    struct buf scratch = BUF_EMPTY, again = BUF_EMPTY;
     const char *what;
     size_t offset;
-    properties_headers(f->properties, &lines);
-    HOLDS(headers_check(buf_str(&lines), &what, &offset));
+    codec_begin(&room);
+    properties_read(f->properties, &raw, &room, &scratch);
+    HOLDS(headers_check(codec_room_headers(&room), &what, &offset));
     if ((f->properties->_flags & AMQP_BASIC_HEADERS_FLAG) != 0)
         table_deaths(&f->properties->headers);
     /* What was read can be written, and says the same. */
     struct table t = {0};
     struct wire out = {.frame_max = WIRE_FRAME_MAX};
     struct wire_content c = {0};
-    headers_properties(buf_str(&lines), &c.properties, &t);
+    properties_write(codec_room_headers(&room), &c.properties, &t);
     HOLDS(wire_put_content(&out, &again, 1, &c));
     table_fini(&t);
     buf_fini(&again);
-    buf_fini(&lines);
+    buf_fini(&scratch);
+    codec_room_fini(&room);
 }
 
 static void on_frame(struct assembly *a, enum wire_kind kind, const struct wire_frame *f, struct run *r)

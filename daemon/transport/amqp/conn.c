@@ -14,13 +14,12 @@ enum conn_phase { CONN_DOWN, CONN_STARTING, CONN_TUNING, CONN_OPENING, CONN_READ
 
 struct conn {
     struct conn_spec spec;
-    char *vhost;
     struct link *link;
     struct wire wire;
     enum conn_phase phase;
     struct channel **channels;
     size_t count;
-    struct timer *timer;      /* patience with the handshake, then heartbeats */
+    struct timer *timer;      /* heartbeats */
     int64_t heartbeat_ms, heard_ms;
     bool blocked;
     uint64_t bad;
@@ -51,6 +50,17 @@ size_t conn_pending(const struct conn *c)
     return stream_pending(link_stream(c->link));
 }
 
+void conn_pause(struct conn *c)
+{
+    stream_pause(link_stream(c->link));
+}
+
+void conn_resume(struct conn *c)
+{
+    if (link_is_open(c->link))
+        stream_resume(link_stream(c->link));
+}
+
 static void put(struct conn *c, amqp_method_number_t id, void *method)
 {
     wire_put_method(conn_out(c), 0, id, method);
@@ -65,6 +75,12 @@ void channel_put(struct channel *ch, amqp_method_number_t id, void *method)
 void conn_reset(struct conn *c, const char *reason)
 {
     link_reset(c->link, reason);
+}
+
+/* What only a person can change: credentials, rights, a virtual host that is not there. */
+static bool is_refusal(uint16_t code)
+{
+    return code == AMQP_ACCESS_REFUSED || code == AMQP_NOT_ALLOWED || code == AMQP_INVALID_PATH;
 }
 
 const char *close_text(uint16_t code, amqp_bytes_t reason, char text[static 320])
@@ -111,7 +127,7 @@ static void put_start_ok(struct conn *c)
     table_add(&properties, STR("connection_name"), buf_str(&name));
     table_add_table(&properties, "capabilities", &capabilities);
     if (!c->spec.external)
-        plain_response(&c->spec.conf->url, &response);
+        plain_response(link_url(c->link), &response);
     amqp_connection_start_ok_t ok = {.client_properties = table_made(&properties),
                                      .mechanism = amqp_cstring_bytes(c->spec.external ? "EXTERNAL" : "PLAIN"),
                                      .response = amqp_of(buf_str(&response)),
@@ -130,7 +146,7 @@ static void on_start(struct conn *c, void *method)
     if (!offers(bytes_of(start->mechanisms), wanted)) {
         char why[64];
         snprintf(why, sizeof(why), "the broker does not offer SASL %s", wanted);
-        conn_reset(c, why);
+        link_refused(c->link, why);
         return;
     }
     put_start_ok(c);
@@ -142,6 +158,35 @@ static uint32_t least(uint32_t theirs, uint32_t ours) /* 0 = no limit */
     return theirs != 0 && theirs < ours ? theirs : ours;
 }
 
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* "/shop%2Feu" is `shop/eu`; nothing and "/" are the default one, which is called `/`. */
+static char *vhost_of(const char *path)
+{
+    struct buf name = BUF_EMPTY;
+    const char *p = path != NULL && *path == '/' ? path + 1 : "";
+    for (; *p != '\0' && *p != '?' && *p != '#'; p++) {
+        bool coded = *p == '%' && hex(p[1]) >= 0 && hex(p[2]) >= 0;
+        buf_putc(&name, coded ? (char)(hex(p[1]) << 4 | hex(p[2])) : *p);
+        p += coded ? 2 : 0;
+    }
+    if (name.len == 0)
+        buf_putc(&name, '/');
+    return buf_steal(&name);
+}
+
+static void put_open(struct conn *c)
+{
+    char *vhost = vhost_of(link_url(c->link)->path);
+    amqp_connection_open_t open = {.virtual_host = amqp_cstring_bytes(vhost)};
+    if (open.virtual_host.len <= WIRE_SHORT_MAX)
+        put(c, AMQP_CONNECTION_OPEN_METHOD, &open);
+    mem_free(vhost);
+}
+
 static void on_tune(struct conn *c, void *method)
 {
     const amqp_connection_tune_t *tune = method;
@@ -149,7 +194,6 @@ static void on_tune(struct conn *c, void *method)
     amqp_connection_tune_ok_t ok = {.channel_max = (uint16_t)least(tune->channel_max, 2047),
                                     .frame_max = least(tune->frame_max, WIRE_FRAME_MAX),
                                     .heartbeat = (uint16_t)least(tune->heartbeat, seconds)};
-    amqp_connection_open_t open = {.virtual_host = amqp_cstring_bytes(c->vhost)};
     if (ok.frame_max < WIRE_FRAME_MIN) {
         conn_reset(c, "the broker wants frames below 4,096 bytes");
         return;
@@ -161,7 +205,7 @@ static void on_tune(struct conn *c, void *method)
     c->wire.frame_max = ok.frame_max;
     c->heartbeat_ms = (int64_t)ok.heartbeat * 1000;
     put(c, AMQP_CONNECTION_TUNE_OK_METHOD, &ok);
-    put(c, AMQP_CONNECTION_OPEN_METHOD, &open);
+    put_open(c);
     c->phase = CONN_OPENING;
 }
 
@@ -169,6 +213,7 @@ static void on_open_ok(struct conn *c, void *method)
 {
     (void)method;
     c->phase = CONN_READY;
+    link_ready(c->link);
     timer_after(c->timer, c->heartbeat_ms / 2);
     for (size_t i = 0; i < c->count; i++)
         c->channels[i]->ops->on_ready(c->channels[i]->arg);
@@ -180,7 +225,10 @@ static void on_conn_close(struct conn *c, void *method)
     amqp_connection_close_ok_t ok = {0};
     char text[320];
     put(c, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
-    conn_reset(c, close_text(close->reply_code, close->reply_text, text));
+    if (is_refusal(close->reply_code))
+        link_refused(c->link, close_text(close->reply_code, close->reply_text, text));
+    else
+        conn_reset(c, close_text(close->reply_code, close->reply_text, text));
 }
 
 static void tell_drain(struct conn *c)
@@ -312,7 +360,7 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
     size_t done = 0;
     struct wire_frame f;
     c->heard_ms = loop_now(c->spec.loop);
-    while (c->phase != CONN_DOWN && done < n) {
+    while (c->phase != CONN_DOWN && done < n && !stream_paused(link_stream(c->link))) {
         enum wire_kind kind = wire_next(&c->wire, str_make(p + done, n - done), &f);
         if (kind == WIRE_MORE)
             break;
@@ -337,7 +385,6 @@ static void on_up(void *arg)
     c->wire.frame_max = WIRE_FRAME_MAX; /* until it is tuned: a table of properties may be large */
     c->heard_ms = loop_now(c->spec.loop);
     buf_str_put(conn_out(c), wire_protocol_header);
-    timer_after(c->timer, CONN_PATIENCE_MS);
 }
 
 static void on_down(void *arg, const char *reason)
@@ -365,9 +412,7 @@ static const struct link_ops conn_link_ops = {
 static void on_timer(void *arg)
 {
     struct conn *c = arg;
-    if (c->phase != CONN_READY) {
-        conn_reset(c, "the broker does not finish the handshake");
-    } else if (loop_now(c->spec.loop) - c->heard_ms > MISSED_MAX * c->heartbeat_ms) {
+    if (loop_now(c->spec.loop) - c->heard_ms > MISSED_MAX * c->heartbeat_ms) {
         conn_reset(c, "the broker sends no heartbeats");
     } else {
         buf_str_put(conn_out(c), wire_heartbeat);
@@ -377,37 +422,14 @@ static void on_timer(void *arg)
 
 /* ---------------------------------------------------------------- life */
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* "/shop%2Feu" is `shop/eu`; nothing and "/" are the default one, which is called `/`. */
-static char *vhost_of(const char *path)
-{
-    struct buf name = BUF_EMPTY;
-    const char *p = path != NULL && *path == '/' ? path + 1 : "";
-    for (; *p != '\0' && *p != '?' && *p != '#'; p++) {
-        bool coded = *p == '%' && hex(p[1]) >= 0 && hex(p[2]) >= 0;
-        buf_putc(&name, coded ? (char)(hex(p[1]) << 4 | hex(p[2])) : *p);
-        p += coded ? 2 : 0;
-    }
-    if (name.len == 0)
-        buf_putc(&name, '/');
-    return buf_steal(&name);
-}
-
 struct conn *conn_new(const struct conn_spec *spec)
 {
     struct conn *c = mem_zalloc(sizeof(*c));
-    const struct url *url = &spec->conf->url;
-    bool secure = str_is(str_of(url->scheme), "amqps");
+    bool secure = str_is(str_of(spec->conf->url.scheme), "amqps");
     c->spec = *spec;
-    c->vhost = vhost_of(url->path);
     c->timer = timer_new(spec->loop, on_timer, c);
     wire_init(&c->wire);
-    struct link_spec link = {.loop = spec->loop, .name = spec->conf->name, .host = url->host,
-                             .port = url->port != NULL ? url->port : secure ? "5671" : "5672",
+    struct link_spec link = {.loop = spec->loop, .conf = spec->conf, .port = secure ? "5671" : "5672", .greets = true,
                              .tls = spec->tls, .quickack = QUICKACK_EAGER,
                              .limits = {.input = 2 * WIRE_FRAME_MAX, .high = CONN_OUTPUT_HIGH}};
     c->link = link_new(&link, &conn_link_ops, c);
@@ -437,7 +459,6 @@ void conn_free(struct conn *c)
         assembly_fini(&c->channels[i]->assembly);
     wire_fini(&c->wire);
     mem_free(c->channels);
-    mem_free(c->vhost);
     mem_free(c);
 }
 
@@ -448,7 +469,7 @@ void conn_set_tls(struct conn *c, struct tls_context *tls)
 
 const char *conn_state(const struct conn *c)
 {
-    return conn_is_ready(c) || !link_is_up(c->link) ? link_state(c->link) : "connecting";
+    return link_state(c->link);
 }
 
 const char *conn_error(const struct conn *c)

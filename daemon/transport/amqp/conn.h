@@ -3,8 +3,8 @@
  * One AMQP connection that is kept up for ever (transport/link.h): handshake, heartbeats, channels.
  * The owners of the channels bring what happens on them.
  *
- *     link up: header sent --start--> start-ok sent --tune--> open sent --open-ok--> ready
- *        any of them: link lost, no answer for CONN_PATIENCE_MS, close from the broker -> down
+ *     connected: header sent --start--> start-ok sent --tune--> open sent --open-ok--> ready
+ *        any of them: link lost, no end to it (transport/link.h), close from the broker -> down
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,6 @@
 #include "loop/tls.h"
 #include "transport/amqp/wire.h"
 
-#define CONN_PATIENCE_MS 10000
 #define CONN_OUTPUT_HIGH (1u << 20) /* unwritten bytes above which nothing more is published */
 
 struct conn;
@@ -66,6 +65,10 @@ uint64_t conn_bad(const struct conn *c);      /* frames that were no good */
 
 /* Something is wrong with it: on_down from inside, then it dials again. */
 void conn_reset(struct conn *c, const char *reason);
+
+/* Reads nothing for a while, heartbeats neither: a few seconds at most. */
+void conn_pause(struct conn *c);
+void conn_resume(struct conn *c); /* legal when it has gone meanwhile */
 
 /* Only while ready. */
 const struct wire *conn_wire(const struct conn *c);

@@ -1,6 +1,5 @@
 #include "transport/amqp/tables.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -213,57 +212,23 @@ static void put_json(struct buf *out, const amqp_field_value_t *root)
     }
 }
 
-/* ---------------------------------------------------------------- table -> lines */
+/* ---------------------------------------------------------------- table -> headers */
 
-static void put_value(struct buf *out, const amqp_field_value_t *v)
+static void put_entry(const amqp_table_entry_t *e, const struct codec *c, struct codec_room *room, struct buf *scratch)
 {
-    if (is_text(v))
-        buf_put(out, v->value.bytes.bytes, v->value.bytes.len);
-    else if (is_container(v))
-        put_json(out, v);
-    else
-        put_plain(out, v);
-}
-
-static void put_lower(struct buf *out, struct str name)
-{
-    for (size_t i = 0; i < name.n; i++)
-        buf_putc(out, (char)tolower((unsigned char)name.p[i]));
-}
-
-/* A line, or nothing where it would not be legal. */
-static bool put_entry(struct buf *out, const amqp_table_entry_t *e)
-{
-    size_t start = out->len;
-    bool known = is_text(&e->value) || is_container(&e->value) || e->value.kind == AMQP_FIELD_KIND_VOID;
-    put_lower(out, bytes_of(e->key));
-    size_t name = out->len - start;
-    buf_puts(out, ": ");
-    size_t value = out->len;
-    put_value(out, &e->value);
-    struct str whole = buf_str(out);
-    if (header_name_valid(str_make(whole.p + start, name)) &&
-        header_value_valid(str_make(whole.p + value, whole.n - value)) && (known || whole.n > value)) {
-        buf_putc(out, '\n');
-        return true;
+    const amqp_field_value_t *v = &e->value;
+    struct str text;
+    buf_clear(scratch);
+    if (v->kind == AMQP_FIELD_KIND_UTF8 || v->kind == AMQP_FIELD_KIND_BYTES) {
+        text = bytes_of(v->value.bytes);
+    } else {
+        if (is_container(v))
+            put_json(scratch, v);
+        else if (!put_plain(scratch, v) && v->kind != AMQP_FIELD_KIND_VOID)
+            return;
+        text = buf_str(scratch);
     }
-    out->len = start;
-    return false;
-}
-
-size_t table_headers(const amqp_table_t *t, struct buf *out)
-{
-    size_t start = out->len, lines = 0;
-    for (int i = 0; i < t->num_entries; i++) {
-        size_t before = out->len;
-        if (lines == TABLE_LINES_MAX || !put_entry(out, &t->entries[i]))
-            continue;
-        if (out->len - start > TABLE_TEXT_MAX)
-            out->len = before;
-        else
-            lines++;
-    }
-    return (size_t)t->num_entries - lines;
+    codec_header(c, room, bytes_of(e->key), text);
 }
 
 static const amqp_field_value_t *find(const amqp_table_t *t, const char *name)
@@ -356,7 +321,6 @@ static const struct property {
     size_t offset;
     bool read_only;
 } properties[] = {
-    {"content-type", AMQP_BASIC_CONTENT_TYPE_FLAG, offsetof(amqp_basic_properties_t, content_type), false},
     {"content-encoding", AMQP_BASIC_CONTENT_ENCODING_FLAG, offsetof(amqp_basic_properties_t, content_encoding), false},
     {"id", AMQP_BASIC_MESSAGE_ID_FLAG, offsetof(amqp_basic_properties_t, message_id), false},
     {"correlation-id", AMQP_BASIC_CORRELATION_ID_FLAG, offsetof(amqp_basic_properties_t, correlation_id), false},
@@ -371,44 +335,46 @@ static amqp_bytes_t *slot(amqp_basic_properties_t *p, const struct property *of)
     return (amqp_bytes_t *)(void *)((char *)p + of->offset);
 }
 
-static void put_checked(struct buf *out, const char *name, struct str value)
-{
-    if (value.n > 0 && header_value_valid(value))
-        headers_put(out, name, value);
-}
-
-/* What is left of a message's life, in ms; the broker takes the rest off by itself. */
-static void put_expiration(struct buf *out, struct str ms)
+/* In ms; the broker takes off by itself what has passed. */
+static void put_expiration(struct str ms, const struct codec *c, struct codec_room *room)
 {
     uint64_t value;
     char text[32];
-    if (!str_parse_u64(ms, &value) || value == 0 || value > INT64_C(10) * 365 * 86400000)
-        return;
-    headers_put(out, "ttl", str_of(str_format_duration((int64_t)value, text)));
+    if (str_parse_u64(ms, &value) && value > 0 && value <= INT64_C(10) * 365 * 86400000)
+        codec_header(c, room, STR("ttl"), str_of(str_format_duration((int64_t)value, text)));
 }
 
-size_t properties_headers(const amqp_basic_properties_t *p, struct buf *out)
+static void put_number(const char *name, uint64_t value, const struct codec *c, struct codec_room *room)
+{
+    char text[20];
+    codec_header(c, room, str_of(name), str_make(text, (size_t)(bytes_u64(text, value) - text)));
+}
+
+struct str properties_read(const amqp_basic_properties_t *p, const struct codec *c, struct codec_room *room,
+                           struct buf *scratch)
 {
     for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
-        const struct property *of = &properties[i];
-        if ((p->_flags & of->flag) != 0)
-            put_checked(out, of->header, bytes_of(*slot((amqp_basic_properties_t *)(uintptr_t)p, of)));
+        struct str value = bytes_of(*slot((amqp_basic_properties_t *)(uintptr_t)p, &properties[i]));
+        if ((p->_flags & properties[i].flag) != 0 && value.n > 0)
+            codec_header(c, room, str_of(properties[i].header), value);
     }
     if ((p->_flags & AMQP_BASIC_EXPIRATION_FLAG) != 0)
-        put_expiration(out, bytes_of(p->expiration));
+        put_expiration(bytes_of(p->expiration), c, room);
     if ((p->_flags & AMQP_BASIC_PRIORITY_FLAG) != 0)
-        buf_printf(out, "amqp-priority: %u\n", (unsigned)p->priority);
+        put_number("amqp-priority", p->priority, c, room);
     if ((p->_flags & AMQP_BASIC_TIMESTAMP_FLAG) != 0)
-        buf_printf(out, "amqp-timestamp: %" PRIu64 "\n", p->timestamp);
-    return (p->_flags & AMQP_BASIC_HEADERS_FLAG) != 0 ? table_headers(&p->headers, out) : 0;
+        put_number("amqp-timestamp", p->timestamp, c, room);
+    for (int i = 0; (p->_flags & AMQP_BASIC_HEADERS_FLAG) != 0 && i < p->headers.num_entries; i++)
+        put_entry(&p->headers.entries[i], c, room, scratch);
+    return (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0 ? bytes_of(p->content_type) : STR_NONE;
 }
 
-/* The broker's own books, and where we found the message: not to be passed on as if they were ours. */
+/* The broker's own books, where we found the message, and what has a property that the caller sets. */
 static bool stays_here(struct str name)
 {
     static const char *const names[] = {"x-death", "x-delivery-count", "x-acquired-count", "amqp-user-id",
                                         "amqp-exchange", "amqp-routing-key", "amqp-queue", "amqp-redelivered",
-                                        "amqp-deaths"};
+                                        "amqp-deaths", "content-type", "ttl"};
     if (str_starts(name, STR("x-first-death-")) || str_starts(name, STR("x-last-death-")))
         return true;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -447,7 +413,7 @@ static bool set_property(amqp_basic_properties_t *p, const struct header *h)
     return set_number(p, h);
 }
 
-void headers_properties(struct str headers, amqp_basic_properties_t *p, struct table *t)
+void properties_write(struct str headers, amqp_basic_properties_t *p, struct table *t)
 {
     struct header h;
     while (headers_next(&headers, &h)) {

@@ -2,9 +2,8 @@
 /*
  * AMQP field tables and properties <-> header blocks (msg/headers.h). Pure.
  *
- * In: a name is lower-cased; text, numbers, booleans and times become their text, tables and arrays
- * (`x-death`) JSON. What no header can hold is left out: names and values that are not legal, byte
- * strings that are no text, what goes beyond TABLE_LINES_MAX or TABLE_TEXT_MAX.
+ * In: text, numbers, booleans and times become their text, tables and arrays (`x-death`) JSON. Whether a
+ * header can hold it is codec_header()'s to say (codec/codec.h).
  * Out: every value is a long string; what the broker counts itself (`x-death`, `x-delivery-count`, …)
  * is left out.
  */
@@ -15,18 +14,14 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "codec/codec.h"
 
 #define TABLE_DEPTH_MAX 8
 #define TABLE_ITEMS_MAX 4096 /* values in all its levels: each takes 24 bytes or more once decoded */
-#define TABLE_LINES_MAX 96   /* header lines that one table may become */
-#define TABLE_TEXT_MAX 49152 /* and their bytes */
 
 /* The bytes of the table at the start of raw, 0 where it is malformed, too deep or too large: every
  * value has to end within what holds it. rabbitmq-c's own reader recurses as deep as the bytes say. */
 size_t table_check(struct str raw);
-
-/* Appends a line for each entry that can be one. Returns how many were left out. */
-size_t table_headers(const amqp_table_t *t, struct buf *out);
 
 /* How often the message was dead-lettered: the sum of the counts in its `x-death`; 0 = never. */
 uint64_t table_deaths(const amqp_table_t *t);
@@ -50,12 +45,13 @@ void table_fini(struct table *t);
 size_t table_bytes(const amqp_table_t *t); /* at least what it takes once encoded, if it is of long strings */
 
 /*
- * The properties of a message as header lines: content-type, content-encoding, message_id as `id`,
- * correlation_id as `correlation-id`, expiration as `ttl`, type, app_id, user_id, priority, timestamp
- * under `amqp-…`, then the table. Appends; returns how many entries were left out.
+ * The properties of a message as native headers, by codec_header(): message_id is `id`, correlation_id
+ * `correlation-id`, expiration `ttl`, type, app_id, user_id, priority and timestamp stand under `amqp-…`; then
+ * the entries of the table. Returns the content type, which is no header. scratch is the caller's.
  */
-size_t properties_headers(const amqp_basic_properties_t *p, struct buf *out);
+struct str properties_read(const amqp_basic_properties_t *p, const struct codec *c, struct codec_room *room,
+                           struct buf *scratch);
 
-/* The other way; properties and table borrow from headers. `id` and `correlation-id` that are too long
- * for a property stay in the table. */
-void headers_properties(struct str headers, amqp_basic_properties_t *p, struct table *t);
+/* The other way: p is filled from a header block, p and t borrow from it. `id` and `correlation-id` that are
+ * too long for a property stay in the table; `content-type` and `ttl` are the caller's to set. */
+void properties_write(struct str headers, amqp_basic_properties_t *p, struct table *t);
