@@ -90,6 +90,7 @@ static int count_pages(struct db *db)
 static int begin(struct db *db)
 {
     db->adding = 0;
+    db->changes = sqlite3_total_changes64(db->sql);
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
 }
@@ -99,6 +100,8 @@ static int commit(struct db *db, int rc)
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
     if (wanted != reserved)
         counter_set(db, COUNTER_RESERVED, wanted);
+    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes)
+        counter_add(db, COUNTER_COMMITS, 1);
     if (rc == SQLITE_OK)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
@@ -107,6 +110,8 @@ static int commit(struct db *db, int rc)
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     fault_point("store.committed");
+    if (rc == SQLITE_OK)
+        mark_write(db);
     return rc;
 }
 

@@ -86,6 +86,7 @@ void db_close(struct db *db)
     if (db->sql != NULL && db->faulted)
         sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(db->sql);
+    mark_close(db);
     mem_free(db->counters);
     mem_free(db->dirty);
     mem_free(db->dir);
@@ -337,6 +338,16 @@ static int start_life(struct db *db, bool unclean)
     return rc;
 }
 
+/* An older copy that was put in its place looks the same. */
+static void check_mark(struct db *db, struct db_state *state)
+{
+    mark_open(db);
+    uint64_t marked = mark_read(db), found = counter_get(db, COUNTER_COMMITS);
+    state->lost_commits = marked > found ? marked - found : 0;
+    if (state->lost_commits > 0)
+        mark_keep_journal(db);
+}
+
 static bool start(struct db *db, struct db_state *state, int64_t version, struct err *err)
 {
     int rc = configure(db);
@@ -347,6 +358,7 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
     if (rc != SQLITE_OK)
         return refuse(db, rc, err);
     state->unclean = version > 0 && counter_get(db, COUNTER_CLEAN) == 0;
+    check_mark(db, state);
     if (!check_whole(db, state->unclean, err))
         return false;
     rc = db_prepare(db);
@@ -361,6 +373,7 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
 bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err *err)
 {
     int64_t version = 0;
+    db->mark_fd = -1;
     if (!check_folder(db, err) || !check_file(db, err))
         return false;
     int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);

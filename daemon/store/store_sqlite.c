@@ -233,6 +233,7 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     s->base.next_seq = s->db.next_seq;
     counters_totals(&s->db, &stats->totals);
     stats->unclean = state->unclean;
+    stats->lost_commits = state->lost_commits;
     stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;

@@ -189,7 +189,7 @@ class ReloadCase(Case):
         self.assertEqual(daemon.tool("reload"), (0, f"{changes}now generation {before + 1}\n", ""))
         self.assertEqual((self.generation(daemon), self.listens(other)), (before + 1, True))
         self.assertEqual([l["what"] for l in daemon.log("config_change")], changes.splitlines())
-        self.assertEqual(daemon.log("reloaded")[-1]["generation"], before + 1)
+        self.assertEqual(daemon.log("reloaded")[-1]["generation"], str(before + 1))
         self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
 
     def test_bad_file_by_command(self):
