@@ -170,7 +170,7 @@ static char *vhost_of(const char *path)
     const char *p = path != NULL && *path == '/' ? path + 1 : "";
     for (; *p != '\0' && *p != '?' && *p != '#'; p++) {
         bool coded = *p == '%' && hex(p[1]) >= 0 && hex(p[2]) >= 0;
-        buf_putc(&name, coded ? (char)(hex(p[1]) << 4 | hex(p[2])) : *p);
+        buf_putc(&name, coded ? (char)(hex(p[1]) * 16 + hex(p[2])) : *p);
         p += coded ? 2 : 0;
     }
     if (name.len == 0)
