@@ -164,7 +164,7 @@ void resp_feed(struct resp_reader *r, struct str bytes)
 
 static enum resp_read bad(struct resp_reader *r, const char **what)
 {
-    if (r->too_long)
+    if (r->too_long && r->what[0] == '\0')
         snprintf(r->what, sizeof(r->what), "a reply above %zu bytes", r->limits.reply);
     else if (r->what[0] == '\0')
         snprintf(r->what, sizeof(r->what), "%s", r->reader->errstr);
@@ -188,7 +188,13 @@ enum resp_read resp_read(struct resp_reader *r, const struct resp **out, const c
     if (r->reader->len - r->reader->pos <= r->limits.element + LINE_SLACK)
         return RESP_MORE;
     snprintf(r->what, sizeof(r->what), "a text above %zu bytes", r->limits.element);
+    r->too_long = true;
     return bad(r, what);
+}
+
+bool resp_reader_overflowed(const struct resp_reader *r)
+{
+    return r->too_long;
 }
 
 bool resp_reader_empty(const struct resp_reader *r)

@@ -45,6 +45,7 @@ void resp_feed(struct resp_reader *r, struct str bytes);
  * RESP2, or beyond the limits: *what (valid as long as r) says which, and the connection is lost. */
 enum resp_read resp_read(struct resp_reader *r, const struct resp **out, const char **what);
 
+bool resp_reader_overflowed(const struct resp_reader *r); /* RESP_BAD was one of the limits */
 bool resp_reader_empty(const struct resp_reader *r); /* no unread input, whole or in part */
 
 /* ---- commands ---- */
