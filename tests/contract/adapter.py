@@ -53,7 +53,8 @@ class Adapter:
         """The far end serves when this returns; the same address each time."""
 
     def stop(self):
-        """The far end is gone, its connections too; what it had stored may stay."""
+        """The far end is gone at once, its connections too and what it had not read or answered; what it had stored may
+        stay. Frozen or not."""
 
     def freeze(self):
         """The far end reads no more, and answers nobody."""

@@ -19,7 +19,7 @@ class Connection(Local):
     def __init__(self, broker, sock):
         self.sock, self.broker = sock, broker
         self.buffer, self.lock, self.last_id = bytearray(), threading.Lock(), 0
-        self.credit, self.held, self.sub = 0, {}, None
+        self.credit, self.held, self.sub, self.dead = 0, {}, None, False
 
     def say(self, *arguments, **more):
         with contextlib.suppress(OSError):
@@ -29,6 +29,8 @@ class Connection(Local):
         with contextlib.suppress(OSError, ValueError):
             while (got := self.recv(86400)) is not None:
                 self.broker.reading.wait()
+                if self.dead:
+                    return
                 self.take(got)
 
     def take(self, got):
@@ -91,11 +93,12 @@ class Broker:
                 self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
             self.listener = None
-        self.reading.set()
         with self.lock:
-            for c in list(self.connections):
+            for c in self.connections:
+                c.dead = True
                 with contextlib.suppress(OSError):
                     c.sock.shutdown(socket.SHUT_RDWR)
+        self.reading.set()
 
     def accept(self, listener):
         with contextlib.suppress(OSError):

@@ -298,6 +298,8 @@ class Contract:
         self.addCleanup(stop.set)
         for _ in range(3):
             wait_until(lambda n=len(promised): len(promised) > n + 20, "load that goes on")
+            self.far.freeze()  # what is on its way now is lost with it
+            wait_until(lambda n=len(promised): len(promised) > n + 20, "load that goes on to a frozen far end")
             self.far.stop()
             wait_until(lambda: set(self.states(daemon).values()) - {"up", "listening"}, "an endpoint that is not up")
             wait_until(lambda n=len(promised): len(promised) > n + 20, "load that goes on without the far end")

@@ -70,11 +70,11 @@ class TcpServer:
                 self.listener.shutdown(socket.SHUT_RDWR)
             self.listener.close()
             self.listener = None
-        self.reading.set()
-        for peer in self.peers:
+        gone, self.peers = self.peers, []
+        for peer in gone:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
-        self.peers.clear()
+        self.reading.set()
 
     def accept(self, listener):
         with contextlib.suppress(OSError):
@@ -83,7 +83,8 @@ class TcpServer:
                 self.peers.append(sock)
                 threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
-    def serve(self, sock):
+    def serve(self, accepted):
+        sock = accepted
         with contextlib.suppress(OSError, ValueError):
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
@@ -91,6 +92,8 @@ class TcpServer:
             self.connects += 1
             while (packet := peer.recv(86400)) is not None:
                 self.reading.wait()
+                if accepted not in self.peers:
+                    return
                 self.one(peer, packet)
 
     def one(self, peer, packet):
