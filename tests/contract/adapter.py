@@ -84,8 +84,7 @@ class Adapter:
 
     def server(self, handler):
         """Has handler(got) answer what the daemon sends: a body, a list of bodies (a stream), or Err. At most one server at
-        a time; it stays through stop() and start(). Its .got is the list of what came, .connects how often the daemon
-        connected to the far end."""
+        a time; it stays through stop() and start(). Its .got is the list of what came."""
 
 
 class Caller:

@@ -36,7 +36,6 @@ class Connection(Local):
     def take(self, got):
         if got.verb == "HELLO":
             self.say("HELLO")
-            self.broker.connects += 1
         elif got.verb == "SUB":
             self.sub, self.credit = got.id, int(got.headers["credit"])
         elif got.verb == "UNSUB":
@@ -76,7 +75,7 @@ class Connection(Local):
 class Broker:
     def __init__(self, port, tls):
         self.port, self.tls, self.listener = port, tls, None
-        self.got, self.connects, self.handler, self.read = [], 0, None, lambda got: got
+        self.got, self.handler, self.read = [], None, lambda got: got
         self.connections, self.stored, self.lock = [], collections.deque(), threading.RLock()
         self.trouble = ""
         self.numbers, self.reading = itertools.count(1), threading.Event()

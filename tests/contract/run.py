@@ -10,6 +10,7 @@ import time
 import unittest
 
 import fake
+import redis_far
 import suite
 import tcp
 from adapter import HERE
@@ -18,6 +19,8 @@ from harness import BELLHOPD
 # One line for each transport.
 TRANSPORTS = [
     tcp.Tcp,
+    redis_far.RedisNest,
+    redis_far.RedisStreams,
     fake.Fake,
     fake.FakeEvents,
 ]

@@ -55,7 +55,7 @@ class TcpServer:
 
     def __init__(self, port, tls):
         self.port, self.tls, self.listener = port, tls, None
-        self.got, self.connects, self.handler = [], 0, None
+        self.got, self.handler = [], None
         self.peers, self.reading = [], threading.Event()
         self.reading.set()
 
@@ -89,7 +89,6 @@ class TcpServer:
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             peer = NestRaw(sock=sock)
-            self.connects += 1
             while (packet := peer.recv(86400)) is not None:
                 self.reading.wait()
                 if accepted not in self.peers:
