@@ -98,8 +98,8 @@ static struct handover *flight_take(struct publisher *p, struct flight *f)
 
 static void flight_lost(struct handover *h)
 {
-    bool asked = h->kind == MSG_REQUEST; /* it may have been worked on */
-    report(h, asked ? OUTCOME_RETRY : OUTCOME_HOLD, CODE_UNAVAILABLE, STR("the connection was lost before an answer"));
+    bool request = h->kind == MSG_REQUEST; /* its answer is lost: it may have been worked on */
+    report(h, request ? OUTCOME_RETRY : OUTCOME_HOLD, CODE_UNAVAILABLE, STR("the connection was lost before an answer"));
 }
 
 static void on_confirm(void *arg, void *value, enum confirm how)
@@ -196,9 +196,26 @@ static int64_t life_of(const struct handover *h, int64_t now)
     return h->msg->ttl_ms < 0 ? -1 : h->msg->accepted_ms + h->msg->ttl_ms - now;
 }
 
+/* Is an answer awaited? Of an event only in what NestJS takes for a request because it has an id. */
+static bool asks(const struct publisher *p, const struct handover *h)
+{
+    const struct amqp_target *t = target_of(h);
+    if (h->kind == MSG_REQUEST)
+        return true;
+    return handover_codec(h, p->endpoint->conf, CODEC_NEST) == CODEC_NEST &&
+           (t->ack != 0 ? t->ack == 1 : p->endpoint->keys->ack);
+}
+
 struct texts_of { /* what properties point to */
     char id[NEST_ID_DIGITS + 1], expiration[24];
 };
+
+static void set_reply(amqp_basic_properties_t *p, const char *id)
+{
+    p->reply_to = amqp_of(STR(REPLY_QUEUE));
+    p->correlation_id = amqp_of(str_make(id, NEST_ID_DIGITS));
+    p->_flags |= AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG;
+}
 
 static void set_properties(struct wire_content *c, const struct handover *h, int64_t now, struct texts_of *texts)
 {
@@ -215,11 +232,6 @@ static void set_properties(struct wire_content *c, const struct handover *h, int
         int n = snprintf(texts->expiration, sizeof(texts->expiration), "%" PRId64, life);
         p->expiration = amqp_of(str_make(texts->expiration, (size_t)n));
         p->_flags |= AMQP_BASIC_EXPIRATION_FLAG;
-    }
-    if (h->kind == MSG_REQUEST) {
-        p->reply_to = amqp_of(STR(REPLY_QUEUE));
-        p->correlation_id = amqp_of(str_make(texts->id, NEST_ID_DIGITS));
-        p->_flags |= AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG;
     }
 }
 
@@ -266,6 +278,8 @@ static const char *publish(struct publisher *p, const struct handover *h, struct
     const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c, &headers);
     set_route(&c, target_of(h), h->subject);
     set_properties(&c, h, loop_now(p->endpoint->env.loop), &texts);
+    if (f->id != 0)
+        set_reply(&c.properties, texts.id);
     if (wrong == NULL && !wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->channel.number, &c))
         wrong = "the routing key is above 255 bytes, or the headers are larger than a frame";
     table_fini(&headers);
@@ -281,7 +295,7 @@ static bool publisher_send(struct sink *s, struct handover *h)
     }
     struct flight *f = mem_alloc(sizeof(*f));
     *f = (struct flight){.h = h, .sent_ms = loop_now(p->endpoint->env.loop)};
-    if (h->kind == MSG_REQUEST)
+    if (asks(p, h))
         f->id = slots_add(&p->asked, f);
     const char *wrong = publish(p, h, f);
     if (wrong != NULL) {
@@ -821,5 +835,5 @@ void publisher_free(struct publisher *p)
 
 size_t publisher_busy(const struct publisher *p)
 {
-    return p->confirms.count + p->asked.count + p->refused.count;
+    return p->refused.count + (broker_is_ready(p->conn) && broker_pending(p->conn) > 0);
 }
