@@ -41,12 +41,13 @@ ABILITIES = {
 
 class Adapter:
     name = None  # as the table shows it
+    shared = False  # its scenarios run one after the other in one process: a far end that is slow to start
     daemon = "bellhopd"  # beside BELLHOPD: the fake has one of its own
     cannot = {}  # ability -> the reason, a sentence about the protocol
 
     def __init__(self, folder, certs=None):
         """folder: for its files. certs: harness.Certificates with `bellhop` and `peer` issued: use TLS, and ask
-        the daemon for its certificate. Nothing is started."""
+        the daemon for its certificate. Who needs it down calls stop()."""
         self.folder, self.certs = folder, certs
 
     def start(self):
