@@ -124,9 +124,14 @@ unsigned entry_codec(unsigned side, const struct endpoint_conf *e);
 struct entry_place {
     struct str stream;
     uint64_t deliveries; /* 0 = the first, or not known */
+    unsigned codec;
 };
 
-/* The parts of a message: slices of the entry and of room, where *made (scratch) holds a body that was made. false:
- * *what (static) says why it is none. */
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what);
+struct entry_room { /* scratch */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+};
+
+/* The parts of a message: slices of the entry and of room. false: *what (static) says why it is none. */
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what);
