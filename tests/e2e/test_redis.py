@@ -1,11 +1,14 @@
 """Redis: NestJS peers on both ends, streams with consumer groups, and what else speaks to them."""
 import json
+import signal
+import threading
 import time
 
 import rooms
 import test_nest_clients
 import test_nest_servers
-from harness import Case, Certificates, Daemon, NestClient, NestServer, free_port, policy, wait_until
+from harness import SANITIZED, Case, Certificates, Daemon, Local, NestClient, NestServer, policy, wait_until
+from proxy import Proxy
 from redis_server import Redis, RedisError, RedisServer
 
 
@@ -511,3 +514,342 @@ class StreamsCase(Server, Case):
         self.assertEqual([f["body"] for _, f in got], [str(i).encode() for i in range(20)])
         self.assertEqual([f["id"].decode() for _, f in got], [f"orders/{id}" for id in ids])
         self.assertEqual(endpoint_state(daemon, "far")["state"], "up")
+
+
+# ---------------------------------------------------------------- who may
+
+class AccessCase(Case):
+    def server(self, **options):
+        return self.keep(RedisServer(**options))
+
+    def through(self, url, *routes, **more):
+        return self.daemon({"endpoints": {"cache": {"connect": url, **more}},
+                            "policies": {"default": policy(attempts=3, breaker={"failures": 1000})},
+                            "routes": list(routes) or [{"from": "local", "match": "a", "to": "cache"}]})
+
+    def state(self, daemon, wanted):
+        return wait_until(lambda: (s := endpoint_state(daemon))["state"] == wanted and s, f"state {wanted}")
+
+    def test_user_and_password_from_a_file(self):
+        server = self.server(user="bell on >p%40ss ~* &* +@all")
+        secret = self.temporary() + "/secret"
+        with open(secret, "w") as f:
+            f.write("p%40ss\n")
+        daemon = self.through("redis://bell:${file:%s}@127.0.0.1:%d/3" % (secret, server.port),
+                              {"from": "local", "match": "a", "to": {"endpoint": "cache", "stream": "s"}})
+        self.assertEqual(self.keep(daemon.connect()).publish("a", b"1").verb, "OK")
+        with server.client() as tool:
+            self.assertEqual(tool.call("XLEN", "s"), 0)
+            tool.call("SELECT", 3)
+            self.assertEqual(tool.call("XLEN", "s"), 1)
+            self.assertIn(b"name=bellhop:cache", tool.call("CLIENT", "LIST"))
+        self.assertNotIn("p%", daemon.log_text())
+        self.assertNotIn("p%", json.dumps(daemon.admin("status")))
+
+    def test_refused_then_let_in(self):
+        """Shown, tried again slowly, and let in without a restart once the server knows us."""
+        server = self.server(requirepass="right")
+        daemon = self.through(f"redis://:wrong@127.0.0.1:{server.port}")
+        self.assertIn("WRONGPASS", self.state(daemon, "refused")["error"])
+        cpu = daemon.cpu()
+        time.sleep(1)
+        with server.client() as tool:
+            tool.call("AUTH", "right")
+            self.assertLess(int(tool.call("INFO", "stats").split(b"total_connections_received:")[1].split()[0]), 10)
+            self.assertLess(daemon.cpu() - cpu, 0.05)
+            tool.call("CONFIG", "SET", "requirepass", "wrong")
+        self.state(daemon, "up")
+
+    def test_no_password_given(self):
+        server = self.server(requirepass="right")
+        daemon = self.through(f"redis://127.0.0.1:{server.port}")
+        self.assertIn("NOAUTH", self.state(daemon, "refused")["error"])
+
+    def test_rights_that_lack(self):
+        """An ACL that knows some channels and streams: the others are refused by name, these go on."""
+        server = self.server(user="bell on >x resetchannels &yes ~yes +@all")
+        route = {"match": "*", "to": "room"}
+        daemon = self.through(f"redis://bell:x@127.0.0.1:{server.port}",
+                              {"from": {"endpoint": "cache", "channel": "no", "codec": "raw"}, **route},
+                              {"from": {"endpoint": "cache", "channel": "yes", "codec": "raw"}, **route},
+                              {"from": {"endpoint": "cache", "stream": "no"}, **route},
+                              {"from": {"endpoint": "cache", "stream": "yes"}, **route},
+                              {"from": "local", "match": "yes", "to": "cache"}, {"from": "local", "match": "no", "to": "cache"},
+                              {"from": "local", "match": "add", "to": {"endpoint": "cache", "stream": "no"}})
+        room, caller = daemon.serve("room"), self.keep(daemon.connect())
+        self.assertIn("NOPERM", self.state(daemon, "refused")["error"])
+        with server.client() as tool:
+            subscribed(tool, "yes")
+            grouped(tool, "yes")
+            tool.call("PUBLISH", "yes", "1")
+            tool.call("XADD", "yes", "*", "body", "2")
+            self.assertEqual({d.body for d in room.wait(2)}, {b"1", b"2"})
+            self.assertEqual(caller.publish("yes", b"3").verb, "OK")
+            self.assertEqual(json.loads(room.wait(3)[2].body)["data"], 3)
+            for subject in ("no", "add"):
+                event = caller.start("PUB", subject, b"4")
+                wait_until(lambda: any("NOPERM" in l["reason"] for l in daemon.log("command_denied")), "the denial")
+                self.assertEqual(caller.publish("yes", b"5").verb, "OK")
+                del event
+        self.assertLess(len(daemon.log()), 200)
+
+    def test_tls_with_client_certificate(self):
+        pki = Certificates(self.temporary())
+        for name in ("redis", "node", "stranger"):
+            pki.issue(name)
+        server = self.server(tls=[pki.path(f) for f in ("ca.pem", "redis.pem", "redis.key")])
+        nest = self.keep(NestServer("12", server.port, transport="REDIS", tls=pki.node("node")))
+        daemon = self.daemon({
+            "tls": {"mesh": pki.profile("node")},
+            "endpoints": {"cache": {"connect": f"rediss://localhost:{server.port}", "tls": "mesh"}},
+            "routes": [{"from": {"endpoint": "cache", "stream": "orders"}, "to": "room"},
+                       {"from": {"endpoint": "cache", "channel": "in", "codec": "raw"}, "to": "room"},
+                       {"from": "local", "match": ">", "to": "cache"}]})
+        room = daemon.serve("room")
+        with server.client(tls=pki.context("node")) as tool:
+            grouped(tool, "orders")
+            subscribed(tool, "in")
+            tool.call("XADD", "orders", "*", "body", "x" * 500_000)
+            tool.call("PUBLISH", "in", "y" * 500_000)
+            self.assertEqual({len(d.body) for d in room.wait(2)}, {500_000})
+            self.assertEqual(self.keep(daemon.connect()).request('{"cmd":"sum"}', b"[1,2]")[1].body, b"3")
+        nest.expect_seen("request", {"cmd": "sum"}, None, 1)
+
+    def test_tls_without_a_certificate_is_refused(self):
+        pki = Certificates(self.temporary())
+        pki.issue("redis")
+        server = self.server(tls=[pki.path(f) for f in ("ca.pem", "redis.pem", "redis.key")])
+        daemon = self.daemon({"tls": {"mesh": {"ca": pki.path("ca.pem"), "verify": "server"}},
+                              "endpoints": {"cache": {"connect": f"rediss://localhost:{server.port}", "tls": "mesh"}},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        wait_until(lambda: "certificate" in (endpoint_state(daemon)["error"] or ""), "the reason")
+
+    def test_other_addresses(self):
+        """The first is a replica: what it will not write goes to the next address."""
+        first = self.server()
+        second = self.server()
+        with second.client() as tool:
+            tool.call("REPLICAOF", "127.0.0.1", first.port)
+        with first.client() as tool:
+            tool.call("CONFIG", "SET", "maxclients", "100")
+        urls = [f"redis://127.0.0.1:{s.port}" for s in (second, first)]
+        daemon = self.through(urls, {"from": "local", "match": "a", "to": {"endpoint": "cache", "stream": "s"}})
+        self.assertEqual(self.keep(daemon.connect()).publish("a", b"1").verb, "OK")
+        with first.client() as tool:
+            self.assertEqual(tool.call("XLEN", "s"), 1)
+
+
+# ---------------------------------------------------------------- faults
+
+class Flow:
+    """Numbered events, each acknowledged to its publisher, and what came out at the other end."""
+
+    def __init__(self, path, subject):
+        self.client = Local(path, "flow")
+        self.subject, self.sent, self.acked = subject, 0, 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        waiting = 0
+        while not self.stopping.is_set() or waiting:
+            if not self.stopping.is_set() and waiting < 32:
+                self.client.start("PUB", self.subject, str(self.sent).encode())
+                self.sent += 1
+                waiting += 1
+                continue
+            got = self.client.expect("OK", timeout=60)
+            assert got
+            waiting -= 1
+            self.acked += 1
+            time.sleep(0.0005)
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join(60)
+        self.client.close()
+        return self.acked
+
+
+class FaultsCase(Server, Case):
+    """What local services publish goes durably into a stream; what is in the stream `orders` goes durably to `room`."""
+
+    @classmethod
+    def setUpClass(cls):
+        pass
+
+    def setUp(self):
+        self.redis = self.keep(RedisServer())
+
+    def standing(self, port=None, **more):
+        folder = self.temporary()
+        daemon = self.daemon({
+            "endpoints": {"cache": {"connect": f"redis://127.0.0.1:{port or self.redis.port}", "reply_timeout": "1s",
+                                    "reconnect_max": "200ms", **more}},
+            "store": {"path": folder},
+            "policies": {"default": {"timeout": "2s", "retry": {"attempts": 1000, "delay": "5ms", "max_delay": "50ms"},
+                                     "breaker": {"failures": 1000000}}},
+            "routes": [{"from": "local", "match": "out", "to": {"endpoint": "cache", "stream": "orders"}, "durable": True},
+                       {"from": {"endpoint": "cache", "stream": "orders", "start": "0", "block": "200ms", "claim_idle": "1s"},
+                        "to": "room", "durable": True}]})
+        return daemon, daemon.serve("room", credit=256)
+
+    def all_came(self, daemon, room, count, timeout=30):
+        """Every number that was acknowledged, at least once."""
+        def look():
+            return {int(d.body) for d in list(room.deliveries)} >= set(range(count))
+        wait_until(look, f"all of {count}; {len({d.body for d in room.deliveries})} came", timeout)
+        with self.redis.client() as tool:
+            wait_until(lambda: tool.pending("orders") == 0, "all acknowledged")
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
+
+    def test_restarted_20_times_under_load(self):
+        daemon, room = self.standing()
+        flow = Flow(daemon.socket, "out")
+        for _ in range(20):
+            wait_until(lambda n=flow.acked: flow.acked > n + 20, "some progress")
+            self.redis.restart()
+        count = flow.stop()
+        self.all_came(daemon, room, count)
+        self.assertGreater(count, 400)
+        self.assertLess(len(room.deliveries), count * 1.5)
+        self.assertEqual(daemon.admin("status")["messages"]["unaccounted"], 0)
+
+    def test_frozen_for_5_seconds(self):
+        daemon, room = self.standing()
+        flow = Flow(daemon.socket, "out")
+        wait_until(lambda: flow.acked > 100, "some progress")
+        self.redis.freeze()
+        cpu, rss = daemon.cpu(), daemon.rss()
+        acked = flow.acked
+        wait_until(lambda: flow.acked > acked + 200, "durable messages are taken meanwhile")
+        count = flow.stop()
+        idle, begun = daemon.cpu(), time.monotonic()
+        time.sleep(5 - (idle - cpu) if idle - cpu < 5 else 0)
+        self.assertLess((daemon.cpu() - idle) / (time.monotonic() - begun), 0.10 if SANITIZED else 0.05)
+        self.assertLess(daemon.rss() - rss, 64 << 20)
+        self.redis.thaw()
+        self.all_came(daemon, room, count)
+
+    def test_away_costs_no_cpu_and_starts_without_it(self):
+        self.redis.kill()
+        daemon, room = self.standing()
+        flow = Flow(daemon.socket, "out")
+        wait_until(lambda: flow.acked > 500, "durable messages are taken")
+        count = flow.stop()
+        cpu, begun = daemon.cpu(), time.monotonic()
+        time.sleep(2)
+        self.assertLess((daemon.cpu() - cpu) / (time.monotonic() - begun), 0.10 if SANITIZED else 0.05)
+        self.assertNotEqual(endpoint_state(daemon)["state"], "up")
+        self.redis.start()
+        self.all_came(daemon, room, count)
+
+    def test_cut_stalled_and_refused(self):
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon, room = self.standing(proxy.port)
+        flow = Flow(daemon.socket, "out")
+        for fault in (proxy.cut, proxy.stall, proxy.refuse, proxy.stall, proxy.cut):
+            wait_until(lambda: daemon.admin("status") and endpoint_state(daemon)["state"] == "up", "the endpoint")
+            fault()
+            if fault != proxy.cut:
+                wait_until(lambda: endpoint_state(daemon)["state"] != "up", "the loss is noticed")
+            proxy.go_on()
+            proxy.refuse(False)
+        count = flow.stop()
+        self.all_came(daemon, room, count)
+
+    def test_split_at_every_byte(self):
+        proxy = self.keep(Proxy(self.redis.port, piece=1))
+        daemon, room = self.standing(proxy.port)
+        caller = self.keep(daemon.connect())
+        for i in range(20):
+            self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
+        self.all_came(daemon, room, 20)
+        self.assertEqual(len(room.deliveries), 20)
+
+    def test_garbage(self):
+        proxy = self.keep(Proxy(self.redis.port))
+        proxy.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+        daemon, room = self.standing(proxy.port)
+        caller = self.keep(daemon.connect())
+        self.assertEqual(caller.publish("out", b"0").verb, "OK")
+        for garbage in (b"*2147483647\r\n", b"$536870912\r\n" + b"x" * 3_000_000, b"%2\r\n", b"+OK\r\n" * 10, b":1\r\n*-1\r\n",
+                        b"*1\r\n" * 50, bytes(range(256)) * 100, b"-ERR max number of clients reached\r\n", b"-", b""):
+            before = proxy.accepted
+            proxy.garbage = garbage
+            wait_until(lambda b=before: proxy.accepted > b + 1, "another try")
+            self.assertLess(daemon.rss(), 400 << 20 if SANITIZED else 64 << 20)
+        self.assertNotEqual(endpoint_state(daemon)["state"], "up")
+        proxy.garbage = None
+        self.all_came(daemon, room, 1)
+
+    def test_pubsub_resubscribes_and_names_the_gap(self):
+        daemon = self.daemon({"endpoints": endpoint(self.redis, reconnect_max="200ms"),
+                              "routes": [{"from": {"endpoint": "cache", "channel": "c", "codec": "raw"}, "to": "room"},
+                                         {"from": "local", "match": "ask", "to": "cache"}]})
+        room, caller = daemon.serve("room"), self.keep(daemon.connect())
+        for i in range(3):
+            nest = NestServer("12", self.redis.port, transport="REDIS")
+            with nest, self.redis.client() as tool:
+                subscribed(tool, "c")
+                tool.call("PUBLISH", "c", i)
+                room.wait(i + 1)
+                self.assertEqual(caller.request("ask", b"1", {"timeout": "1s"})[1].subject, "no-service")
+            self.redis.restart()
+            wait_until(lambda n=i: len(daemon.log("subscription_gap")) > n, "the gap")
+
+    def test_full_server_is_waited_for(self):
+        daemon, room = self.standing()
+        with self.redis.client() as tool:
+            grouped(tool, "orders")
+            tool.call("CONFIG", "SET", "maxmemory", "1")
+            caller = self.keep(daemon.connect())
+            for i in range(10):
+                self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
+            time.sleep(0.2)
+            self.assertEqual(tool.call("XLEN", "orders"), 0)
+            tool.call("CONFIG", "SET", "maxmemory", "0")
+        self.all_came(daemon, room, 10)
+
+    def test_draining_finishes_what_is_in_hand(self):
+        held = []
+        daemon = Daemon({"endpoints": endpoint(self.redis),
+                         "routes": [{"from": {"endpoint": "cache", "stream": "orders", "start": "0"}, "to": "room"}]})
+        self.addCleanup(daemon.remove)
+        room = daemon.serve("room", lambda d, s: (held.append(d.id), s.LATER)[1])
+        with self.redis.client() as tool:
+            tool.call("XADD", "orders", "*", "body", "1")
+            room.wait(1)
+            daemon.signal(signal.SIGTERM)
+            wait_until(lambda: daemon.log("draining"), "the drain")
+            tool.call("XADD", "orders", "*", "body", "2")
+            time.sleep(0.1)
+            room.client.send("OK", held[0])
+            self.assertEqual(daemon.wait_exit(), 0)
+            self.assertEqual((len(room.deliveries), tool.pending("orders")), (1, 0))
+            self.assertEqual(tool.call("XINFO", "GROUPS", "orders")[0][11], 1)  # its lag: "2" was not taken
+
+    def test_reload_keeps_what_is_unchanged(self):
+        config = {"endpoints": endpoint(self.redis),
+                  "routes": [{"from": {"endpoint": "cache", "stream": "orders"}, "to": "room"}]}
+        daemon = self.daemon(config)
+        room = daemon.serve("room")
+        with self.redis.client() as tool:
+            grouped(tool, "orders")
+            ups = len(daemon.log("link_up"))
+            config["routes"].append({"from": {"endpoint": "cache", "stream": "orders"}, "match": "never", "to": "other"})
+            daemon.write(config)
+            self.assertEqual(daemon.tool("reload")[0], 0)
+            tool.call("XADD", "orders", "*", "body", "1")
+            room.wait(1)
+            self.assertEqual(len(daemon.log("link_up")), ups)
+            config["routes"].append({"from": {"endpoint": "cache", "stream": "more"}, "to": "room"})
+            daemon.write(config)
+            self.assertEqual(daemon.tool("reload")[0], 0)
+            grouped(tool, "more")
+            tool.call("XADD", "more", "*", "body", "2")
+            tool.call("XADD", "orders", "*", "body", "3")
+            room.wait(3)
+            wait_until(lambda: tool.pending("orders") == 0 and tool.pending("more") == 0, "all acknowledged")
+        self.assertEqual(len(room.deliveries), 3)

@@ -70,25 +70,25 @@ static void put_place(const struct entry *e, const struct entry_place *place, co
     codec_header(codec, room, STR("id"), str_make(made, (size_t)(end - made)));
 }
 
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what)
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what)
 {
-    const struct codec *c = &redis_entry_codecs[codec];
+    const struct codec *codec = &redis_entry_codecs[place->codec];
     struct wire_message in = {.subject = field(entry, FIELD_SUBJECT), .content_type = field(entry, FIELD_TYPE),
                               .body = field(entry, FIELD_BODY)};
     if (in.subject.n == 0)
         in.subject = place->stream;
-    codec_begin(room);
+    codec_begin(room->codec);
     if (in.body.p != NULL) {
-        put_native(entry, c, room);
-    } else if (fields_json(entry, made)) {
-        in.body = buf_str(made);
+        put_native(entry, codec, room->codec);
+    } else if (fields_json(entry, room->body)) {
+        in.body = buf_str(room->body);
         in.content_type = STR("application/json");
     } else {
         *what = "no field `body`, and fields that are no text";
         return false;
     }
-    put_place(entry, place, c, room);
-    in.headers = codec_room_headers(room);
-    return codec_decode(c, room, &in, out, what);
+    put_place(entry, place, codec, room->codec);
+    in.headers = codec_room_headers(room->codec);
+    return codec_decode(codec, room->codec, &in, out, what);
 }

@@ -17,7 +17,7 @@
 struct redis_conf { /* the further keys of an endpoint */
     bool ack;
     uint64_t concurrency;
-    int64_t reply_timeout_ms;
+    int64_t reply_timeout_ms, reconnect_max_ms;
 };
 
 enum start { START_END, START_BEGINNING };
@@ -70,6 +70,7 @@ struct endpoint {
     uint64_t received, sent, bad;
 };
 
+struct str redis_user(const struct url *url);     /* {NULL, 0} = the default user */
 struct str redis_database(const struct url *url); /* "3" of redis://host/3; empty = the first */
 size_t redis_reply_max(const struct endpoint *e);
 
@@ -129,9 +130,14 @@ unsigned entry_codec(unsigned side, const struct endpoint_conf *e);
 struct entry_place {
     struct str stream;
     uint64_t deliveries; /* 0 = the first, or not known */
+    unsigned codec;
 };
 
-/* The parts of a message: slices of the entry and of room, where *made (scratch) holds a body that was made. false:
- * *what (static) says why it is none. */
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what);
+struct entry_room { /* scratch */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+};
+
+/* The parts of a message: slices of the entry and of room. false: *what (static) says why it is none. */
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what);

@@ -240,10 +240,11 @@ static void refuse(struct reader *r, struct entry_id id, enum code code, const c
 static struct msg *make(struct reader *r, const struct entry *entry, enum code *code, const char **what)
 {
     struct intake *in = r->source->intake;
-    struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id)};
+    struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id), .codec = r->codec};
+    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made};
     struct message_parts parts;
     *code = CODE_INVALID;
-    if (!entry_decode(entry, &place, r->codec, &r->endpoint->room, &r->made, &parts, what))
+    if (!entry_decode(entry, &place, &room, &parts, what))
         return NULL;
     if (parts.body.n > r->endpoint->env.body_max) {
         *code = CODE_TOO_LARGE;
