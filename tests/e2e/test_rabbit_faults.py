@@ -42,7 +42,7 @@ class Garbled(Proxy):
 class Load:
     """A local publisher that keeps going; acked: the bodies whose OK has come."""
 
-    def __init__(self, daemon, subject, window=50):
+    def __init__(self, daemon, subject, window=20):
         self.acked, self.refused, self.running = [], [], True
         self.client, self.subject, self.window = daemon.connect(), subject, window
         self.thread = threading.Thread(target=self.run)
@@ -57,7 +57,7 @@ class Load:
                 n += 1
             got = self.client.expect("OK", "ERR")
             (self.acked if got.verb == "OK" else self.refused).append(waiting.pop(got.id))
-            time.sleep(0.003)
+            time.sleep(0.005)
 
     def stop(self):
         self.running = False
@@ -83,7 +83,7 @@ class Feed:
                     client.publish("", self.queue, b"%d" % n, message_id=f"f{n}")
                     self.confirmed.add(b"%d" % n)
                     n += 1
-                    time.sleep(0.005)
+                    time.sleep(0.01)
                 client.close()
             n += 1
             time.sleep(0.1)
@@ -337,8 +337,9 @@ class RefusalCase(Faults, Case):
             load = Load(daemon, "go")
             daemon.wait_log(lambda l: l.get("event") == "broker_blocked", "blocked")
             worker.wait(320)
-            time.sleep(1)
+            time.sleep(2.5)  # longer than an attempt may take
             acked = load.stop()
+            self.assertEqual(daemon.log("breaker_open"), [])
             self.assertLess(self.idle(daemon), 0.05)
             self.assertEqual(len(daemon.log("link_down")), 0)
         finally:

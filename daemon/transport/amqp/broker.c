@@ -50,6 +50,11 @@ size_t broker_pending(const struct broker *c)
     return stream_pending(link_stream(c->link));
 }
 
+void broker_hurry(struct broker *c)
+{
+    link_hurry(c->link);
+}
+
 void broker_pause(struct broker *c)
 {
     stream_pause(link_stream(c->link));
@@ -247,6 +252,10 @@ static void on_blocked(struct broker *c, void *method)
               NULL);
     mem_free(why);
     c->blocked = true;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->channels[i]->ops->on_blocked != NULL)
+            c->channels[i]->ops->on_blocked(c->channels[i]->arg);
+    }
 }
 
 static void on_unblocked(struct broker *c, void *method)
