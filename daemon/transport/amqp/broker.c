@@ -439,7 +439,7 @@ struct broker *broker_new(const struct broker_spec *spec)
     c->timer = timer_new(spec->loop, on_timer, c);
     wire_init(&c->wire);
     struct link_spec link = {.loop = spec->loop, .conf = spec->conf, .port = secure ? "5671" : "5672", .greets = true,
-                             .tls = spec->tls, .quickack = QUICKACK_EAGER,
+                             .tls = spec->tls, .quickack = QUICKACK_EAGER, .max_pause_ms = spec->reconnect_max_ms,
                              .limits = {.input = 2 * WIRE_FRAME_MAX, .high = BROKER_OUTPUT_HIGH}};
     c->link = link_new(&link, &conn_link_ops, c);
     return c;

@@ -48,6 +48,7 @@ struct broker_spec {
     struct tls_context *tls;
     bool external;           /* SASL EXTERNAL instead of PLAIN */
     int64_t heartbeat_ms;
+    int64_t reconnect_max_ms;
     uint64_t body_max;
 };
 
