@@ -5,20 +5,20 @@ import threading
 import time
 
 from harness import Case, Daemon, Service, policy, wait_until
-from rabbit_server import Rabbit
+from rabbit_server import shared
 
 NAMES = itertools.count(1)
 
 
 class Base:
-    """One broker for the class; each test has names of its own."""
+    """One broker for all; each test has names of its own."""
 
     @classmethod
     def setUpClass(cls):
-        cls.rabbit = cls.class_keep(Rabbit())
+        cls.rabbit = shared()
 
     def setUp(self):
-        self.name = f"t{next(NAMES)}"
+        self.name = f"{type(self).__name__.lower()}{next(NAMES)}"
         self.client = self.keep(self.rabbit.connect())
 
     def start(self, routes, endpoint=None, **more):

@@ -6,7 +6,7 @@ import rooms
 import test_nest_clients
 import test_nest_servers
 from harness import NO_HANDLER, Case, NestClient, NestServer, wait_until
-from rabbit_server import Rabbit
+from rabbit_server import shared
 
 QUEUE = {"durable": True}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -54,7 +54,7 @@ class ClientsCase(test_nest_clients.Answers, Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.rabbit = cls.class_keep(Rabbit())
+        cls.rabbit = shared()
         config = rooms.configuration(0)
         config["endpoints"] = endpoint(cls.rabbit)
         for route in config["routes"]:
@@ -134,12 +134,12 @@ class ServersCase(test_nest_servers.Calls, Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.rabbit = cls.class_keep(Rabbit())
+        cls.rabbit = shared()
         cls.server = cls.class_keep(NestServer(cls.version, **nest_options(cls.rabbit, "stock")))
         config = test_nest_servers.configuration(0)
         config["endpoints"] = endpoint(cls.rabbit, ack=True)
         config["routes"] = [
-            {"name": "wild", "from": "local", "match": "wild.>", "to": {"endpoint": "rabbit", "exchange": "wild", "subject": "{1}"}},
+            {"name": "wild", "from": "local", "match": "wild.>", "to": {"endpoint": "rabbit", "exchange": "out", "subject": "{1}"}},
             {"name": "none", "from": "local", "match": "none", "to": {"endpoint": "rabbit", "queue": "none"}},
             {"name": "noack", "from": "local", "match": "noack.>", "to": {"endpoint": "rabbit", "queue": "stock", "ack": "no",
                                                                           "subject": "{1}"}},
@@ -149,7 +149,7 @@ class ServersCase(test_nest_servers.Calls, Case):
         wait_until(lambda: cls.caller.request("echo", b"1")[1].verb == "REP", "the first reply")
 
     def test_wildcards_mode(self):
-        server = self.keep(NestServer(self.version, **nest_options(self.rabbit, "wildq", wildcards=True, exchange="wild")))
+        server = self.keep(NestServer(self.version, **nest_options(self.rabbit, "wildq", wildcards=True, exchange="out")))
         self.assertTrue(server.port)
         self.sees("wild.echo", [1, 2], [], b"[1,2]")
         self.assertEqual(self.caller.publish("wild.user.created", '{"key":"w"}').verb, "OK")
@@ -168,8 +168,8 @@ class ServersCase(test_nest_servers.Calls, Case):
     def test_headers_are_native(self):
         spy = self.keep(self.rabbit.connect())
         spy.declare("none.spy", exclusive=True)
-        spy.exchange("wild")
-        spy.bind("none.spy", "wild", "spied")
+        spy.exchange("out")
+        spy.bind("none.spy", "out", "spied")
         spy.consume("none.spy")
         self.caller.start("PUB", "wild.spied", b"{}", {"traceparent": TRACE, "x-tenant": "ż", "id": "native"})
         got = spy.receive()

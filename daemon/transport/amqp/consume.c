@@ -530,6 +530,7 @@ static void on_ready(void *arg)
     struct source *s = arg;
     s->opened = s->consuming = false;
     s->retry_ms = RETRY_MIN_MS;
+    broker_hurry(publisher_broker(s->consumer->endpoint->publisher));
     if (!s->consumer->stopped)
         start(s);
 }

@@ -12,6 +12,7 @@ enum amqp_auth { AUTH_PLAIN, AUTH_EXTERNAL };
 struct amqp_conf { /* the further keys of an endpoint */
     int64_t heartbeat_ms;
     int64_t confirm_timeout_ms;
+    int64_t reconnect_max_ms;
     uint64_t concurrency; /* unconfirmed or unanswered messages at a time */
     unsigned auth;        /* enum amqp_auth */
     bool ack;             /* nest: events go out as requests, so that their end is known */

@@ -25,6 +25,8 @@ const struct key amqp_endpoint_keys[] = {
      .max = 3600000, .help = "how long a confirm may take before the connection is given up"},
     {.name = "heartbeat", .type = KEY_DURATION, .offset = CONF(heartbeat_ms), .standard = "5s", .min = 1000, .max = 3600000,
      .help = "how often both sides show that they are alive; three missed ones end the connection"},
+    {.name = "reconnect_max", .type = KEY_DURATION, .offset = CONF(reconnect_max_ms), .standard = "5s", .min = 100,
+     .max = 3600000, .help = "the longest pause between two tries to connect"},
     {.name = NULL},
 };
 

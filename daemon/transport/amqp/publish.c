@@ -13,6 +13,7 @@
 #define STREAM_STALL_MS 2000
 #define REOPEN_MIN_MS 100
 #define REOPEN_MAX_MS 30000
+#define BLOCKED_MS 100 /* the time-outs of what is out start again so often while the broker is blocked */
 #define BAD_EXCHANGE_MS 5000 /* before a message is tried again that its exchange did not take */
 
 /* What was published and is not over: an event until it is confirmed, a request until it is answered too. */
@@ -37,7 +38,7 @@ struct publisher {
     bool refusing;
     struct codec_room room, reply_room; /* a reply may come in two pieces, and others be sent between them */
     struct buf packet, scratch;
-    struct timer *reopen, *patience, *confirm_timer;
+    struct timer *reopen, *patience, *confirm_timer, *blocked;
     int64_t reopen_ms;
     struct waiter waiter;    /* an asker that cannot take more of a stream */
     uint64_t stalled_id;
@@ -345,6 +346,21 @@ static void on_confirm_timer(void *arg)
         timer_after(p->confirm_timer, left > 0 ? left : limit);
 }
 
+/* What was published before we heard of it waits in the broker's socket: that it takes long is no failure of an attempt. */
+static void on_blocked(void *arg)
+{
+    struct publisher *p = arg;
+    const struct confirms *c = &p->confirms;
+    if (!broker_is_blocked(p->conn))
+        return;
+    for (uint64_t tag = c->first; tag < c->next; tag++) {
+        const struct flight *f = confirms_get(c, tag);
+        if (f != NULL && f->h != NULL && f->h->kind == MSG_EVENT)
+            f->h->core->extend(f->h);
+    }
+    timer_after(p->blocked, BLOCKED_MS);
+}
+
 /* ---------------------------------------------------------------- replies to our requests */
 
 static void on_resume(void *arg)
@@ -524,6 +540,8 @@ static void on_ready(void *arg)
     p->reopen_ms = REOPEN_MIN_MS;
     p->flow_off = false;
     open_channel(p);
+    if (p->endpoint->consumer != NULL)
+        broker_hurry(consumer_broker(p->endpoint->consumer));
 }
 
 static void on_select_ok(struct publisher *p)
@@ -663,7 +681,7 @@ static void on_drain(void *arg)
 
 static const struct channel_ops publish_ops = {
     .on_ready = on_ready, .on_method = on_method, .on_properties = on_properties, .on_content = on_content,
-    .on_closed = on_closed, .on_down = on_down, .on_drain = on_drain};
+    .on_closed = on_closed, .on_down = on_down, .on_drain = on_drain, .on_blocked = on_blocked};
 
 /* ---------------------------------------------------------------- answers to those who ask us */
 
@@ -780,6 +798,7 @@ struct publisher *publisher_new(struct endpoint *e)
     p->reopen = timer_new(e->env.loop, on_reopen, p);
     p->patience = timer_new(e->env.loop, on_patience, p);
     p->confirm_timer = timer_new(e->env.loop, on_confirm_timer, p);
+    p->blocked = timer_new(e->env.loop, on_blocked, p);
     p->channel.ops = &publish_ops;
     p->answers.ops = &answer_ops;
     p->channel.arg = p->answers.arg = p;
@@ -822,6 +841,7 @@ void publisher_free(struct publisher *p)
     timer_free(p->reopen);
     timer_free(p->patience);
     timer_free(p->confirm_timer);
+    timer_free(p->blocked);
     free_flights(p);
     codec_room_fini(&p->room);
     codec_room_fini(&p->reply_room);
