@@ -9,5 +9,6 @@ $(B)/bellhopd-fake: $(B)/daemon/app/main.o $(FAKE_OBJ) $(B)/libdaemon.a
 .PHONY: check-contract
 check-contract: all $(B)/bellhopd-fake
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/contract/run.py
+	BELLHOPD=$(abspath $(B)/bellhopd) tests/contract/matrix.py
 
 -include $(FAKE_OBJ:.o=.d)
