@@ -15,8 +15,10 @@ STATUS = {
                    "error": None},
                   {"name": "stock", "url": "tls://stock:4443", "role": "connect", "state": "down", "connections": 0,
                    "error": "connection refused"}],
-    "memory_bytes": 4 << 20,
+    "memory_bytes": 4 << 20, "store": None,
 }
+FINDINGS = [{"level": "note", "where": "messages", "what": "3 dead letters", "do": "bellhop dlq ls"},
+            {"level": "warning", "where": "cache", "what": "appendonly is off", "do": "turn it on"}]
 LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.created", "kind": "event",
           "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout", "time":
           "2026-11-22T10:00:00.000Z", "source": "rabbit", "size": 12}
@@ -197,4 +199,5 @@ class FakeDaemon:
             "dlq.redrive": {"count": 2}, "dlq.purge": {"count": 1},
             "reload": {"generation": 4, "changes": ["endpoint edge: changed"]},
             "drain": {"services": 2, "inflight": 9},
+            "doctor": {"findings": FINDINGS},
         }.get(command)
