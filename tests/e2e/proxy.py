@@ -33,9 +33,10 @@ class Proxy:
         if self.refusing:
             reset(near)
             return
-        if self.garbage is not None:
+        garbage = self.garbage
+        if garbage is not None:
             with contextlib.suppress(OSError):
-                near.sendall(self.garbage)
+                near.sendall(garbage)
                 near.settimeout(0.2)
                 while near.recv(65536):
                     pass
