@@ -48,7 +48,7 @@ static void publish(struct schedules *s, const struct schedule_conf *conf, int64
 {
     char time[32];
     const char *why = NULL;
-    struct intake *intake = hub_intake(s->hub, "local");
+    struct intake *intake = hub_intake(s->hub, "local", "local");
     struct msg *m = make(intake, conf, clock_rfc3339(due, time), &why);
     if (m != NULL) {
         enum code code = intake_accept(intake, m, NULL, NULL, NULL);

@@ -36,6 +36,7 @@ void config_keys_print(const struct config_transport *const *transports, struct 
         {"routes.from.", config_source_keys},
         {"routes.to.", config_target_keys},
         {"routes.dedupe.", config_dedupe_keys},
+        {"routes.log.", config_event_log_keys},
         {"routes.", config_route_keys},
         {"schedules.NAME.", config_schedule_keys},
     };

@@ -47,7 +47,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->dest = v->dest;
     d->dest->routed++;
     d->subject = str_dup(v->h.subject);
-    d->target = v->h.target;
+    d->to = v->h.to;
     d->reason = reason;
     d->attempts = v->h.attempt;
     d->first_error = v->first_error;
@@ -112,11 +112,12 @@ size_t hub_dead_count(const struct hub *h)
 /* dead -> ready. The delivery is a new object but the same in the books. */
 static void redrive(struct hub *h, struct dead_letter *d)
 {
-    struct plan p = {.dest = d->dest, .route = d->route, .extra = d->target};
+    struct plan p = {.dest = d->dest, .route = d->route};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
     history_note_dead(h, d, PAST_REDRIVEN, NULL);
     h->counts.state[DELIVERY_DEAD]--;
+    v->h.to = d->to;
     v->subject = d->subject;
     v->h.subject = str_of(d->subject);
     v->h.redelivered = "redrive";

@@ -15,6 +15,7 @@
 #include "delivery/history.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
+#include "msg/headers.h"
 
 #define WINDOW 1024                   /* stored deliveries in memory per destination */
 #define WINDOW_BYTES (4u << 20)
@@ -32,6 +33,8 @@ struct acceptance {
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
     bool guarded;           /* it may be a duplicate */
+    struct hub_log *log;    /* that it is appended to, or NULL */
+    struct store_appended appended;
 };
 
 static int64_t wall_now(struct hub *h)
@@ -115,10 +118,12 @@ bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kin
 
 enum code durable_room(struct dest *d, struct waiter *w)
 {
-    struct hub *h = d->hub;
+    return queue_of(d) != 0 ? store_room(d->hub, w) : CODE_OVERLOADED;
+}
+
+enum code store_room(struct hub *h, struct waiter *w)
+{
     struct store_stats s;
-    if (queue_of(d) == 0)
-        return CODE_OVERLOADED;
     store_stats(h->store, &s);
     if (s.faulted)
         return CODE_UNAVAILABLE;
@@ -151,25 +156,54 @@ static struct store_record record_of(struct delivery *v)
         .last_error = v->last_error != NULL ? str_of(v->last_error) : STR_NONE};
 }
 
-static void guard(struct acceptance *a, const struct delivery *v)
+static void guard(struct acceptance *a, const struct route *r, const struct msg *m)
 {
     struct buf name = BUF_EMPTY;
-    a->guarded = dedupe_name(v->route, v->h.msg, &name);
+    a->guarded = !a->hub->again && dedupe_name(r, m, &name);
     if (a->guarded)
         store_once_begin(a->hub->store, &(struct store_once){.name = buf_str(&name), .now_ms = wall_now(a->hub),
-                                                             .window_ms = v->route->conf->dedupe.window_ms});
+                                                             .window_ms = r->conf->dedupe.window_ms});
     buf_fini(&name);
+}
+
+static struct acceptance *acceptance_new(struct hub *h, const struct route *r, const struct msg *m)
+{
+    struct acceptance *a = mem_zalloc(sizeof(*a));
+    a->hub = h;
+    list_init(&a->deliveries);
+    store_begin(h->store);
+    guard(a, r, m);
+    return a;
+}
+
+static void on_appended(void *arg, const struct store_appended *appended)
+{
+    struct acceptance *a = arg;
+    a->appended = *appended;
+    if (appended->result == STORE_OK)
+        log_wake(a->log);
+}
+
+struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m)
+{
+    struct acceptance *a = acceptance_new(h, r, m);
+    a->log = r->log;
+    store_append(h->store, &(struct store_append){
+        .log = r->log->number, .expected = m->expected_version, .now_ms = wall_now(h),
+        .key = headers_get(m->headers, "key"), .route = str_of(route_name(r)), .subject = m->subject,
+        .headers = m->headers, .body = m->body}, on_appended, a);
+    return a;
+}
+
+void durable_hold_back(struct acceptance *a, struct delivery *v)
+{
+    list_push(&a->deliveries, &v->link);
 }
 
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
 {
-    if (a == NULL) {
-        a = mem_zalloc(sizeof(*a));
-        a->hub = h;
-        list_init(&a->deliveries);
-        store_begin(h->store);
-        guard(a, v);
-    }
+    if (a == NULL)
+        a = acceptance_new(h, v->route, v->h.msg);
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
     v->delayed = v->h.msg->not_before_ms > wall_now(h);
@@ -179,10 +213,8 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
     return a;
 }
 
-bool durable_along(struct acceptance *a, struct delivery *v)
+bool durable_guarded(const struct acceptance *a)
 {
-    if (a->guarded)
-        list_push(&a->deliveries, &v->link);
     return a->guarded;
 }
 
@@ -222,10 +254,21 @@ static void wake_waiters(struct hub *h)
         waiters_wake(&h->store_waiters);
 }
 
-static void answer(struct receipt *r, enum store_result result)
+/* What the publisher learns of its append: where it stands, or which version the key has. */
+static void answer(struct receipt *r, enum store_result result, const struct acceptance *a)
 {
+    struct buf text = BUF_EMPTY;
+    const struct store_appended *appended = &a->appended;
+    if (a->log != NULL && result == STORE_OK)
+        buf_printf(&text, appended->version > 0 ? "offset: %llu\nversion: %llu\n" : "offset: %llu\n",
+                   (unsigned long long)appended->offset, (unsigned long long)appended->version);
+    else if (appended->mismatch)
+        buf_printf(&text, "{\"error\":\"another version\",\"version\":%llu}", (unsigned long long)appended->version);
+    else if (result == STORE_CONFLICT)
+        buf_puts(&text, "refused with another message of the same unit, which expected another version");
     const struct reply replies[] = {
-        [STORE_OK] = {.code = CODE_OK},
+        [STORE_OK] = {.code = CODE_OK, .headers = buf_str(&text)},
+        [STORE_CONFLICT] = {.code = appended->mismatch ? CODE_INVALID : CODE_FAILED, .body = buf_str(&text)},
         [STORE_FULL] = {.code = CODE_OVERLOADED, .body = STR("the store is full (store.max_size, or the disk)")},
         [STORE_UNKNOWN] = {.code = CODE_UNAVAILABLE,
                            .body = STR("the store has failed; whether the message was stored is unknown: "
@@ -234,11 +277,16 @@ static void answer(struct receipt *r, enum store_result result)
     if (r->asker.ops != NULL)
         r->asker.ops->done(r->asker.ctx, r->asker.token, &replies[result]);
     mem_free(r);
+    buf_fini(&text);
 }
 
-static void count_duplicate(struct hub *h, const struct delivery *v)
+static void count_duplicate(struct acceptance *a)
 {
+    struct hub *h = a->hub;
     h->counts.duplicates++;
+    if (list_empty(&a->deliveries))
+        return; /* a route that only logs */
+    const struct delivery *v = CONTAINER_OF(list_first(&a->deliveries), struct delivery, link);
     hub_trace(h, TAP_DUPLICATE, v);
     history_note(v, PAST_DUPLICATE, 0, STR("a copy of one that was accepted"));
     msg_log(h->env.log, LOG_DEBUG, "message_duplicate", v->h.msg,
@@ -247,13 +295,14 @@ static void count_duplicate(struct hub *h, const struct delivery *v)
 
 static void count(struct acceptance *a, enum store_result result)
 {
-    struct hub *h = a->hub;
+    static const enum code refusals[] = {
+        [STORE_FULL] = CODE_OVERLOADED, [STORE_UNKNOWN] = CODE_UNAVAILABLE, [STORE_CONFLICT] = CODE_INVALID};
     if (result == STORE_OK)
-        h->counts.messages++;
+        a->hub->counts.messages++;
     else if (result == STORE_DUPLICATE)
-        count_duplicate(h, CONTAINER_OF(list_first(&a->deliveries), struct delivery, link));
+        count_duplicate(a);
     else
-        h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
+        a->hub->counts.refused[refusals[result]]++;
 }
 
 static void on_accepted(void *arg, enum store_result result)
@@ -263,7 +312,7 @@ static void on_accepted(void *arg, enum store_result result)
     count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
-        answer(a->receipt, result);
+        answer(a->receipt, result, a);
     fault_point("durable.acknowledged");
     LIST_EACH(&a->deliveries, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
@@ -368,7 +417,7 @@ static void on_deferred(void *arg, enum store_result result)
     struct deferred *f = arg;
     struct delivery *v = f->delivery;
     struct settlement again = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
-                               .reply = {.code = CODE_OVERLOADED,
+                               .reply = {.code = result == STORE_CONFLICT ? CODE_FAILED : CODE_OVERLOADED,
                                          .body = STR("what it staged could not be stored with its answer")}};
     struct reply reply = {.code = CODE_OK, .headers = buf_str(&f->headers), .body = buf_str(&f->body)};
     if (v != NULL)
@@ -399,8 +448,7 @@ bool durable_defer(struct delivery *v, const struct settlement *s)
     return true;
 }
 
-/* Of those being accepted only what is not stored: a destination that has a queue stays. */
-static void unaccept(struct acceptance *a, const struct dest *d)
+static void drop_accepting(struct acceptance *a, const struct dest *d)
 {
     LIST_EACH(&a->deliveries, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
@@ -411,10 +459,10 @@ static void unaccept(struct acceptance *a, const struct dest *d)
     }
 }
 
-void durable_retire(struct dest *d)
+void durable_undefer(struct dest *d)
 {
     LIST_EACH(&d->hub->accepting, n)
-        unaccept(CONTAINER_OF(n, struct acceptance, link), d);
+        drop_accepting(CONTAINER_OF(n, struct acceptance, link), d);
     LIST_EACH(&d->hub->deferring, n) {
         struct deferred *f = CONTAINER_OF(n, struct deferred, link);
         if (f->delivery == NULL || f->delivery->dest != d)
@@ -449,7 +497,7 @@ static void set_route(struct delivery *v, struct route_set *set, const struct st
     if (route == NULL)
         v->origin = str_dup(r->route); /* an orphan: the default policy holds for it */
     else if (r->target < route->conf->to_count)
-        v->h.target = route->targets[r->target].extra;
+        v->h.to = route->targets[r->target].conf;
 }
 
 /* NULL: its headers are no block of ours, or its time was over. */
@@ -660,6 +708,7 @@ void hub_use_store(struct hub *h, struct store *st)
     h->old_below = s.suspect_below;
     hub_set_limits(h, &h->limits); /* room for notes in it */
     store_each_queue(st, adopt_queue, h);
+    logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
     note_due(h, wall_now(h));

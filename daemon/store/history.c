@@ -22,12 +22,12 @@ void store_history_put(struct store *st, const struct store_chunk *c, uint64_t k
 {
     struct store_job job = {.kind = JOB_HISTORY_PUT, .from = c->number, .hash = keep, .puts = 1};
     assert(c->filter.n == STORE_FILTER_BYTES && c->number > 0);
-    front_job_with(st, &job, c->filter, c->data);
+    job_add_with(st, &job, c->filter, c->data);
 }
 
 void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_history_fn *fn, void *arg)
 {
-    front_job(st, &(struct store_job){.kind = JOB_HISTORY_FIND, .from = from, .hash = hash,
+    job_add(st, &(struct store_job){.kind = JOB_HISTORY_FIND, .from = from, .hash = hash,
                                       .limit = HISTORY_STEP, .on_history = fn, .arg = arg});
 }
 

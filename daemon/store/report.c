@@ -105,7 +105,13 @@ static void report_unit(struct store *st, struct store_batch *b, const struct st
     st->stats.pending_bytes -= job->ops_len;
     for (size_t i = job->then_at; i < job->then_at + job->thens; i++) {
         struct store_then then = ((struct store_then *)(void *)buf_data(&b->thens))[i];
-        then.fn(then.arg, result_of(b, job, then.guard));
+        size_t at = job->ops_at + then.op_at;
+        struct store_appended told = then.appended != NULL ? batch_op(b, &at)->appended : (struct store_appended){0};
+        told.result = result_of(b, job, then.guard);
+        if (then.appended != NULL)
+            then.appended(then.arg, &told);
+        else
+            then.fn(then.arg, told.result);
     }
 }
 
@@ -120,6 +126,8 @@ static void report_answer(const struct store_job *job)
         job->on_history(job->arg, &a->history);
     else if (job->kind == JOB_AUDIT)
         job->on_audit(job->arg, &a->books, buf_str(&a->findings));
+    else if (job->kind == JOB_LOAD_LOG || job->kind == JOB_TRIM)
+        log_report(job);
     else
         job->on_rows(job->arg, &a->rows);
     answer_free(a);
@@ -135,6 +143,7 @@ static void report_state(struct store *st, struct store_batch *b)
     st->stats.seen_evicted = b->evicted;
     st->stats.commits += b->commits;
     b->commits = 0;
+    logs_report(st, b);
     if (b->took_ms > st->stats.slowest_commit_ms)
         st->stats.slowest_commit_ms = b->took_ms;
     if (!b->faulted || st->fault_told)

@@ -22,13 +22,15 @@ enum stmt {
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_SEEN, COUNTER_KEY,
-       COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_SEEN,
+       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
     bool dirty;
 };
+
+struct db_logs; /* sqlite_log.h */
 
 struct db {
     sqlite3 *sql;
@@ -38,10 +40,13 @@ struct db {
     size_t counter_count;
     size_t *dirty; /* ids, in the order of their first change */
     size_t dirty_count;
+    struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
     uint64_t adding;                     /* put by this transaction so far */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
+    int64_t changes;                     /* of rows, before this transaction */
+    int mark_fd;
     size_t wal_pages, free_pages;
     uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
     uint64_t seen_new;                   /* recorded by this transaction */
@@ -55,6 +60,7 @@ struct db {
 /* What a start finds besides the file's content. */
 struct db_state {
     bool unclean;
+    uint64_t lost_commits;          /* were acknowledged, and are not there any more */
     struct store_queue_row *queues; /* the caller's, with their names */
     size_t queue_count;
 };
@@ -121,7 +127,15 @@ void db_idle(struct db *db);                /* bounded work of little hurry */
 bool db_wants_idle(const struct db *db);
 void db_fault(struct db *db, const char *what);
 
+/* sqlite_mark.c */
+void mark_open(struct db *db);
+void mark_close(struct db *db);
+uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
+void mark_write(const struct db *db);
+void mark_keep_journal(const struct db *db);
+
 /* sqlite_ballast.c */
+int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */
 bool ballast_make(struct db *db);
 void ballast_release(struct db *db);
 void fault_mark(const struct db *db); /* a file that makes the next start check */

@@ -39,6 +39,7 @@ void batch_free(struct store_batch *b)
     buf_fini(&b->ops);
     buf_fini(&b->jobs);
     buf_fini(&b->thens);
+    buf_fini(&b->logs);
     mem_free(b);
 }
 
@@ -72,9 +73,10 @@ void front_fini(struct store *st)
     for (size_t i = 0; i < st->opened_count; i++)
         mem_free(st->opened[i].name);
     mem_free(st->opened);
+    logs_fini(st);
 }
 
-void front_job(struct store *st, const struct store_job *job)
+void job_add(struct store *st, const struct store_job *job)
 {
     buf_put(&st->batch->jobs, job, sizeof(*job));
     st->ops->on_job(st);
@@ -112,8 +114,9 @@ void front_add_queue(struct store *st, const struct store_queue_row *row)
     buf_fini(&key);
 }
 
-/* The bytes must not come between the changes of the open unit: they move behind them. */
-void front_job_with(struct store *st, struct store_job *job, struct str first, struct str second)
+/* Before the unit, so that a unit that fails does not take it along. The bytes must not come between the
+ * changes of the open unit: they move behind them. */
+void job_add_with(struct store *st, struct store_job *job, struct str first, struct str second)
 {
     struct buf *ops = &st->batch->ops;
     struct buf moved = BUF_EMPTY;
@@ -127,14 +130,7 @@ void front_job_with(struct store *st, struct store_job *job, struct str first, s
     st->unit.ops_at += ops->len - job->ops_at;
     buf_str_put(ops, buf_str(&moved));
     buf_fini(&moved);
-    front_job(st, job);
-}
-
-/* A unit that fails does not take the queue with it. */
-static void queue_make(struct store *st, struct str name, bool service)
-{
-    struct store_job job = {.kind = JOB_QUEUE, .from = st->queue_count, .service = service};
-    front_job_with(st, &job, name, STR_NONE);
+    job_add(st, job);
 }
 
 uint32_t store_queue(struct store *st, struct str name, bool service)
@@ -144,7 +140,7 @@ uint32_t store_queue(struct store *st, struct str name, bool service)
     uint32_t queue = queue_number(st, buf_str(&key));
     if (queue == 0 && st->queue_count < STORE_QUEUES_MAX) {
         queue_add(st, buf_str(&key));
-        queue_make(st, name, service);
+        job_add_named(st, &(struct store_job){.kind = JOB_QUEUE, .service = service, .from = st->queue_count}, name);
         queue = (uint32_t)st->queue_count;
     }
     buf_fini(&key);
@@ -193,13 +189,13 @@ void store_commit(struct store *st)
     if (st->unit.ops_len == 0 && st->unit.thens == 0)
         return;
     st->stats.pending_bytes += st->unit.ops_len;
-    front_job(st, &st->unit);
+    job_add(st, &st->unit);
 }
 
 void store_then(struct store *st, store_fn *fn, void *arg)
 {
     assert(st->depth > 0);
-    buf_put(&st->batch->thens, &(struct store_then){fn, arg, st->guard}, sizeof(struct store_then));
+    buf_put(&st->batch->thens, &(struct store_then){.fn = fn, .arg = arg, .guard = st->guard}, sizeof(struct store_then));
 }
 
 bool store_unit_puts(const struct store *st)
@@ -207,7 +203,7 @@ bool store_unit_puts(const struct store *st)
     return st->depth > 0 && st->unit.puts > 0;
 }
 
-static void op_add(struct store *st, struct store_op *op)
+void op_add(struct store *st, struct store_op *op)
 {
     struct buf *to = &st->batch->ops;
     assert(st->depth > 0);
@@ -306,25 +302,25 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    front_job(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit,
+    job_add(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    front_job(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
+    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    front_job(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit,
+    job_add(st, &(struct store_job){.kind = JOB_LOAD_DEAD, .from = after, .limit = limit,
                                     .on_rows = fn, .arg = arg});
 }
 
 void store_audit(struct store *st, store_audit_fn *fn, void *arg)
 {
-    front_job(st, &(struct store_job){.kind = JOB_AUDIT, .on_audit = fn, .arg = arg});
+    job_add(st, &(struct store_job){.kind = JOB_AUDIT, .on_audit = fn, .arg = arg});
 }
 
 /* ---------------------------------------------------------------- state */

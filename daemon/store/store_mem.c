@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "store/internal.h"
+#include "store/mem_log.h"
 
 struct row {
     struct store_dead d; /* of a live row only its record */
@@ -40,6 +41,7 @@ struct store_disk {
     struct seen seen;
     uint64_t max_rows;
     struct rows live, dead;
+    struct mem_logs logs;
     struct store_totals totals;
     struct store_queue_row *queues;
     size_t queue_count;
@@ -303,17 +305,29 @@ static void do_once(struct store_disk *d, struct store_op *op)
     s->at[i] = (struct seen_row){{op->once.id[0], op->once.id[1]}, seen_until(&op->once)};
 }
 
+static void do_append(struct store_disk *d, struct store_op *op)
+{
+    mem_log_append(&d->logs, op);
+}
+
+static uint64_t disk_rows(const struct store_disk *d)
+{
+    return d->live.count + d->dead.count + d->logs.entries;
+}
+
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
-    static void (*const ops[])(struct store_disk *d, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_once,
+    static void (*const ops[OP_KINDS])(struct store_disk *d, struct store_op *op) = {
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_once,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
     if (m->faulted) {
         job->result = STORE_UNKNOWN;
-    } else if (job->puts > 0 && d->live.count + d->dead.count + job->puts > d->max_rows) {
+    } else if (job->puts > 0 && disk_rows(d) + job->puts > d->max_rows) {
         job->result = STORE_FULL;
+    } else if (job->checks && !mem_logs_check(&d->logs, b, job)) {
+        job->result = STORE_CONFLICT;
     } else {
         d->reserved = seq_reserved(m->base.next_seq, d->reserved);
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
@@ -330,6 +344,10 @@ static void do_queue(struct store_mem *m, struct store_batch *b, struct store_jo
     struct store_disk *d = m->disk;
     if (m->faulted)
         return;
+    if (job->kind == JOB_LOG) {
+        mem_log_make(&d->logs, job_text(b, job));
+        return;
+    }
     d->queues = mem_realloc(d->queues, (d->queue_count + 1) * sizeof(*d->queues));
     d->queues[d->queue_count++] = (struct store_queue_row){
         .name = mem_strndup((const char *)buf_data(&b->ops) + job->ops_at, job->ops_len),
@@ -445,7 +463,7 @@ static void do_audit(struct store_mem *m, struct store_job *job)
         buf_puts(&job->answer->findings, "the model does not add up\n");
 }
 
-static void do_answer(struct store_mem *m, struct store_job *job)
+static void do_answer(struct store_mem *m, const struct store_batch *b, struct store_job *job)
 {
     static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
         [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead,
@@ -457,11 +475,18 @@ static void do_answer(struct store_mem *m, struct store_job *job)
         buf_puts(&job->answer->findings, "the store is faulted\n");
         return;
     }
-    loads[job->kind](m, job);
-    if (job->kind == JOB_HISTORY_FIND)
+    if (job->kind == JOB_LOAD_LOG) {
+        mem_log_load(&m->disk->logs, job_text(b, job), job);
+        answer_close_log(job->answer);
+    } else if (job->kind == JOB_TRIM) {
+        mem_log_trim(&m->disk->logs, job);
+    } else if (job->kind == JOB_HISTORY_FIND) {
+        do_history_find(m, job);
         answer_close_chunks(job->answer);
-    else
+    } else {
+        loads[job->kind](m, job);
         answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
+    }
 }
 
 /* ---------------------------------------------------------------- life */
@@ -488,6 +513,7 @@ void store_disk_free(struct store_disk *d)
     if (d->history.count > 0)
         history_forget(&d->history, d->history.count);
     mem_free(d->history.at);
+    mem_logs_fini(&d->logs);
     mem_free(d);
 }
 
@@ -514,12 +540,12 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
         struct store_job *job = batch_job(b, m->done++);
         if (job->kind == JOB_UNIT)
             do_unit(m, b, job);
-        else if (job->kind == JOB_QUEUE)
+        else if (job->kind == JOB_QUEUE || job->kind == JOB_LOG)
             do_queue(m, b, job);
         else if (job->kind == JOB_HISTORY_PUT)
             do_history_put(m, b, job);
         else
-            do_answer(m, job);
+            do_answer(m, b, job);
     }
     return m->done;
 }
@@ -528,8 +554,9 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
 {
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
-    b->bytes = d->live.count + d->dead.count;
+    b->bytes = disk_rows(d);
     b->seen = d->seen.count;
+    mem_logs_tell(&d->logs, b);
     b->full = b->bytes >= d->max_rows;
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
@@ -613,11 +640,13 @@ struct store *store_mem_open(struct store_disk *d)
     m->disk = d;
     front_init(&m->base, &ops);
     mem_load_queues(m);
+    for (size_t i = 0; i < d->logs.count; i++)
+        front_add_log(&m->base, &d->logs.at[i].row);
     m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
     m->base.key[0] = 1; /* the same in every life, and in every run */
     if (d->unclean)
         d->suspect_below = m->base.next_seq;
-    m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,
+    m->base.stats = (struct store_stats){.totals = d->totals, .bytes = disk_rows(d),
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
                                          .suspect_below = d->suspect_below, .history_next = 1};
     if (d->history.count > 0)

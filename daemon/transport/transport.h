@@ -112,13 +112,33 @@ struct handover {
                                 "crash" "retry" "redrive"; NULL = it was not. Static text */
     bool alone;            /* it may kill who gets it: to one that holds nothing, and nothing beside it */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
-    const void *target;    /* the transport's target_keys struct of the route, or NULL */
+    const struct target_conf *to; /* what the route says of this destination; NULL = nothing. Ask it
+                                     with handover_keys() and handover_codec() */
     const struct sink_up *core; /* whom to report to */
     struct holder *holder; /* set by the carrier in send(); stays as long as it holds this; NULL = not known */
     struct list_node link;
     void *carrier;
     uint64_t carrier_id;
 };
+
+/* The transport's target_keys struct of the route, or NULL: the endpoint may have been another
+ * transport's when the route was read. */
+static inline const void *handover_keys(const struct handover *h, const struct config_transport *t)
+{
+    return h->to != NULL && h->to->transport == t ? h->to->extra : NULL;
+}
+
+/* The codec of a route's side: its own, else the endpoint's, else the transport's `standard`. */
+static inline unsigned codec_of(unsigned route, const struct endpoint_conf *e, unsigned standard)
+{
+    unsigned endpoint = e->codec != CODEC_UNSET ? e->codec : standard;
+    return route != CODEC_UNSET ? route : endpoint;
+}
+
+static inline unsigned handover_codec(const struct handover *h, const struct endpoint_conf *e, unsigned standard)
+{
+    return codec_of(h->to != NULL ? h->to->codec : CODEC_UNSET, e, standard);
+}
 
 struct sink;
 
@@ -211,17 +231,43 @@ static inline enum code intake_accept(struct intake *i, struct msg *m, const str
 
 struct endpoint; /* the transport's own; its first member is a struct sink where it can be a target */
 
+/* What a connecting endpoint is to consume: one for each different `from: {endpoint: …}` of the routes.
+ * Messages of a source go to its own intake, which knows only the routes of that source. An endpoint
+ * whose sources change at a reload is opened anew. */
+struct endpoint_source {
+    const void *keys;      /* the transport's source_keys struct */
+    unsigned codec;        /* enum codec_choice; see codec_of() */
+    const char *label;     /* for people: "rabbit, queue: orders" */
+    struct intake *intake;
+};
+
 struct endpoint_env {
     struct loop *loop;
     struct log *log;
+    const char *node;         /* this daemon's name; borrowed, outlives the endpoint */
     uint64_t body_max;        /* limits.body */
     struct tls_context *tls;  /* referenced by whoever keeps it; NULL = plain */
     int listen_fd;            /* handed over by systemd, or -1 */
-    struct intake *intake;    /* for what comes in; NULL where no route has this endpoint as its source */
+    struct intake *intake;    /* listen: for what comes in */
+    const struct endpoint_source *sources; /* connect: what to consume; borrowed, outlive the endpoint */
+    size_t source_count;
+};
+
+/* What a person should know of the far end: settings that betray the promise, and what to do about them. */
+enum finding_level {
+    FINDING_NOTE,
+    FINDING_WARNING, /* the promise holds until something happens (a restart, a full disk) */
+    FINDING_ERROR,   /* it does not hold */
+};
+
+struct doctor {
+    /* Texts are valid during the call. what: what is the case; advice: what to do. */
+    void (*found)(struct doctor *d, enum finding_level level, const char *what, const char *advice);
+    void (*done)(struct doctor *d); /* d is gone after it */
 };
 
 struct endpoint_status {
-    const char *state;   /* "listening" | "up" | "connecting" | "down" */
+    const char *state;   /* "listening" | "up" | "connecting" | "down" | "refused" */
     const char *error;   /* last one, or NULL; borrowed until the next call */
     size_t connections;
     uint64_t received, sent; /* messages */
@@ -240,5 +286,9 @@ struct transport {
     void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
     size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */
     void (*status)(const struct endpoint *e, struct endpoint_status *out);
+    /* Asks the far end: found() any number of times, then done() once, from the loop or at the latest from inside close();
+     * whoever asked may have lost interest by then, and ask again: the earlier one is done first. Only while the endpoint
+     * is up. NULL = there is nothing to ask. */
+    void (*doctor)(struct endpoint *e, struct doctor *d);
     void (*close)(struct endpoint *e); /* at once; withdraws its receipts, settles nothing */
 };

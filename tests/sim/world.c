@@ -544,7 +544,7 @@ static void set_route(struct plain_conf *c, size_t i, char *from, char *match, c
 {
     struct route_conf *r = &c->routes[i];
     static const char *const route_names[] = {"r0", "r1", "r2", "r3", "r4", "r5"};
-    *r = (struct route_conf){.name = (char *)(uintptr_t)route_names[i], .from = from, .match = match,
+    *r = (struct route_conf){.name = (char *)(uintptr_t)route_names[i], .from = from, .source = from, .match = match,
                              .to = c->targets[i]};
     for (size_t k = 0; k < 3 && names[k] != NULL; k++) {
         c->targets[i][r->to_count] = (struct target_conf){.name = (char *)(uintptr_t)names[k],
@@ -566,8 +566,11 @@ static void use_routes(struct world *w)
     set_route(c, 4, "in0", "d.both", (const char *const[3]){"s0", "s1", "e3"});
     set_route(c, 5, "in1", "c", (const char *const[3]){"s2"});
     c->targets[3][0].subject = "x.{1}";
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < 6; i++) {
         c->routes[i].durable = w->disk != NULL && c->routes[i].from[2] == '0'; /* all of in0, none of in1 */
+        if (c->routes[i].durable && below(w, 2) > 0) /* what is accepted then waits for its append */
+            c->routes[i].log = (struct event_log_conf){.name = (char *)(uintptr_t)"events", .keep_ms = 5000, .max_size = 9000};
+    }
     for (size_t i = 0; i < 6; i++)
         route_set_add(set, &c->routes[i], &c->policies[i % 2]);
     route_set_default(set, &c->policies[0]);
@@ -723,7 +726,7 @@ static void world_start(struct world *w)
         sink_set_up(&w->sinks[i].sink, below(w, 4) > 0, "start");
     }
     for (size_t i = 0; i < SOURCES; i++) {
-        w->sources[i] = hub_intake(w->hub, i == 0 ? "in0" : "in1");
+        w->sources[i] = hub_intake(w->hub, i == 0 ? "in0" : "in1", i == 0 ? "in0" : "in1");
         w->waiters[i] = (struct waiter){.resume = on_resume, .arg = w};
     }
 }
