@@ -9,7 +9,7 @@ class DedupeCase(Base, Case):
     ROUTES = [{"name": "jobs", "from": "local", "match": "job.>", "to": "worker", "durable": True, "policy": "p",
                "dedupe": {"by": "id", "window": "1h"}},
               {"name": "orders", "from": "local", "match": "order.>", "to": "worker", "durable": True, "policy": "p",
-               "dedupe": {"by": "header:order", "window": "200ms"}},
+               "dedupe": {"by": "header:order", "window": "3s"}},
               {"name": "kept", "from": "local", "match": "kept", "to": "worker", "durable": True, "policy": "p",
                "dedupe": {"by": "id"}, "log": {"name": "kept"}}]
 
