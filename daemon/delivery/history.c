@@ -22,6 +22,7 @@ struct chunk {
 struct history {
     struct hub *hub;
     struct list ring;     /* struct chunk by link, newest last: the open one */
+    struct chunk *open;   /* or NULL */
     struct light *light;
     uint64_t ids;
     uint64_t keep;        /* chunks in the store; 0 = no notes */
@@ -69,11 +70,6 @@ void history_limit(struct history *t, uint64_t bytes)
 
 /* ---------------------------------------------------------------- into the store */
 
-static struct chunk *open_chunk(const struct history *t)
-{
-    return list_empty(&t->ring) ? NULL : CONTAINER_OF(list_last(&t->ring), struct chunk, link);
-}
-
 static void on_written(void *arg, enum store_result result)
 {
     struct history *t = arg;
@@ -102,7 +98,7 @@ static void write_chunk(struct history *t, const struct chunk *c)
 
 void history_flush(struct history *t)
 {
-    const struct chunk *c = open_chunk(t);
+    const struct chunk *c = t->open;
     if (t->hub->store == NULL || !t->dirty || c == NULL)
         return;
     if (t->writing == WRITING_MAX) { /* later, unless it is full by then */
@@ -130,11 +126,12 @@ static struct chunk *next_chunk(struct history *t)
         c = CONTAINER_OF(list_first(ring), struct chunk, link);
         list_remove(ring, &c->link);
     }
+    c->link = (struct list_node){NULL, NULL};
     list_push(ring, &c->link);
     c->id = ++t->ids;
     c->names = 0;
     c->len = 0;
-    return c;
+    return t->open = c;
 }
 
 /* ---------------------------------------------------------------- notes */
@@ -183,7 +180,7 @@ static uint16_t named(struct chunk *c, struct noted *n, const char *text, uint64
 
 static uint16_t route_number(struct chunk *c, const struct telling *w)
 {
-    if (w->route_name != NULL)
+    if (w->route == NULL || w->route_name != NULL)
         return spell(c, w->route_name, 0);
     return named(c, &w->route->noted, route_name(w->route), w->route->set->generation);
 }
@@ -209,7 +206,7 @@ static size_t brief_put(uint8_t *at, const struct note_head *head, struct str id
 
 static void tell(struct history *t, const struct telling *w)
 {
-    struct chunk *c = open_chunk(t);
+    struct chunk *c = t->open;
     const struct str parts[NOTE_PARTS] = {
         [NOTE_ID] = w->msg->id, [NOTE_SOURCE] = cut(w->msg->source, NAME_MAX),
         [NOTE_SUBJECT] = cut(w->msg->subject, SUBJECT_NOTED), [NOTE_CAUSE] = w->cause,
@@ -274,7 +271,7 @@ void history_note_dead(struct hub *h, const struct dead_letter *d, enum past_eve
     if (t == NULL || t->keep == 0)
         return;
     struct telling w = {.event = event, .msg = d->msg, .dest = d->dest, .route = d->route, .attempt = d->attempts,
-                        .route_name = d->route == NULL ? d->route_name : NULL,
+                        .route_name = d->route_name,
                         .flags = NOTE_OLD, .detail = str_of(detail)};
     tell(t, &w);
 }
