@@ -59,6 +59,7 @@ struct endpoint {
     struct endpoint_env env;
     struct publisher *publisher;
     struct consumer *consumer; /* NULL without sources */
+    struct doctor *doctor;     /* who asked, until the end of the turn */
     uint64_t received, sent, bad;
 };
 
@@ -85,6 +86,10 @@ struct answer {
 bool publisher_answer(struct publisher *p, const struct answer *a, const struct reply *r);
 /* true: too much is waiting to go out, w is enrolled (unless NULL) until it has. */
 bool publisher_full(struct publisher *p, struct waiter *w);
+
+/* ---- doctor.c ---- */
+void amqp_doctor(struct endpoint *e, struct doctor *d);
+void amqp_doctor_end(struct endpoint *e);
 
 /* ---- consume.c: the sources ---- */
 struct consumer *consumer_new(struct endpoint *e);
