@@ -191,7 +191,7 @@ class FakeDaemon:
                                  "first_time": "2026-01-31T08:00:00.000Z", "last_time": "2026-01-31T09:00:00.000Z"}]},
             "status": STATUS, "version": {"version": "9.9.9"},
             "routes": {"routes": [{"name": "sum", "from": "edge", "match": '{"cmd":"sum"}', "to": ["math", "audit"],
-                                   "durable": False, "policy": "default", "matched": 12}]},
+                                   "durable": False, "log": "events", "policy": "default", "matched": 12}]},
             "explain": {"route": "sum", "why": "matches", "captures": ["x"], "to": [{"destination": "math", "subject": "s"}],
                         "policy": {"timeout_ms": 5000, "attempts": 5, "worst_case_ms": 30500}},
             "dlq.ls": {"total": 3, "items": [LETTER]},
