@@ -119,11 +119,11 @@ void reader_on_commands(struct reader *r); /* the connection for commands is rea
 struct conn *reader_conn(const struct reader *r); /* NULL once stopped */
 const char *reader_error(const struct reader *r);
 
-/* entry.c: the fields of an entry as a message; pure */
+/* entry.c: the codecs, and the fields of an entry as a message; pure */
 #define FIELD_BODY "body"
 #define FIELD_TYPE "content-type"
 #define FIELD_SUBJECT "subject"
-extern const struct codec redis_entry_codecs[]; /* by enum codec_choice */
+extern const struct codec redis_channel_codecs[], redis_entry_codecs[]; /* by enum codec_choice, but for nest */
 /* raw, unless the route's side or the endpoint says cloudevents: no NestJS stands at a stream. */
 unsigned entry_codec(unsigned side, const struct endpoint_conf *e);
 

@@ -128,7 +128,7 @@ static void put_ids(struct buf *out, const struct list *from, size_t count)
 {
     char text[ENTRY_ID_MAX];
     const struct list_node *n = list_first(from);
-    for (; count > 0; count--, n = list_next(from, n))
+    for (; count > 0 && n != NULL; count--, n = list_next(from, n))
         resp_arg(out, entry_id_text(CONTAINER_OF(n, struct taken, link)->id, text));
 }
 
