@@ -73,8 +73,8 @@ class Connection(Local):
 
 
 class Broker:
-    def __init__(self, port, tls):
-        self.port, self.tls, self.listener = port, tls, None
+    def __init__(self, port, certs):
+        self.port, self.certs, self.listener = port, certs, None
         self.got, self.handler, self.read = [], None, lambda got: got
         self.connections, self.stored, self.lock = [], collections.deque(), threading.RLock()
         self.trouble = ""
@@ -106,7 +106,8 @@ class Broker:
 
     def one(self, sock):
         try:
-            connection = Connection(self, self.tls.wrap_socket(sock, server_side=True) if self.tls else sock)
+            tls = self.certs and self.certs.context("peer", server=True)
+            connection = Connection(self, tls.wrap_socket(sock, server_side=True) if tls else sock)
         except OSError:
             sock.close()
             return
@@ -177,7 +178,7 @@ class Fake(Adapter):
     def __init__(self, folder, certs=None):
         super().__init__(folder, certs)
         self.port = free_port()
-        self.broker = Broker(self.port, certs and certs.context("peer", server=True))
+        self.broker = Broker(self.port, certs)
 
     def start(self):
         self.broker.start()

@@ -458,6 +458,25 @@ class Contract:
                            "an error about the certificate")
         self.assertTrue(error)
 
+    @needs("tls", "confirm")
+    def test_new_certificates(self):
+        """Every certificate is replaced, the authority too: new connections use the new ones, nothing is reloaded by hand."""
+        certs = self.certificates()
+        self.far = self.make(certs)
+        daemon, service, server = self.both(config=self.configuration(
+            tls={"mesh": certs.profile("bellhop", verify="mutual", peers=PEERS)}))
+        self.far.stop()
+        certs.authority("ca")
+        for name in [n[:-4] for n in os.listdir(certs.folder) if n.endswith(".cnf")]:
+            certs.issue(name)
+        daemon.wait_log(lambda l: "certificates" in l.get("event", ""), "the new certificates")
+        self.keep(daemon.connect()).publish("out.kept.tls", b"1")
+        self.far.start()
+        self.wait_up(daemon)
+        self.wait_seen(server.got, "out.kept.tls")
+        self.caller().publish("in.tls", b"1")
+        self.wait_seen(service.deliveries, "in.tls")
+
     # ---- reload
 
     @needs("confirm")
