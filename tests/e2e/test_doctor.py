@@ -39,7 +39,8 @@ class DoctorCase(Examined, Case):
         self.assertEqual(daemon.tool("doctor"), (0, "nothing to see to\n", ""))
 
     def test_what_is_set(self):
-        daemon = self.daemon({"routes": [ROUTE], "limits": {"clients": 1000000}})
+        daemon = self.daemon({"routes": [ROUTE], "limits": {"clients": 1000000}, "admin": {"mode": "0666"}})
+        self.found(daemon, 0, "admin", "warning", "every user of this host may drain")
         self.found(daemon, 0, "services", "warning", "every user of this host")
         self.found(daemon, 0, "store", "note", "there is no store")
         self.found(daemon, 0, "limits.clients", "warning", "limits.clients is 1000000")
