@@ -175,6 +175,20 @@ class Servers11Case(Servers, Case):
     version = "11"
 
 
+class WildcardsCase(Case):
+    def test_server_with_wildcards(self):
+        """It answers on the reply channel of what it was asked, and hears its own replies: they are not ours to mind."""
+        redis = self.keep(RedisServer())
+        server = self.keep(NestServer("12", redis.port, transport="REDIS", wildcards=True))
+        daemon = self.daemon({"endpoints": endpoint(redis), "policies": {"default": policy()},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        caller = self.keep(daemon.connect())
+        for subject in ("wild.one", "wild.two"):
+            self.assertEqual(caller.request(subject, b"1")[1].body, json.dumps(subject).encode())
+        self.assertEqual(caller.publish("user.created", b'{"key":"w"}').verb, "OK")
+        server.expect_seen("event", "user.created", "w", 1)
+
+
 # ---------------------------------------------------------------- what has no NestJS on it
 
 class Server:
@@ -677,12 +691,8 @@ class Flow:
         return self.acked
 
 
-class FaultsCase(Server, Case):
+class Standing:
     """What local services publish goes durably into a stream; what is in the stream `orders` goes durably to `room`."""
-
-    @classmethod
-    def setUpClass(cls):
-        pass
 
     def setUp(self):
         self.redis = self.keep(RedisServer())
@@ -709,6 +719,8 @@ class FaultsCase(Server, Case):
             wait_until(lambda: tool.pending("orders") == 0, "all acknowledged")
         wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
 
+
+class FaultsCase(Standing, Case):
     def test_restarted_20_times_under_load(self):
         daemon, room = self.standing()
         flow = Flow(daemon.socket, "out")
@@ -773,6 +785,8 @@ class FaultsCase(Server, Case):
         self.all_came(daemon, room, 20)
         self.assertEqual(len(room.deliveries), 20)
 
+
+class UpkeepCase(Standing, Case):
     def test_garbage(self):
         proxy = self.keep(Proxy(self.redis.port))
         proxy.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
