@@ -150,7 +150,7 @@ static void answer(struct delivery *d, const struct reply *r, bool last)
 {
     const struct endpoint *e = d->source->consumer->endpoint;
     d->answer.last = last;
-    if (!publisher_answer(e->publisher, &d->answer, r) && last)
+    if (!answers_send(publisher_answers(e->publisher), &d->answer, r) && last)
         log_write(e->env.log, LOG_WARN, "answer_lost", "endpoint", e->conf->name, "source", d->source->from->label, NULL);
 }
 
@@ -175,7 +175,7 @@ static bool on_more(void *ctx, uint64_t token, const struct reply *item, struct 
     struct delivery *d = ctx;
     (void)token;
     answer(d, item, false);
-    return !publisher_full(d->source->consumer->endpoint->publisher, w);
+    return !answers_full(publisher_answers(d->source->consumer->endpoint->publisher), w);
 }
 
 static void on_done(void *ctx, uint64_t token, const struct reply *r)
@@ -355,8 +355,11 @@ static bool nest_parcel(struct source *s, struct str body, struct parcel *out, c
 {
     struct nest_request req;
     struct consumer *c = s->consumer;
-    if (!nest_request_parse(body, &req, what))
-        return plain_parcel(s, body, CODEC_RAW, out, what);
+    if (!nest_request_parse(body, &req, what)) {
+        bool good = plain_parcel(s, body, CODEC_RAW, out, what);
+        out->input.kind = MSG_EVENT;
+        return good;
+    }
     buf_clear(&c->subject);
     if (!nest_subject(req.pattern, &c->subject)) {
         *what = "no subject can be made of this pattern";
