@@ -259,6 +259,17 @@ class ChannelsCase(Server, Case):
             self.assertEqual(caller.answer(event)[1].verb, "OK")
             self.assertEqual(json.loads(listener.message()[1])["data"], 1)
 
+    def test_reply_channels_are_bounded(self):
+        caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
+                                         policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
+        for i in range(1100):
+            caller.start("REQ", f"s.{i}", b"1")
+        for _ in range(1100):
+            self.assertEqual(caller.expect("ERR").subject, "no-service")
+        channels = {c.decode() for c in self.tool.call("PUBSUB", "CHANNELS", "*.reply")}
+        self.assertEqual(channels, {f"s.{i}.reply" for i in range(1100 - 1024, 1100)})
+        self.assertEqual(caller.request("s.0", b"1")[1].subject, "no-service")
+
     def test_two_sources_of_one_channel_and_a_full_room(self):
         """The room takes one at a time and its queue one: what is read is bounded, nothing is lost or doubled."""
         daemon = self.through({"from": {"endpoint": "cache", "pattern": "bus?", "codec": "raw"}, "to": "quick"},
@@ -787,6 +798,21 @@ class FaultsCase(Standing, Case):
 
 
 class UpkeepCase(Standing, Case):
+    def test_reset_at_every_byte(self):
+        """Of what the server says: its greeting, its answers, entries."""
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon, room = self.standing(proxy.port, reconnect_max="100ms")
+        caller = self.keep(daemon.connect())
+        proxy.limits = iter(range(1, 160, 2))
+        proxy.cut()
+        for i in range(40):
+            self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
+            time.sleep(0.05)
+        proxy.limits = None
+        proxy.cut()
+        self.all_came(daemon, room, 40)
+        self.assertGreater(proxy.accepted, 20)
+
     def test_garbage(self):
         proxy = self.keep(Proxy(self.redis.port))
         proxy.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
