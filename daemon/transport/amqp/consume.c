@@ -381,10 +381,13 @@ static void set_answer(struct delivery *d, struct str id)
 {
     struct source *s = d->source;
     struct str to = text_of(s, IN_REPLY_TO), correlation = text_of(s, IN_CORRELATION);
-    char *at = d->texts = mem_alloc(to.n + correlation.n + id.n + 1);
+    struct buf texts = BUF_EMPTY;
+    buf_str_put(&texts, to);
+    buf_str_put(&texts, correlation);
+    buf_str_put(&texts, id);
+    const char *at = d->texts = buf_steal(&texts);
     d->answer = (struct answer){.reply_to = str_make(at, to.n), .correlation_id = str_make(at + to.n, correlation.n),
                                 .id = str_make(at + to.n + correlation.n, id.n), .codec = s->codec};
-    bytes_str(bytes_str(bytes_str(at, to), correlation), id);
 }
 
 static void take(struct delivery *d, struct str body)
