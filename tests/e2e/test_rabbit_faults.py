@@ -162,7 +162,7 @@ class Faults(Base):
         """A durable daemon behind a proxy."""
         self.proxy = self.keep(Proxy(self.rabbit.port))
         return self.durable(routes, endpoint={"connect": self.rabbit.url(port=self.proxy.port), "heartbeat": "1s",
-                                              **(endpoint or {})}, policies=PATIENT, **more)
+                                              "reconnect_max": "500ms", **(endpoint or {})}, policies=PATIENT, **more)
 
     def both_ways(self, q, **more):
         """local -> queue q.out, queue q.in -> worker; all durable."""
@@ -171,7 +171,7 @@ class Faults(Base):
         return [{"from": "local", "match": "go", "to": self.target(queue=q + ".out"), "durable": True, **more},
                 {"from": self.source(q + ".in", prefetch=50), "to": "worker", "durable": True, **more}]
 
-    def idle(self, daemon, seconds=1.5):
+    def idle(self, daemon, seconds=1.0):
         """CPU used meanwhile, as a share of one core."""
         before = daemon.cpu()
         time.sleep(seconds)
@@ -310,7 +310,7 @@ class CutCase(Faults, Case):
     def test_garbage(self):
         proxy = self.keep(Garbled(self.rabbit.port))
         daemon = self.start([{"from": "local", "match": "go", "to": self.target(queue="q")}],
-                            endpoint={"connect": self.rabbit.url(port=proxy.port)})
+                            endpoint={"connect": self.rabbit.url(port=proxy.port), "reconnect_max": "200ms"})
         wait_until(lambda: self.endpoint(daemon)["state"] == "up", "up when the broker is one", 40)
         self.assertEqual(proxy.left, [])
         self.assertEqual(self.endpoint(daemon)["bad"], len(GARBAGE))

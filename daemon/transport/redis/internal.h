@@ -63,6 +63,8 @@ struct endpoint {
     char *denied;           /* what a command was refused for by the server, until one succeeds */
     struct buf packet;      /* scratch */
     struct codec_room room; /* scratch */
+    struct doctor *doctor;  /* who asked for the server's settings, or NULL */
+    uint64_t doctor_number;
     struct msg_pool *pool;
     bool stopped;
     uint64_t received, sent, bad;
@@ -84,6 +86,10 @@ void sink_lose(struct endpoint *e, bool asked_only, const char *reason); /* all 
 void sink_request(struct endpoint *e, struct handover *h); /* its channel is there: publishes it */
 /* A command of ours was answered with an error that a person has to see to, or (NULL) with none. */
 void redis_denied(struct endpoint *e, const struct resp *error);
+
+/* doctor.c: settings of the server */
+void redis_doctor(struct endpoint *e, struct doctor *d);
+void doctor_end(struct endpoint *e); /* with what was found so far */
 
 /* replies.c: the channels on which NestJS servers answer */
 struct replies *replies_new(struct endpoint *e);
@@ -113,20 +119,25 @@ void reader_on_commands(struct reader *r); /* the connection for commands is rea
 struct conn *reader_conn(const struct reader *r); /* NULL once stopped */
 const char *reader_error(const struct reader *r);
 
-/* entry.c: the fields of an entry as a message; pure */
+/* entry.c: the codecs, and the fields of an entry as a message; pure */
 #define FIELD_BODY "body"
 #define FIELD_TYPE "content-type"
 #define FIELD_SUBJECT "subject"
-extern const struct codec redis_entry_codecs[]; /* by enum codec_choice */
+extern const struct codec redis_channel_codecs[], redis_entry_codecs[]; /* by enum codec_choice, but for nest */
 /* raw, unless the route's side or the endpoint says cloudevents: no NestJS stands at a stream. */
 unsigned entry_codec(unsigned side, const struct endpoint_conf *e);
 
 struct entry_place {
     struct str stream;
     uint64_t deliveries; /* 0 = the first, or not known */
+    unsigned codec;
 };
 
-/* The parts of a message: slices of the entry and of room, where *made (scratch) holds a body that was made. false:
- * *what (static) says why it is none. */
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what);
+struct entry_room { /* scratch */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+};
+
+/* The parts of a message: slices of the entry and of room. false: *what (static) says why it is none. */
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what);
