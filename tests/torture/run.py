@@ -7,7 +7,7 @@ import argparse
 import collections
 import concurrent.futures
 import errno
-import math
+import itertools
 import multiprocessing
 import os
 import random
@@ -83,7 +83,8 @@ def torture(w, fault):
             raise Wrong(f"ended, and no call has failed: {end}") from None
     w.control.disarm()
     outcome = w.survives()
-    w.next_life()
+    if w.scenario.durable:
+        w.next_life()
     return outcome if w.failed() else "not reached"
 
 
@@ -113,20 +114,23 @@ def counting(kind="allocation"):
     return Fault(kind, 0, False, 0)
 
 
-def numbers(count, every, stride, rng):
-    """1 … count in steps, from a place that the seed chooses."""
-    step = every * stride
-    return range(rng.randrange(step) + 1, count + 1, step)
-
-
-def plan(counts, stride, seed):
+def plan(counts, seed):
+    """What a full run takes; in an order that the seed chooses within each scenario."""
     cases = []
     for name, calls in counts.items():
+        rng, mine = random.Random(f"{seed} {name}"), []
         for kind, lasting, error, every in MODES:
-            rng = random.Random(f"{seed} {name} {kind} {lasting}")
-            for number in numbers(calls[KINDS.index(kind)], every, stride, rng):
-                cases.append((name, Fault(kind, number, lasting, error)))
+            for number in range(rng.randrange(every) + 1, calls[KINDS.index(kind)] + 1, every):
+                mine.append((name, Fault(kind, number, lasting, error)))
+        rng.shuffle(mine)
+        cases.append(mine)
     return cases
+
+
+def sample(cases, size):
+    """So many of all, evenly from the scenarios as far as they have them."""
+    turns = [case for turn in itertools.zip_longest(*cases) for case in turn if case is not None]
+    return turns[:size]
 
 
 # ---------------------------------------------------------------- what is told
@@ -190,7 +194,8 @@ def main():
     options.add_argument("--daemon", default=os.path.join(harness.ROOT, "build", "tests", "torture", "bellhopd"))
     options.add_argument("--scenario", action="append", choices=scenarios.SCENARIOS, help="only this one")
     options.add_argument("--fault", help="only this call, as in `allocation:12`, `store call:3+` (and all after it)")
-    options.add_argument("-j", type=int, default=os.cpu_count() or 2)
+    options.add_argument("-j", type=int, default=2 * (os.cpu_count() or 1),
+                         help="how many at once (much of a case is waiting)")
     options = options.parse_args()
     daemon, folder = os.path.abspath(options.daemon), tempfile.mkdtemp(prefix="bellhop-torture-", dir=world.BASE)
     try:
@@ -207,10 +212,8 @@ def chosen(options, counts):
         kind, _, number = options.fault.partition(":")
         error = next(e for k, _, e, _ in MODES if k == kind)
         return [(n, Fault(kind, int(number.rstrip("+")), number.endswith("+"), error)) for n in counts]
-    stride = 1
-    if not options.every:
-        stride = max(1, math.ceil(len(plan(counts, 1, options.seed)) / options.cases))
-    return plan(counts, stride, options.seed)
+    cases = plan(counts, options.seed)
+    return sample(cases, None if options.every else options.cases)
 
 
 def torment(pool, options, daemon):
