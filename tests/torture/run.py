@@ -23,7 +23,7 @@ import scenarios
 import world
 from world import KINDS, Ended, World, Wrong, harness
 
-QUICK = 240   # cases without --every
+QUICK = 600   # cases without --every
 SHOWN = 12    # findings with their stack
 OUTCOMES = ("went on", "exit 71", "store fault", "no start", "not reached", "wrong")
 
@@ -151,6 +151,7 @@ def tell(result, daemon):
         text = frame_text(line, daemon)
         if "fail.c" not in text:
             print("          " + text)
+    sys.stdout.flush()
 
 
 def table(counts, results):
@@ -176,10 +177,13 @@ def count_calls(pool, names):
     return {r.scenario: r.calls for r in results}, [r for r in results if r.outcome == "wrong"]
 
 
-def run_cases(pool, cases):
+def run_cases(pool, cases, daemon):
+    """Findings are told as they come."""
     begun, results = time.monotonic(), []
     for result in pool.map(case, *zip(*cases), chunksize=4):
         results.append(result)
+        if result.outcome == "wrong" and sum(r.outcome == "wrong" for r in results) <= SHOWN:
+            tell(result, daemon)
         if len(results) % 1000 == 0:
             print(f"        {len(results)} of {len(cases)}, {time.monotonic() - begun:.0f} s, "
                   f"{sum(r.outcome == 'wrong' for r in results)} wrong", file=sys.stderr, flush=True)
@@ -219,11 +223,11 @@ def chosen(options, counts):
 def torment(pool, options, daemon):
     begun = time.monotonic()
     counts, results = count_calls(pool, options.scenario or list(scenarios.SCENARIOS))
-    if not results:
-        results = run_cases(pool, chosen(options, counts))
-    sums = table(counts, results)
-    for result in [r for r in results if r.outcome == "wrong"][:SHOWN]:
+    for result in results:
         tell(result, daemon)
+    if not results:
+        results = run_cases(pool, chosen(options, counts), daemon)
+    sums = table(counts, results)
     print(f"seed {options.seed}, {len(counts)} scenarios, {time.monotonic() - begun:.0f} s")
     print(f"torture: {sum(sums.values()) - sums['wrong']} passed, {sums['wrong']} failed")
     return 1 if sums["wrong"] or not sums else 0
