@@ -6,7 +6,9 @@
  * A sync that fails takes with it what was written since the last one, as kernels do which drop the dirty pages: what
  * a daemon goes on to promise all the same is gone after its restart.
  */
-#undef _FORTIFY_SOURCE /* it would make inline functions of what is defined here */
+/* They would make other functions of what is defined here. */
+#undef _FORTIFY_SOURCE
+#undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -263,6 +265,8 @@ int posix_fallocate(int fd, off_t at, off_t n)
     return syscall(SYS_fallocate, fd, 0, at, n) == 0 ? 0 : errno;
 }
 
+int posix_fallocate64(int fd, off_t at, off_t n) __attribute__((alias("posix_fallocate")));
+
 int unlink(const char *path)
 {
     return lies_in_store(path) && store_call_fails("unlink", false) ? -1 : (int)syscall(SYS_unlink, path);
@@ -278,3 +282,5 @@ ssize_t sendfile(int to, int from, off_t *at, size_t n)
 {
     return is_stored(to) && store_call_fails("sendfile", true) ? -1 : syscall(SYS_sendfile, to, from, at, n);
 }
+
+ssize_t sendfile64(int to, int from, off_t *at, size_t n) __attribute__((alias("sendfile")));
