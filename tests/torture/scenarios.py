@@ -324,6 +324,37 @@ def dlq_edit(w):
     w.serve(w.peer("worker"), "worker")
 
 
+# ---------------------------------------------------------------- event logs
+
+FACTS = {"routes": [{"name": "facts", "from": "local", "match": "fact.>", "log": {"name": "facts", "keep": "unlimited"}},
+                    {"name": "kept", "from": "local", "match": "kept.>", "to": "worker", "durable": True,
+                     "log": {"name": "facts", "keep": "unlimited"}}]}
+
+
+@scenario(more=FACTS)
+def log_append(w):
+    w.start()
+    client, worker = w.peer(), w.peer("worker")
+    yield
+    for version in range(3):
+        w.append(client, "fact.a", b"fact %d" % version, {"key": "a", "expected-version": str(version)})
+    w.bodies["kept"] = {b"kept"}
+    w.append(client, "kept.a", b"kept", {"id": "kept"})
+    w.promised.add(("worker", "kept"))
+    w.serve(worker, "worker")
+
+
+@scenario(more=FACTS)
+def log_read(w):
+    w.start()
+    client = w.peer()
+    for i in range(4):
+        w.append(client, "fact.a", b"fact %d" % i * 200)
+    yield
+    if len(w.read_log(client)) != 4:
+        raise Wrong("not all are read")
+
+
 # ---------------------------------------------------------------- requests, and what is not kept
 
 @scenario(durable=False)

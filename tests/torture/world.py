@@ -123,6 +123,7 @@ class World:
         self.anonymous = ()                  # bodies of messages whose ids the daemon gives
         self.bodies, self.promised, self.settled, self.seen = {}, set(), set(), []
         self.dead, self.gone = set(), set()  # ids that lie among the dead letters, or were purged, as far as was told
+        self.logged, self.appended = {}, set()  # of the log `facts`: offset -> body as acknowledged; every body sent
         self.clean = False                   # the last life said that all was recorded
         self.count = 0
 
@@ -226,6 +227,24 @@ class World:
             raise Wrong(f"OK of {got.id}, waiting for {number}")
         self.promised |= {(target, id) for target in targets}
 
+    def append(self, peer, subject, body, headers=None):
+        """An entry of the log `facts`, which is promised at its offset once it is acknowledged."""
+        self.appended.add(body)
+        peer.start("PUB", subject, body, headers)
+        self.logged[int(peer.expect("OK").headers["offset"])] = body
+
+    def read_log(self, peer):
+        """{offset: body}, whole."""
+        peer.start("REQ", "$log/facts")
+        entries = {}
+        while (got := peer.expect("MORE", "REP")).verb == "MORE":
+            entries[int(got.headers["offset"])] = got.body
+        if self.logged.items() - entries.items():
+            raise Wrong(f"lost or altered in the log: {self.logged.items() - entries.items()}")
+        if set(entries.values()) - self.appended or sorted(entries) != list(range(1, len(entries) + 1)):
+            raise Wrong(f"nobody has appended: {entries}")
+        return entries
+
     def delivery(self, peer, target):
         """The next one for this service; it is as it was sent."""
         got = peer.expect("PUB", "REQ")
@@ -313,6 +332,9 @@ class World:
         lying = {row["id"] for row in self.admin("dlq.ls")["items"]}
         self.audit()
         self.judge(again, lying)
+        if self.appended:
+            with self.peer() as reader:
+                self.read_log(reader)
         code = self.end()
         if code != 0 or self.judge_exit(code) != "went on":
             raise Wrong(f"the next life ends with {code}")
