@@ -295,7 +295,6 @@ def dlq_redrive(w):
     if w.admin("dlq.redrive", route="jobs")["count"] != 2:
         raise Wrong("not all are redriven")
     w.serve(w.peer("worker"), "worker", len(ids))
-    w.dead.clear()
     w.done(2)
 
 

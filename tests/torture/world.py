@@ -259,6 +259,7 @@ class World:
 
     def settle(self, peer, got, target):
         self.settled.add((target, got.headers["id"]))
+        self.dead.discard(got.headers["id"])  # it has been redriven
         peer.send("OK", got.id)
 
     def serve(self, peer, target, count=1):
