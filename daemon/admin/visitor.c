@@ -55,7 +55,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
     struct str s = str_of(text != NULL ? text : "null");
     frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = s.n});
     buf_str_put(out, s);
-    free(text);
+    mem_free(text);
 }
 
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail)

@@ -24,8 +24,8 @@ static int prepare(struct db *db, const char *sql, sqlite3_stmt **s)
 
 static int finish(sqlite3_stmt *s, int rc)
 {
-    int end = sqlite3_finalize(s);
-    return rc == SQLITE_DONE ? SQLITE_OK : end;
+    sqlite3_finalize(s); /* says that all was well where there is no statement */
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 static void differ(struct audit *a, const char *what, uint64_t books, uint64_t found)
