@@ -53,6 +53,7 @@ struct dead_call {
     json_t *items; /* array of rows, or NULL */
     json_t *shown; /* the one row of `show`, or NULL */
     char *wanted;  /* the id of `show` */
+    bool follows;  /* a redrive at a rate or as a canary: how it goes is streamed */
 };
 
 static void call_free(struct dead_call *k)
@@ -65,11 +66,11 @@ static void call_free(struct dead_call *k)
     mem_free(k);
 }
 
-void dlq_cancel(struct visitor *v)
+void dlq_cancel(struct visitor *v, uint64_t id)
 {
     LIST_EACH(&v->admin->dead_calls, n) {
         struct dead_call *k = CONTAINER_OF(n, struct dead_call, link);
-        if (k->visitor != v)
+        if (k->visitor != v || (id != 0 && k->id != id))
             continue;
         hub_dead_walk_cancel(k->walk);
         call_free(k);
@@ -123,6 +124,26 @@ static json_t *list_of_groups(json_t *groups)
     return list;
 }
 
+static json_t *sum_of(const struct dead_call *k, const struct dead_walked *sum)
+{
+    json_t *row = json_pack("{s:I,s:I}", "count", (json_int_t)sum->count, "skipped", (json_int_t)sum->skipped);
+    if (!k->follows)
+        return row;
+    json_t *more = json_pack("{s:I,s:I,s:I,s:b}", "done", (json_int_t)sum->done, "failed", (json_int_t)sum->bad, "left",
+                             (json_int_t)sum->left, "stopped", sum->stopped);
+    json_object_update(row, more);
+    json_decref(more);
+    return row;
+}
+
+static void on_moved(void *arg, const struct dead_walked *sum)
+{
+    struct dead_call *k = arg;
+    json_t *row = sum_of(k, sum);
+    visitor_send(k->visitor, VERB_MORE, k->id, row);
+    json_decref(row);
+}
+
 static void on_done(void *arg, const struct dead_walked *sum)
 {
     struct dead_call *k = arg;
@@ -139,7 +160,7 @@ static void on_done(void *arg, const struct dead_walked *sum)
     else if (k->items != NULL)
         reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
     else
-        reply = json_pack("{s:I,s:I}", "count", (json_int_t)sum->count, "skipped", (json_int_t)sum->skipped);
+        reply = sum_of(k, sum);
     if (reply != NULL)
         visitor_send(v, VERB_REP, k->id, reply);
     json_decref(reply);
@@ -160,7 +181,7 @@ static struct dead_call *walk_start(struct call *c, const struct dead_query *q, 
     if (k->walk != NULL)
         return k;
     call_free(k);
-    command_fail(c, CODE_UNAVAILABLE, "another redrive or purge is under way; try again when it has ended");
+    command_fail(c, CODE_UNAVAILABLE, "another redrive, purge or edit is under way; try again when it has ended");
     return NULL;
 }
 
@@ -246,8 +267,27 @@ static json_t *act(struct admin *a, struct call *c, enum dead_action action,
     return json_pack("{s:I}", "count", (json_int_t)fn(a->env.hub, &q, arg_true(c, "dry_run")));
 }
 
+/* At a rate, or as a canary. */
+static json_t *redrive_slowly(struct admin *a, struct call *c, const char *rate)
+{
+    struct dead_query q = query_of(c);
+    struct dead_ask ask = {.action = DEAD_REDRIVE, .dry_run = arg_true(c, "dry_run"), .canary = arg_true(c, "canary"),
+                           .moved = on_moved};
+    if (rate != NULL && !str_parse_rate(str_of(rate), &ask.pause_us))
+        return command_fail(c, CODE_INVALID, "`rate` is not a rate such as 50/s, 30/m or 100/h: %s", rate);
+    if (hub_store(a->env.hub) == NULL)
+        return command_fail(c, CODE_INVALID, "`rate` and `canary` need a store (configuration: store)");
+    struct dead_call *k = query_legal(c, &q) ? walk_start(c, &q, ask) : NULL;
+    if (k != NULL)
+        k->follows = true;
+    return NULL;
+}
+
 static json_t *run_redrive(struct admin *a, struct call *c)
 {
+    const char *rate = arg_text(c, "rate");
+    if (rate != NULL || arg_true(c, "canary"))
+        return redrive_slowly(a, c, rate);
     return act(a, c, DEAD_REDRIVE, hub_redrive);
 }
 

@@ -33,7 +33,7 @@ static void visitor_end(struct visitor *v)
         return;
     v->closed = true;
     tap_cancel(v, 0);
-    dlq_cancel(v);
+    dlq_cancel(v, 0);
     audit_cancel(v);
     list_remove(&v->admin->visitors, &v->link);
     loop_later(v->admin->env.loop, mem_free, v);
@@ -149,6 +149,14 @@ static void greet(struct visitor *v, const struct frame *f)
     buf_puts(stream_out(v->stream), headers);
 }
 
+static void cancel(struct visitor *v, uint64_t id)
+{
+    if (id == 0)
+        return;
+    tap_cancel(v, id);
+    dlq_cancel(v, id);
+}
+
 static void dispatch(struct visitor *v, const struct frame *f)
 {
     if (!v->greeted)
@@ -156,7 +164,7 @@ static void dispatch(struct visitor *v, const struct frame *f)
     else if (f->verb == VERB_REQ)
         on_request(v, f);
     else if (f->verb == VERB_CANCEL)
-        tap_cancel(v, f->id);
+        cancel(v, f->id);
     else if (f->verb == VERB_PING)
         frame_bare(stream_out(v->stream), VERB_PONG, f->id);
     else if (f->verb == VERB_PUB || f->verb == VERB_SUB)

@@ -28,6 +28,7 @@ enum option_type {
     OPTION_COUNT,    /* uint64_t, at least 1 */
     OPTION_DURATION, /* int64_t, ms, at least 1 */
     OPTION_SIZE,     /* uint64_t, bytes: 100, 64KiB */
+    OPTION_RATE,     /* const char *, into argv: 50/s */
     OPTION_HEADER,   /* struct bellhop_headers; may be repeated */
 };
 
@@ -126,8 +127,8 @@ int cli_lost(const struct cli *cli, const struct bellhop *b);
 /* Sends an administrative command with its JSON arguments (taken). EXIT_OK and *reply (the
  * caller's), or the exit code after the error was printed. */
 int admin_call(struct cli *cli, const char *command, json_t *args_take, json_t **reply);
-/* The same for a command that streams: on_item for each item until the stream ends, a signal comes
- * or on_item returns false. */
+/* The same for a command that streams: on_item for each item, and for the last answer where it has one, until
+ * the stream ends, a signal comes or on_item returns false. */
 int admin_stream(struct cli *cli, const char *command, json_t *args_take,
                  bool (*on_item)(struct cli *cli, const json_t *item, void *user), void *user);
 

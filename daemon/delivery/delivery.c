@@ -202,8 +202,10 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
     struct dest *d = v->dest;
     bool ordered = v->lane != NULL;
     set_state(v, state);
-    if (v->key != 0)
+    if (v->key != 0) {
         durable_end(v, state);
+        dead_ended(d->hub, v->key, state);
+    }
     receipt_end(v, reply);
     delivery_free(v);
     dest_wake(d);

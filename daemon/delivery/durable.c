@@ -431,6 +431,7 @@ static void unreadable(struct dest *d, uint64_t key)
     log_write(d->hub->env.log, LOG_ERROR, "stored_message_unreadable", "destination", d->name, "key", LOG_NUM(key),
               NULL);
     d->hub->counts.state[DELIVERY_DROPPED]++;
+    dead_ended(d->hub, key, DELIVERY_DROPPED);
     store_begin(d->hub->store);
     store_end(d->hub->store, key, STORE_DROPPED);
     store_commit(d->hub->store);

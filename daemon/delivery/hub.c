@@ -132,6 +132,8 @@ void hub_tick(struct hub *h)
     for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
         if (d->kind == DUE_STORE)
             durable_due(h);
+        else if (d->kind == DUE_WALK)
+            dead_walk_due(d);
         else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));
         else

@@ -179,11 +179,15 @@ size_t hub_dead_count(const struct hub *h);
 size_t hub_redrive(struct hub *h, const struct dead_query *q, bool dry_run); /* dead -> ready, attempts anew */
 size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* dead -> dropped */
 
-/* The same in the store: answered later, oldest first, any number of them. */
+/* The same in the store: answered later, oldest first, any number of them; those that were there when it
+ * was asked for. What has been sent again stays so when the walk ends early. */
 #define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
 enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE, DEAD_EDIT };
 struct dead_walked {
     size_t count, skipped; /* skipped: passed over because they have come back too often */
+    size_t done, bad;      /* of a canary: those that were delivered, and those that were not, so far */
+    size_t left;           /* of a canary that stopped: those that it did not send */
+    bool stopped;
     bool failed;           /* the store could not be read to the end */
 };
 struct dead_ask {
@@ -191,6 +195,11 @@ struct dead_ask {
     enum dead_action action;
     struct str body; /* DEAD_EDIT: the new one; copied */
     bool dry_run;
+    /* DEAD_REDRIVE: the time between two (0 = none); and one, then ten, then the rest, each batch once the
+     * one before it has ended, until one of them fails. */
+    int64_t pause_us;
+    bool canary;
+    void (*moved)(void *arg, const struct dead_walked *sum); /* progress, now and then; NULL is legal */
     void (*each)(void *arg, const struct dead_letter *d); /* each that matches; NULL is legal */
     void (*done)(void *arg, const struct dead_walked *sum);
     void *arg;

@@ -9,7 +9,7 @@
 
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its name */
     struct intake intake; /* first */
@@ -240,3 +240,5 @@ struct route *route_named(struct route_set *s, struct str name); /* or NULL */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 void dead_clear(struct hub *h);
 void dead_walks_clear(struct hub *h);
+void dead_walk_due(struct due *due);
+void dead_ended(struct hub *h, uint64_t key, enum delivery_state how); /* a stored delivery; for canaries */

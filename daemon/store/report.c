@@ -117,6 +117,7 @@ static void report_state(struct store *st, struct store_batch *b)
 {
     st->stats.totals = b->totals;
     st->stats.bytes = b->bytes;
+    st->stats.burials = b->burials;
     st->stats.full = b->full;
     st->stats.faulted = b->faulted;
     st->stats.commits += b->commits;

@@ -199,6 +199,7 @@ void db_tell(const struct db *db, struct store_batch *b)
 {
     counters_totals(db, &b->totals);
     b->bytes = db->used;
+    b->burials = counter_get(db, COUNTER_BURIALS);
     b->full = db_is_full(db);
     b->faulted = db->faulted;
     bytes_copy(b->why, db->why, sizeof(b->why));

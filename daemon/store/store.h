@@ -170,6 +170,7 @@ struct store_stats {
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
+    uint64_t burials;              /* the number of the newest dead letter that ever was, as of the last commit reported */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     bool full;                     /* a put like the last one refused would be refused again */

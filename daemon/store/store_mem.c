@@ -403,6 +403,7 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
     b->bytes = d->live.count + d->dead.count;
+    b->burials = d->burials;
     b->full = b->bytes >= d->max_rows;
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));

@@ -1,67 +1,5 @@
 /* Durable deliveries in the core: accepted when the store has them, in order beyond the window, through crashes. */
-#include "hub_rig.h"
-#include "store/store_mem.h"
-
-static struct store_disk *disk;
-static struct store *store;
-
-static void run_store(void)
-{
-    while (store_mem_pending(store) > 0)
-        store_mem_run(store, 1);
-    sound();
-}
-
-static void routes_durable(void)
-{
-    routes_usual();
-    for (size_t i = 0; i < plain->count; i++)
-        plain->routes[i].durable = true;
-    routes_use();
-}
-
-static void life(void)
-{
-    set_up();
-    store = store_mem_open(disk);
-    hub_use_store(hub, store);
-    routes_durable();
-}
-
-static void start(void)
-{
-    disk = store_disk_new(100000);
-    life();
-}
-
-static void end(void)
-{
-    store_close(store);
-    tear_down();
-    store_disk_free(disk);
-}
-
-/* kill -9 after so many of the jobs that were handed over, and the next start. */
-static void crash(size_t jobs)
-{
-    store_mem_crash(store, jobs);
-    hub_free(hub); /* the process's memory; nothing of it reaches the disk */
-    life();
-}
-
-static void stop_cleanly(void)
-{
-    store_close(store);
-    hub_free(hub);
-    life();
-}
-
-static struct store_totals totals(void)
-{
-    struct store_totals t;
-    store_disk_totals(disk, &t);
-    return t;
-}
+#include "hub_store_rig.h"
 
 START_TEST(accepted_when_committed)
 {
@@ -264,21 +202,6 @@ START_TEST(delayed_over_a_restart)
     ck_assert_uint_eq(math.sent, 1);
 }
 END_TEST
-
-static void on_walked(void *arg, const struct dead_walked *sum)
-{
-    *(struct dead_walked *)arg = *sum;
-}
-
-static struct dead_walked walk(enum dead_action action)
-{
-    struct dead_walked sum = {.failed = true};
-    struct dead_ask ask = {.action = action, .arg = &sum, .done = on_walked};
-    ck_assert_ptr_nonnull(hub_dead_walk(hub, &ask));
-    run_store();
-    ck_assert(!sum.failed);
-    return sum;
-}
 
 START_TEST(dead_letters_survive_and_come_back)
 {

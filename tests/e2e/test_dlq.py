@@ -1,0 +1,91 @@
+"""Dead letters in a store: sent again at a rate and as a canary."""
+import json
+import subprocess
+import time
+
+from harness import BELLHOP, Case, Service, wait_until
+from test_durable import Base
+
+
+class Dead(Base):
+    """A daemon with dead letters, and a service that is good or bad as told."""
+
+    bad = True
+
+    def handle(self, delivery, _service):
+        if self.bad is True or delivery.body in (self.bad or ()):
+            raise Service.Err("invalid", b"bad")
+        return b""
+
+    def begin(self, n, **more):
+        daemon = self.start(**more)
+        self.worker = daemon.serve("worker", self.handle)
+        with daemon.connect() as client:
+            for i in range(n):
+                self.publish(client, "job.x", b"%d" % i, {"id": f"d{i}"})
+        wait_until(lambda: self.messages(daemon)["dead"] == n, f"{n} dead letters")
+        self.worker.deliveries.clear()
+        return daemon
+
+    def finish(self, daemon):
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+
+class RedriveCase(Dead, Case):
+    def test_canary(self):
+        daemon = self.begin(30)
+        code, out, err = daemon.tool("dlq", "redrive", "--canary")
+        self.assertEqual(code, 1, err)
+        self.assertIn("sent again: 1 dead letter; done 0, failed 1, left 29", out)
+        self.assertIn("stopped", err)
+        self.bad = (b"7",)
+        code, out, err = daemon.tool("dlq", "redrive", "--canary")
+        self.assertEqual(code, 1)
+        self.assertIn("sent again: 11 dead letters; done 10, failed 1, left 19", out)
+        self.bad = None
+        code, out, err = daemon.tool("dlq", "redrive", "--canary", "-o", "json")
+        self.assertEqual(code, 0, err)
+        last = json.loads(out.splitlines()[-1])
+        self.assertEqual(last, {"count": 20, "skipped": 0, "done": 20, "failed": 0, "left": 0, "stopped": False})
+        self.assertEqual(self.messages(daemon)["done"], 30)
+        self.finish(daemon)
+
+    def test_rate_and_interrupt(self):
+        daemon = self.begin(30)
+        self.bad = None
+        begun = time.monotonic()
+        code, out, err = daemon.tool("dlq", "redrive", "--rate", "20/s", "--limit", "11")
+        self.assertEqual((code, out), (0, "sent again: 11 dead letters\n"), err)
+        self.assertGreater(time.monotonic() - begun, 0.45)
+        with subprocess.Popen([BELLHOP, "dlq", "redrive", "--rate", "4/s", "-s", daemon.admin_socket],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:
+            wait_until(lambda: self.messages(daemon)["done"] >= 13, "two of them")
+            code, _, err = daemon.tool("dlq", "purge", "--yes")
+            self.assertEqual(code, 1)
+            self.assertIn("under way", err)
+            tool.terminate()
+            _, err = tool.communicate(timeout=10)
+            self.assertIn("interrupted", err)
+            self.assertEqual(tool.returncode, 1)
+        done = wait_until(lambda: self.settled(daemon), "nothing goes on")
+        self.assertLess(done, 20)
+        self.assertEqual(daemon.tool("dlq", "redrive", "--rate", "1000/s")[1], f"sent again: {30 - done} dead letters\n")
+        wait_until(lambda: self.messages(daemon)["done"] == 30, "all")
+        self.finish(daemon)
+
+    def settled(self, daemon):
+        done = self.messages(daemon)["done"]
+        time.sleep(0.6)  # more than two of them take
+        return done if self.messages(daemon)["done"] == done else None
+
+    def test_wrong(self):
+        daemon = self.begin(1)
+        code, _, err = daemon.tool("dlq", "redrive", "--rate", "fast")
+        self.assertEqual(code, 2)
+        self.assertIn("a rate such as 50/s", err)
+        self.bad = None
+        self.assertEqual(daemon.tool("dlq", "redrive", "--canary", "--dry-run")[:2],
+                         (0, "would send again: 1 dead letter\n"))
+        self.finish(daemon)
