@@ -46,6 +46,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->dest->routed++;
     d->subject = str_dup(v->h.subject);
     d->target = v->h.target;
+    d->sent_on = v->target == TARGET_DEAD;
     d->reason = reason;
     d->attempts = v->h.attempt;
     d->first_error = v->first_error;
@@ -110,7 +111,7 @@ size_t hub_dead_count(const struct hub *h)
 /* dead -> ready. The delivery is a new object but the same in the books. */
 static void redrive(struct hub *h, struct dead_letter *d)
 {
-    struct plan p = {.dest = d->dest, .route = d->route, .extra = d->target};
+    struct plan p = {.dest = d->dest, .route = d->route, .extra = d->target, .target = d->sent_on ? TARGET_DEAD : 0};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
     h->counts.state[DELIVERY_DEAD]--;

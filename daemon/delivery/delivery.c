@@ -322,23 +322,32 @@ static void expire(struct delivery *v)
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
-/* The end of an event that cannot be delivered: kept as a dead letter, or dropped where the policy
+static void bury(struct delivery *v, enum code reason)
+{
+    struct hub *h = v->dest->hub;
+    if (h->store != NULL)
+        durable_bury(v, reason);
+    else
+        dead_add(h, v, reason);
+}
+
+/* The end of an event that cannot be delivered: kept as a dead letter, sent on, or dropped where the policy
  * says so. Moves to the list of dead letters before anybody is told. */
 static void die(struct delivery *v, const struct reply *reply)
 {
     struct hub *h = v->dest->hub;
     bool keep = v->key != 0 ? v->route->policy->dead_letter
                             : v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
+    bool moved = keep && dead_copy(v, reply->code);
     v->dest->dead++;
-    msg_log(h->env.log, LOG_WARN, keep ? "message_dead" : "message_dropped", v->h.msg,
+    msg_log(h->env.log, LOG_WARN, moved ? "message_dead_sent_on" : keep ? "message_dead" : "message_dropped", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
-    if (keep && h->store != NULL)
-        durable_bury(v, reply->code);
-    else if (keep)
-        dead_add(h, v, reply->code);
+    if (keep && !moved)
+        bury(v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
+    h->counts.state[DELIVERY_DEAD] -= moved; /* it lives on at its new destination */
 }
 
 void delivery_die(struct delivery *v, enum code code, const char *why)

@@ -302,6 +302,24 @@ void durable_bury(struct delivery *v, enum code reason)
     fault_point("durable.burying");
 }
 
+bool durable_move(struct delivery *v, uint64_t from)
+{
+    struct dest *d = v->dest;
+    struct store *st = d->hub->store;
+    if (queue_of(d) == 0)
+        return false;
+    v->key = new_key(d);
+    struct store_record r = record_of(v);
+    store_begin(st);
+    store_move(st, from, &r);
+    store_commit(st);
+    fault_point("durable.burying");
+    page_out(d, &d->backlog.paged, 1);
+    delivery_discard(v);
+    durable_refill(d);
+    return true;
+}
+
 /* ---------------------------------------------------------------- groups: settled with what it staged */
 
 struct deferred {
@@ -389,6 +407,8 @@ static void set_route(struct delivery *v, struct route_set *set, const struct st
     v->route = route != NULL ? route : &set->subscriptions;
     if (route == NULL)
         v->origin = str_dup(r->route); /* an orphan: the default policy holds for it */
+    else if (r->target == TARGET_DEAD)
+        v->h.target = route->dead_to.extra;
     else if (r->target < route->conf->to_count)
         v->h.target = route->targets[r->target].extra;
 }

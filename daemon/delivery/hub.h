@@ -164,6 +164,7 @@ struct dead_letter {
     unsigned redrives;   /* how often it was sent again before */
     char *subject;       /* as the destination saw it */
     const void *target;  /* of the handover */
+    bool sent_on;        /* it died at the policy's dead_letter.to */
     enum code reason;
     unsigned attempts;
     char *first_error, *last_error;

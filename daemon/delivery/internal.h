@@ -7,6 +7,7 @@
 #include "delivery/sched.h"
 #include "store/store.h"
 
+#define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
 #define DEST_NOBODY "nobody is there to take the request"
 
 enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK }; /* what a struct due is embedded in */
@@ -33,6 +34,7 @@ struct route {
     const struct route_conf *conf;
     const struct policy_conf *policy;
     struct route_target *targets;
+    struct route_target dead_to; /* of the policy; dest NULL = none */
     uint64_t matched;
 };
 
@@ -223,6 +225,9 @@ void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
+/* New, into the store in place of the one under the key `from` (0 = of none), in one step; consumed. Never for want of
+ * room. False: its destination can have no queue, nothing was done. */
+bool durable_move(struct delivery *v_take, uint64_t from);
 bool durable_defer(struct delivery *v, const struct settlement *s);
 void durable_undefer(struct dest *d); /* it goes away: what is being settled there is dropped */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
@@ -239,6 +244,8 @@ struct route *route_named(struct route_set *s, struct str name); /* or NULL */
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 void dead_clear(struct hub *h);
+bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
+                                                         and there is no dead letter */
 void dead_walks_clear(struct hub *h);
 void dead_walk_due(struct due *due);
 void dead_ended(struct hub *h, uint64_t key, enum delivery_state how); /* a stored delivery; for canaries */

@@ -15,13 +15,13 @@
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_MOVE };
 
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
-    struct store_dead d; /* number, died_ms and reason where the kind has them; record.key */
+    struct store_dead d; /* number, died_ms and reason where the kind has them; record.key. OP_MOVE: number is from */
 };
 
 enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };

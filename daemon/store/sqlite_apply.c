@@ -196,10 +196,34 @@ static int do_edit(struct db *db, struct store_op *op)
     return rc;
 }
 
+static int remove_moved(struct db *db, uint64_t key, bool *found)
+{
+    struct store_dead d;
+    int rc = live_get(db, key, &d, found);
+    if (!*found)
+        return rc;
+    counter_live(db, key, d.record.due_ms, -1);
+    sqlite3_reset(db_stmt(db, STMT_GET));
+    return remove_row(db, STMT_DELETE, key);
+}
+
+static int do_move(struct db *db, struct store_op *op)
+{
+    struct store_dead d = op->d; /* the change itself may be done again */
+    uint64_t from = d.number;
+    bool found = true;
+    int rc = from != 0 ? remove_moved(db, from, &found) : SQLITE_OK;
+    if (!found || rc != SQLITE_OK)
+        return rc;
+    counter_add(db, TOTAL_ACCEPTED, from == 0);
+    d.number = 0;
+    return live_put(db, &d);
+}
+
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const ops[])(struct db *db, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_move,
     };
     int rc = SQLITE_OK;
     if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {

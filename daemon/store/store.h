@@ -128,7 +128,7 @@ struct store_change {
 enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
-/* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next two. */
+/* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next three. */
 void store_end(struct store *st, uint64_t key, enum store_end how);
 /* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
  * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
@@ -139,6 +139,10 @@ void store_update(struct store *st, const struct store_change *c);
  * store_key(queue, 0) for one that was never stored (accepted + 1, dead + 1); then the whole record is
  * given. d->number is not read. Never refused for want of room while the reserve lasts. */
 void store_bury(struct store *st, const struct store_dead *d);
+/* Puts r in the place of a delivery, in one step: what has died goes to another queue. accepted stays as it is,
+ * but where `from` is 0 (it was never stored: accepted + 1). One that is not there is left alone, and r with it. Never
+ * refused for want of room while the reserve lasts. */
+void store_move(struct store *st, uint64_t from, const struct store_record *r);
 /* A dead letter comes back under a new key (of its own queue), attempts anew, redrives + 1; no expiry. */
 void store_redrive(struct store *st, uint64_t number, uint64_t key);
 void store_purge(struct store *st, uint64_t number); /* dead - 1, dropped + 1 */

@@ -235,10 +235,24 @@ static void do_edit(struct store_disk *d, const struct store_op *op)
     row_replace(at, &changed);
 }
 
+static void do_move(struct store_disk *d, const struct store_op *op)
+{
+    struct store_dead moved = op->d;
+    struct row **at = rows_get(&d->live, moved.number);
+    if (moved.number != 0 && at == NULL)
+        return;
+    if (at != NULL)
+        live_remove(d, at);
+    else
+        d->totals.accepted++;
+    moved.number = 0;
+    live_add(d, &moved);
+}
+
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
     static void (*const ops[])(struct store_disk *d, const struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_move,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;

@@ -3,7 +3,7 @@ import json
 import subprocess
 import time
 
-from harness import BELLHOP, Case, Service, wait_until
+from harness import BELLHOP, Case, Service, policy, wait_until
 from test_durable import Base
 
 
@@ -31,6 +31,33 @@ class Dead(Base):
         self.assertEqual(daemon.admin("audit")["findings"], [])
         self.assertEqual(self.messages(daemon)["unaccounted"], 0)
         self.stop(daemon)
+
+
+class TargetCase(Dead, Case):
+    def test_sent_on(self):
+        """dead_letter: {to: …}: on disk there, through kill -9; what fails there is kept."""
+        more = {"with_policy": policy(dead_letter={"to": {"service": "grave", "subject": "dead.job"}})}
+        daemon = self.start(**more)
+        self.keep(daemon.serve("worker", self.handle))
+        with daemon.connect() as client:
+            self.publish(client, "job.x", b"1", {"id": "a", "x-mine": "y"})
+            client.send("PUB", 0, "plain.x", {"id": "b"}, b"2")
+        wait_until(lambda: self.messages(daemon)["stored"] == 2, "both are there")
+        self.written(daemon)
+        daemon = self.again(daemon, **more)
+        self.assertEqual(self.messages(daemon)["dead"], 0)
+        grave = daemon.serve("grave", self.handle)
+        one, two = sorted(grave.wait(2), key=lambda d: d.headers["id"])
+        self.assertEqual((one.subject, one.body, one.headers["x-mine"]), ("dead.job", b"1", "y"))
+        self.assertRegex(one.headers["reason"], r"^invalid; route=jobs; destination=worker; attempts=1; time=20.*; "
+                                                r"error=invalid: bad$")
+        self.assertIn("route=plain", two.headers["reason"])
+        wait_until(lambda: self.messages(daemon)["dead"] == 2, "they fail there too")
+        self.assertEqual({d["destination"] for d in daemon.admin("dlq.ls")["items"]}, {"grave"})
+        self.bad = None
+        self.assertEqual(daemon.admin("dlq.redrive")["count"], 2)
+        wait_until(lambda: self.messages(daemon)["done"] == 2, "both done")
+        self.finish(daemon)
 
 
 class RedriveCase(Dead, Case):

@@ -96,6 +96,15 @@ static void step_dead(struct step *s)
         store_edit(s->st, number, edited, STR_NONE, edited);
 }
 
+static void step_move(struct step *s)
+{
+    char text[600];
+    uint64_t from = rand_below(&s->rand, 4) > 0 ? some_key(s) : 0;
+    struct store_record r = {.key = key_of(s->number, 2), .expires_ms = STORE_NEVER, .subject = STR("moved")};
+    r.body = some_text(s, text, sizeof(text));
+    store_move(s->st, from, &r);
+}
+
 static void on_taken(void *arg, const struct store_rows *rows)
 {
     (void)arg;
@@ -106,7 +115,7 @@ bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn,
 {
     static void (*const kinds[])(struct step *s) = {
         step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_end, step_end,
-        step_end, step_update, step_bury, step_bury_new, step_dead, NULL,
+        step_end, step_update, step_bury, step_bury_new, step_dead, step_move, NULL,
     };
     struct step s = {.st = st, .number = number};
     rand_seed(&s.rand, seed * 1000003 + number);

@@ -21,9 +21,13 @@ static inline void routes_durable(void)
     routes_use();
 }
 
+static void (*adjust)(void); /* what `plain` is before its routes are made; NULL = as it is */
+
 static inline void life(void)
 {
     set_up();
+    if (adjust != NULL)
+        adjust();
     store = store_mem_open(disk);
     hub_use_store(hub, store);
     routes_durable();

@@ -1,5 +1,6 @@
 /* Dead letters in the store: sent again at a rate and as a canary. */
 #include "hub_store_rig.h"
+#include "msg/headers.h"
 
 static struct dead_walked sum, last_moved;
 static unsigned ended, moved;
@@ -204,6 +205,120 @@ START_TEST(one_change_at_a_time)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- dead_letter: {to: shop} */
+
+static struct target_conf shop_target = {.name = (char *)(uintptr_t)"shop", .service = true};
+
+static void to_shop(void)
+{
+    plain->policy.dead_letter_to = &shop_target;
+}
+
+static void start_moving(void)
+{
+    adjust = to_shop;
+    start();
+}
+
+static void end_moving(void)
+{
+    adjust = NULL;
+    end();
+}
+
+static void reason_has(const struct handover *h, const char *part)
+{
+    struct str reason = headers_get(h->msg->headers, "reason");
+    ck_assert_msg(memmem(reason.p, reason.n, part, strlen(part)) != NULL, STR_FMT, STR_ARG(reason));
+}
+
+START_TEST(dead_goes_to_another_destination)
+{
+    publish("math.sum", "id: one\nx-mine: 7\nttl: 1h\n", NULL);
+    run_store();
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad\ndata \t");
+    run_store();
+    const struct handover *h = oldest(&shop);
+    ck_assert(str_is(h->msg->id, "one") && str_is(h->msg->source, "in") && str_is(h->subject, "math.sum"));
+    ck_assert(str_is(headers_get(h->msg->headers, "x-mine"), "7") && str_is(h->msg->body, "body"));
+    ck_assert_uint_eq(h->attempt, 1);
+    reason_has(h, "invalid; route=math.*; destination=math; attempts=1; time=20");
+    reason_has(h, "error=invalid: bad data");
+    struct store_totals t = totals();
+    ck_assert(t.accepted == 1 && t.ready == 1 && t.dead == 0 && t.dropped == 0);
+    ck_assert_uint_eq(count_of(DELIVERY_DEAD), 0);
+    settle_ok(&shop);
+    run_store();
+    ck_assert_uint_eq(totals().done, 1);
+    all_over();
+}
+END_TEST
+
+/* S11: the end of the one and the beginning of the other are one step. */
+START_TEST(moved_in_one_step)
+{
+    publish("math.sum", "id: one\n", NULL);
+    run_store();
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    ck_assert_uint_eq(shop.sent, 0); /* not before it is on disk */
+    crash(0);
+    run_store();
+    ck_assert(math.sent == 1 && shop.sent == 0);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    crash(2); /* its queue, and the step */
+    run_store();
+    ck_assert(math.sent == 0 && shop.sent == 1);
+    reason_has(oldest(&shop), "attempts=1");
+    ck_assert_uint_eq(totals().accepted, 1);
+    settle_ok(&shop);
+    run_store();
+    all_over();
+}
+END_TEST
+
+/* No loop: what dies there too is kept, and comes back to there. */
+START_TEST(dies_there_too)
+{
+    publish("math.sum", "", NULL);
+    publish("shop", "", NULL); /* and one whose own destination it is */
+    run_store();
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    settle(&shop, OUTCOME_REJECT, CODE_INVALID, "bad goods");
+    run_store();
+    ck_assert_uint_eq(shop.held.count, 2);
+    settle(&shop, OUTCOME_REJECT, CODE_FAILED, "no");
+    settle(&shop, OUTCOME_REJECT, CODE_FAILED, "no");
+    run_store();
+    ck_assert_uint_eq(totals().dead, 2);
+    crash(0);
+    ck_assert_uint_eq(walk(DEAD_REDRIVE).count, 2);
+    ck_assert(math.sent == 0 && shop.sent == 2);
+    settle(&shop, OUTCOME_REJECT, CODE_FAILED, "no");
+    settle_ok(&shop);
+    run_store();
+    ck_assert(totals().dead == 1 && totals().done == 1);
+    all_over();
+}
+END_TEST
+
+/* A dead letter does not need room: it moves while the store refuses what is new. */
+START_TEST(moves_when_the_store_is_full)
+{
+    end();
+    disk = store_disk_new(1);
+    life();
+    publish("math.sum", "", NULL);
+    run_store();
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    ck_assert_uint_eq(shop.sent, 1);
+    ck_assert_uint_eq(offer(MSG_EVENT, "math.sum", "", NULL), CODE_OK);
+    run_store();
+    ck_assert_uint_eq(totals().accepted, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hub_dead");
@@ -216,6 +331,14 @@ int main(void)
     tcase_set_timeout(t, 60);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    const TTest *const moving[] = {
+        dead_goes_to_another_destination, moved_in_one_step, dies_there_too, moves_when_the_store_is_full,
+    };
+    t = tcase_create("moving");
+    tcase_add_checked_fixture(t, start_moving, end_moving);
+    for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++)
+        tcase_add_test(t, moving[i]);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -210,6 +210,30 @@ static void a_delivery_dies_comes_back_and_is_purged(struct bed *b)
                 "times=1000,9223372036854775807 [orders] [orders.new] [c: d] [B] [] [] [again]\n");
 }
 
+static void one_takes_the_place_of_another(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true), grave = store_queue(b->st, STR("grave"), false);
+    uint64_t key = put(b, queue, "A"), late = put_due(b, queue, "L", 777);
+    struct store_record moved = record(store_key(grave, store_next_seq(b->st)), "M");
+    struct store_record again = record(store_key(grave, store_next_seq(b->st)), "N");
+    store_begin(b->st);
+    store_move(b->st, key, &moved);
+    store_move(b->st, key, &again); /* it is not there any more */
+    store_move(b->st, late, &again);
+    store_commit(b->st);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    store_load(b->st, store_key(grave, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\nrows ok 2 quarantined 0\n" ROW("2:3", "0", "0", "M") ROW("2:4", "0", "0", "N"));
+    audit_is(b, "totals 2 2 0 0 0 0 0 0\n");
+    struct store_record never = record(store_key(grave, store_next_seq(b->st)), "O");
+    store_begin(b->st);
+    store_move(b->st, 0, &never); /* of one that was never stored */
+    store_commit(b->st);
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+    bed_reopen(b);
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+}
+
 static void pairs_nest_and_callbacks_come_in_order(struct bed *b)
 {
     uint32_t queue = store_queue(b->st, STR("q"), true);
@@ -290,7 +314,7 @@ typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
     a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
-    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged,
+    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))

@@ -383,12 +383,13 @@ static void random_put(struct pair *p, struct store *stores[2])
 static void random_change(struct pair *p, struct store *stores[2])
 {
     char text[3][64];
-    uint64_t key = p->keys[rand_below(&p->rand, LIVE_MAX)], kind = rand_below(&p->rand, 10);
+    uint64_t key = p->keys[rand_below(&p->rand, LIVE_MAX)], kind = rand_below(&p->rand, 11);
     uint64_t number = rand_below(&p->rand, p->deads + 2), some = rand_below(&p->rand, 3);
     uint64_t seq = store_next_seq(stores[0]);
     struct str a = any_text(p, text[0], 64), b = any_text(p, text[1], 64), c = any_text(p, text[2], 64);
     struct store_dead d = {.died_ms = 5, .reason = a, .record = {.key = some == 0 ? store_key(1, 0) : key, .body = b,
                            .attempt = (uint32_t)some, .last_error = c}};
+    struct store_record moved = {.key = store_key(2, seq), .expires_ms = STORE_NEVER, .subject = a, .body = b};
     ck_assert_uint_eq(seq, store_next_seq(stores[1]));
     if (key == 0)
         return;
@@ -405,6 +406,8 @@ static void random_change(struct pair *p, struct store *stores[2])
             store_redrive(st, number, store_key(1, seq));
         else if (kind == 7)
             store_purge(st, number);
+        else if (kind == 8)
+            store_move(st, some == 0 ? 0 : key, &moved);
         else
             store_edit(st, number, a, b, c);
     }
