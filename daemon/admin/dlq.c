@@ -2,6 +2,7 @@
 #include "admin/internal.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "msg/headers.h"
 
 static struct dead_query query_of(const struct call *c)
 {
@@ -218,11 +219,21 @@ static json_t *base64_of(struct str bytes)
     return text;
 }
 
+/* When its sender made it, by its own account. */
+static json_t *time_header(const struct msg *m)
+{
+    struct str time = headers_get(m->headers, "time");
+    return time.n > 0 ? json_of(time) : json_null();
+}
+
 static void show(void *arg, const struct dead_letter *d)
 {
     json_t **row = arg;
+    char when[32];
     json_decref(*row);
     *row = row_of(d);
+    json_object_set_new(*row, "sent", time_header(d->msg));
+    json_object_set_new(*row, "accepted", json_string(clock_rfc3339(d->accepted_wall_ms, when)));
     json_object_set_new(*row, "headers", json_of(d->msg->headers));
     if (str_utf8(d->msg->body) && (d->msg->body.n == 0 || memchr(d->msg->body.p, 0, d->msg->body.n) == NULL))
         json_object_set_new(*row, "body", json_of(d->msg->body));
@@ -291,16 +302,56 @@ static json_t *run_redrive(struct admin *a, struct call *c)
     return act(a, c, DEAD_REDRIVE, hub_redrive);
 }
 
+/* What the daemon makes or reads at acceptance would be a lie, or do nothing. */
+static bool header_may_change(struct str name)
+{
+    static const char *const fixed[] = {"id", "source", "attempt", "redelivered", "with", "timeout", "ttl", "delay", "deliver-at"};
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        if (str_is(name, fixed[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool edit_legal(struct call *c, const struct dead_content *edit)
+{
+    struct header h;
+    const char *what;
+    size_t offset;
+    if (edit->subject.p != NULL && (edit->subject.n == 0 || edit->subject.n > MSG_SUBJECT_MAX || !str_printable(edit->subject))) {
+        command_fail(c, CODE_INVALID, "`subject` has to be 1 to 1,024 bytes of UTF-8 without control characters");
+        return false;
+    }
+    if (edit->headers.p != NULL && !headers_check(edit->headers, &what, &offset)) {
+        command_fail(c, CODE_INVALID, "`headers`, at byte %zu: %s", offset, what);
+        return false;
+    }
+    for (struct str left = edit->headers; headers_next(&left, &h);) {
+        if (header_may_change(h.name))
+            continue;
+        command_fail(c, CODE_INVALID, "the header `" STR_FMT "` is the daemon's own, or was used up when it was accepted",
+                     STR_ARG(h.name));
+        return false;
+    }
+    return true;
+}
+
+static struct str arg_str(const struct call *c, const char *name)
+{
+    const json_t *text = json_object_get(c->args, name);
+    return json_is_string(text) ? str_make(json_string_value(text), json_string_length(text)) : STR_NONE;
+}
+
 static json_t *run_edit(struct admin *a, struct call *c)
 {
     struct dead_query q = query_of(c);
-    const json_t *body = json_object_get(c->args, "body");
+    struct dead_content edit = {arg_str(c, "subject"), arg_str(c, "body"), arg_str(c, "headers")};
     if (hub_store(a->env.hub) == NULL)
         return command_fail(c, CODE_INVALID, "dead letters can be edited in a store only (configuration: store)");
-    if (q.id.p == NULL || !json_is_string(body))
-        return command_fail(c, CODE_INVALID, "`id` and `body` (text) are needed");
-    walk_start(c, &q, (struct dead_ask){.action = DEAD_EDIT, .dry_run = arg_true(c, "dry_run"),
-                                        .body = str_make(json_string_value(body), json_string_length(body))});
+    if (q.id.p == NULL || (edit.subject.p == NULL && edit.body.p == NULL && edit.headers.p == NULL))
+        return command_fail(c, CODE_INVALID, "`id` and one of `body`, `subject` and `headers` (texts) are needed");
+    if (edit_legal(c, &edit))
+        walk_start(c, &q, (struct dead_ask){.action = DEAD_EDIT, .dry_run = arg_true(c, "dry_run"), .edit = edit});
     return NULL;
 }
 

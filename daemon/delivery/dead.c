@@ -53,6 +53,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->last_error = v->last_error;
     v->first_error = v->last_error = NULL;
     d->time_wall_ms = h->env.wall(h->env.arg);
+    d->accepted_wall_ms = d->time_wall_ms - (hub_now(h) - d->msg->accepted_ms);
     h->dead_bytes += d->msg->size;
     list_push(&h->dead, &d->link);
 }

@@ -5,6 +5,7 @@
 #include "delivery/internal.h"
 
 #define STEP 16       /* dead letters in memory at once, bodies and all */
+#define TEXTS 6
 #define MOVED_MS 500  /* between two reports of progress */
 
 /* on_start() -> step() -> on_rows() -> go_on(), when it is on disk -> advance() -> step() …; or it pauses
@@ -13,7 +14,7 @@ struct dead_walk {
     struct list_node link; /* in hub->walks */
     struct hub *hub;
     struct dead_ask ask;   /* its query's texts are owned */
-    char *texts[3], *body;
+    char *texts[TEXTS];
     uint64_t after, until; /* looked at up to this number, of those up to that one */
     struct dead_walked sum;
     struct pace pace;
@@ -38,9 +39,8 @@ static void walk_free(struct dead_walk *w)
     list_remove(&w->hub->walks, &w->link);
     sched_clear(&w->hub->sched, &w->due);
     pace_fini(&w->pace);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < TEXTS; i++)
         mem_free(w->texts[i]);
-    mem_free(w->body);
     mem_free(w);
 }
 
@@ -70,11 +70,6 @@ static void purge(struct dead_walk *w, const struct dead_letter *d)
     w->hub->counts.state[DELIVERY_DROPPED]++;
 }
 
-static void edit(struct dead_walk *w, const struct dead_letter *d)
-{
-    store_edit(w->hub->store, d->number, d->msg->subject, d->msg->headers, w->ask.body);
-}
-
 /* One named by its id comes back however often it has failed. */
 static bool loops(const struct dead_walk *w, const struct dead_letter *d)
 {
@@ -93,12 +88,16 @@ static void act(struct dead_walk *w, const struct dead_letter *d)
         w->sum.left++;
         return;
     }
+    if (w->ask.action == DEAD_EDIT && !dead_edit(w->hub, d, &w->ask.edit, w->ask.dry_run)) {
+        w->sum.skipped++;
+        return;
+    }
     w->sum.count++;
     if (w->ask.each != NULL)
         w->ask.each(w->ask.arg, d);
     static void (*const acts[])(struct dead_walk *w, const struct dead_letter *d) = {
-        [DEAD_REDRIVE] = redrive, [DEAD_PURGE] = purge, [DEAD_EDIT] = edit};
-    if (changes(w))
+        [DEAD_REDRIVE] = redrive, [DEAD_PURGE] = purge};
+    if (changes(w) && w->ask.action != DEAD_EDIT)
         acts[w->ask.action](w, d);
 }
 
@@ -108,7 +107,8 @@ static void show(struct dead_walk *w, const struct store_dead *s)
     const struct store_record *r = &s->record;
     struct dead_letter d = {
         .number = s->number, .dest = idmap_get(&h->queues, store_queue_of(r->key)), .reason = code_parse(s->reason),
-        .attempts = r->attempt, .redrives = r->redrives, .time_wall_ms = s->died_ms,
+        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = r->accepted_ms,
+        .time_wall_ms = s->died_ms,
         .msg = msg_restore(&h->factory, r->subject, r->headers, r->body)};
     char *texts[] = {str_dup(r->route), str_dup(r->as.n > 0 ? r->as : r->subject), str_dup(r->first_error),
                      str_dup(r->last_error)};
@@ -288,15 +288,14 @@ struct dead_walk *hub_dead_walk(struct hub *h, const struct dead_ask *ask)
     if (change && h->dead_changing)
         return NULL;
     struct dead_walk *w = mem_zalloc(sizeof(*w));
-    struct str *query[] = {&w->ask.query.id, &w->ask.query.route, &w->ask.query.match};
+    struct str *texts[TEXTS] = {&w->ask.query.id, &w->ask.query.route, &w->ask.query.match,
+                                &w->ask.edit.subject, &w->ask.edit.headers, &w->ask.edit.body};
     w->hub = h;
     w->ask = *ask;
-    for (size_t i = 0; i < 3; i++) {
-        w->texts[i] = query[i]->p != NULL ? str_dup(*query[i]) : NULL;
-        *query[i] = w->texts[i] != NULL ? str_make(w->texts[i], query[i]->n) : STR_NONE;
+    for (size_t i = 0; i < TEXTS; i++) {
+        w->texts[i] = texts[i]->p != NULL ? str_dup(*texts[i]) : NULL;
+        *texts[i] = w->texts[i] != NULL ? str_make(w->texts[i], texts[i]->n) : STR_NONE;
     }
-    w->body = str_dup(ask->body.p != NULL ? ask->body : STR(""));
-    w->ask.body = str_make(w->body, ask->body.n);
     w->pace = (struct pace){.pause_us = ask->pause_us, .canary = ask->canary};
     w->due.kind = DUE_WALK;
     h->dead_changing |= change;

@@ -168,7 +168,7 @@ struct dead_letter {
     enum code reason;
     unsigned attempts;
     char *first_error, *last_error;
-    int64_t time_wall_ms;
+    int64_t accepted_wall_ms, time_wall_ms; /* when it was accepted, and when it died */
 };
 struct dead_query {
     struct str id, route, match; /* {NULL, 0} = any; match is a filter */
@@ -185,16 +185,22 @@ size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* 
 #define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
 enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE, DEAD_EDIT };
 struct dead_walked {
-    size_t count, skipped; /* skipped: passed over because they have come back too often */
+    size_t count, skipped; /* skipped: passed over because they have come back too often (DEAD_EDIT: because its
+                              headers would be too many) */
     size_t done, bad;      /* of a canary: those that were delivered, and those that were not, so far */
     size_t left;           /* of a canary that stopped: those that it did not send */
     bool stopped;
     bool failed;           /* the store could not be read to the end */
 };
+/* What DEAD_EDIT changes. {NULL, 0} = as it is. */
+struct dead_content {
+    struct str subject, body;
+    struct str headers; /* a checked block: its lines take the place of all of their names; no value = no line */
+};
 struct dead_ask {
     struct dead_query query; /* copied */
     enum dead_action action;
-    struct str body; /* DEAD_EDIT: the new one; copied */
+    struct dead_content edit; /* copied */
     bool dry_run;
     /* DEAD_REDRIVE: the time between two (0 = none); and one, then ten, then the rest, each batch once the
      * one before it has ended, until one of them fails. */

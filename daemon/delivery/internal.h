@@ -243,6 +243,7 @@ struct route *route_named(struct route_set *s, struct str name); /* or NULL */
 
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
+bool dead_edit(struct hub *h, const struct dead_letter *d, const struct dead_content *c, bool dry_run); /* false: too many headers */
 void dead_clear(struct hub *h);
 bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
                                                          and there is no dead letter */

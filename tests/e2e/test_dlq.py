@@ -60,6 +60,47 @@ class TargetCase(Dead, Case):
         self.finish(daemon)
 
 
+class EditCase(Dead, Case):
+    def test_all_three(self):
+        daemon = self.start()
+        worker = self.keep(daemon.serve("worker", self.handle))
+        with daemon.connect() as client:
+            for headers in ({"id": "a", "x-one": "1", "x-two": "2", "time": "2026-01-31T08:00:00Z"}, {"id": "b"}):
+                self.publish(client, "job.x", b"old", headers)
+        wait_until(lambda: self.messages(daemon)["dead"] == 2, "both dead")
+        shown = daemon.admin("dlq.show", b'{"id": "a"}')
+        self.assertEqual(shown["sent"], "2026-01-31T08:00:00Z")
+        self.assertRegex(shown["accepted"], r"^20..-.*Z$")
+        self.assertLessEqual(shown["accepted"], shown["time"])
+        out = daemon.tool("dlq", "show", "a")[1]
+        self.assertRegex(out, r"(?m)^sent +2026-01-31T08:00:00Z\naccepted +20.*\ndied +20")
+        for arguments, why in ((("a",), "nothing is to be changed"), (("a", "-H", "id:7"), "the daemon's own"),
+                               (("a", "--subject", "x\ty"), "control characters"), (("c", "new"), "no dead letter"),
+                               (("a", "-H", "x:" + "y" * 65500), "above 64 KiB")):
+            code, _, err = daemon.tool("dlq", "edit", *arguments)
+            self.assertNotEqual(code, 0)
+            self.assertIn(why, err)
+        self.assertEqual(daemon.tool("dlq", "edit", "a", "new", "--dry-run")[1], "would change 1 dead letter\n")
+        self.assertEqual(daemon.admin("dlq.show", b'{"id": "a"}')["body"], "old")
+        done = daemon.tool("dlq", "edit", "a", "-H", "x-one:9", "-H", "x-two:", "-H", "x-new:a", "-H", "x-new:b")
+        self.assertEqual(done[:2], (0, "changed 1 dead letter\n"))
+        self.assertEqual(daemon.tool("dlq", "edit", "a", "--subject", "job.y")[0], 0)
+        shown = daemon.admin("dlq.show", b'{"id": "a"}')
+        self.assertEqual((shown["subject"], shown["body"]), ("job.y", "old"))
+        self.bad = None
+        worker.deliveries.clear()
+        daemon = self.again(daemon)
+        worker = daemon.serve("worker", self.handle)
+        self.assertEqual(daemon.admin("dlq.redrive", b'{"id": "a"}')["count"], 1)
+        [got] = worker.wait(1)
+        self.assertEqual((got.subject, got.body, got.headers["x-one"], got.headers["id"]), ("job.y", b"old", "9", "a"))
+        self.assertNotIn("x-two", got.headers)
+        self.assertIn("x-new", got.headers)
+        self.assertEqual(daemon.admin("dlq.show", b'{"id": "b"}')["body"], "old")
+        wait_until(lambda: self.messages(daemon)["done"] == 1, "done")
+        self.finish(daemon)
+
+
 class RedriveCase(Dead, Case):
     def test_canary(self):
         daemon = self.begin(30)
