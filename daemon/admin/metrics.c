@@ -33,9 +33,11 @@ static void write_messages(struct admin *a, struct buf *out)
 static void write_store(struct admin *a, struct buf *out)
 {
     struct store_stats s;
+    struct hub_counts c;
     if (hub_store(a->env.hub) == NULL)
         return;
     store_stats(hub_store(a->env.hub), &s);
+    hub_counts(a->env.hub, &c);
     const struct {
         const char *name, *type, *help;
         uint64_t value;
@@ -48,6 +50,8 @@ static void write_store(struct admin *a, struct buf *out)
         {"bellhop_store_commits_total", "counter", "Commits, each synced.", s.commits},
         {"bellhop_store_slowest_commit_ms", "gauge", "The slowest commit so far.", (uint64_t)s.slowest_commit_ms},
         {"bellhop_store_quarantined", "gauge", "Records that failed their checksum.", s.totals.quarantined},
+        {"bellhop_store_dropped_oldest_total", "counter", "Deliveries dropped to make room (when_full: drop-oldest).",
+         c.dropped_full},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         metric_head(out, rows[i].name, rows[i].type, rows[i].help);

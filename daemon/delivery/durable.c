@@ -111,7 +111,7 @@ bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kin
            (p->route->conf->durable || m->not_before_ms > 0);
 }
 
-enum code durable_room(struct dest *d, struct waiter *w)
+enum code durable_room(struct dest *d, const struct msg *m, struct waiter *w)
 {
     struct hub *h = d->hub;
     struct store_stats s;
@@ -120,7 +120,7 @@ enum code durable_room(struct dest *d, struct waiter *w)
     store_stats(h->store, &s);
     if (s.faulted)
         return CODE_UNAVAILABLE;
-    if (s.pending_bytes < PENDING_BYTES_MAX && !(s.full && h->limits.store_blocks))
+    if (s.pending_bytes < PENDING_BYTES_MAX && !(s.full && h->limits.store_blocks) && !durable_crowded(h, &s, m->size))
         return CODE_OK;
     if (w == NULL)
         return CODE_OVERLOADED;
@@ -155,6 +155,7 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
         a = mem_zalloc(sizeof(*a));
         a->hub = h;
         list_init(&a->deliveries);
+        durable_owe(h, v->charge * h->plan_count);
         store_begin(h->store);
     }
     v->key = new_key(v->dest);
@@ -194,7 +195,7 @@ static void wake_waiters(struct hub *h)
     if (list_empty(&h->store_waiters))
         return;
     store_stats(h->store, &s);
-    if (s.faulted || (s.pending_bytes < PENDING_BYTES_MAX / 2 && !s.full))
+    if (s.faulted || (s.pending_bytes < PENDING_BYTES_MAX / 2 && !(s.full && h->limits.store_blocks)))
         waiters_wake(&h->store_waiters);
 }
 
@@ -233,6 +234,7 @@ static void on_accepted(void *arg, enum store_result result)
     }
     list_remove(&h->accepting, &a->link);
     mem_free(a);
+    durable_pay(h);
     wake_waiters(h);
 }
 

@@ -213,7 +213,7 @@ static enum code plan_check(struct source *s, const struct msg *m, struct waiter
         return CODE_INVALID;
     for (size_t i = 0; i < h->plan_count; i++) {
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
-        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, w)
+        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, m, w)
                                                                   : dest_room(h->plans[i].dest, kind, w);
         if (code != CODE_OK)
             return code;

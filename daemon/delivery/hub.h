@@ -57,6 +57,7 @@ struct hub_limits {
     uint64_t queue;  /* deliveries waiting per destination */
     uint64_t dead;   /* dead letters held */
     bool store_blocks; /* a full store holds its sources back instead of refusing (when_full: block) */
+    bool store_drops;  /* one that is nearly full drops the oldest that are ready (when_full: drop-oldest) */
 };
 
 struct hub_counts {
@@ -64,6 +65,7 @@ struct hub_counts {
     uint64_t state[DELIVERY_STATES];  /* live states: now; end states: ever */
     uint64_t refused[CODE_COUNT];     /* messages not accepted, by reason */
     uint64_t retries, timeouts, late;
+    uint64_t dropped_full;            /* of the dropped: to make room in the store */
     uint64_t messages;                /* messages accepted (a fan-out counts once) */
 };
 

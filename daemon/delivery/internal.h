@@ -163,6 +163,10 @@ struct hub {
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
+    int64_t drop_debt;           /* durable_drop.c: bytes that are still to be dropped */
+    int64_t drops_told_ms;
+    uint64_t drops_untold;
+    bool paying;
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
@@ -219,7 +223,7 @@ void lanes_fini(struct dest *d);
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
-enum code durable_room(struct dest *d, struct waiter *w);
+enum code durable_room(struct dest *d, const struct msg *m, struct waiter *w);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
 void durable_end(struct delivery *v, enum delivery_state how);
@@ -237,6 +241,12 @@ void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
+
+/* durable_drop.c */
+void durable_owe(struct hub *h, size_t bytes); /* so much is about to be put; called outside units */
+void durable_pay(struct hub *h);
+/* What was handed to the store before has to be on disk before so much more is: there may be no room for both. */
+bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t bytes);
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */

@@ -65,10 +65,10 @@ struct store_batch {
     uint64_t next_seq; /* given out before the batch was taken */
     /* After the jobs are done, for the front: */
     struct store_totals totals;
-    uint64_t bytes, burials;
+    uint64_t bytes, burials, room;
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
-    bool full, faulted;
+    bool full, faulted, low, disk_full;
     char why[160];    /* of faulted */
 };
 

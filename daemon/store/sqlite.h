@@ -36,7 +36,8 @@ struct db {
     size_t *dirty; /* ids, in the order of their first change */
     size_t dirty_count;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
-    uint64_t adding;                     /* put by this transaction so far */
+    uint64_t adding;                     /* put by this transaction so far, since pages were counted */
+    uint64_t removed;                    /* rows that it has removed since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     size_t wal_pages, free_pages;
@@ -97,6 +98,9 @@ int db_audit(struct db *db, struct store_job *job);
 void db_run(struct db *db, struct store_batch *first);
 void db_tell(const struct db *db, struct store_batch *b); /* its state, into a batch */
 bool db_is_full(const struct db *db);
+uint64_t db_room(const struct db *db);
+bool db_has_room(struct db *db, size_t bytes); /* for a put of this transaction */
+bool db_is_low(const struct db *db);
 bool db_limit(struct db *db, struct err *err); /* at opening: where puts end; makes the ballast */
 void db_end(struct db *db);                 /* writes that all is well, if it is */
 void db_checkpoint(struct db *db);          /* when there is enough for one */

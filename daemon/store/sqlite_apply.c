@@ -63,6 +63,7 @@ static int end_row(struct db *db, const struct store_op *op, int64_t due_ms)
 {
     counter_live(db, op->d.record.key, due_ms, -1);
     counter_add(db, totals_of_end(op->how), +1);
+    db->removed++;
     return SQLITE_OK;
 }
 
@@ -226,7 +227,7 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
         do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_move,
     };
     int rc = SQLITE_OK;
-    if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {
+    if (job->puts > 0 && !db_has_room(db, job->ops_len)) {
         job->result = STORE_FULL;
         db->wanted = job->ops_len;
         return SQLITE_OK;

@@ -89,7 +89,7 @@ static int count_pages(struct db *db)
 
 static int begin(struct db *db)
 {
-    db->adding = 0;
+    db->adding = db->removed = 0;
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
 }
@@ -195,12 +195,39 @@ bool db_is_full(const struct db *db)
     return db->disk_full || db->used + db->wanted > db->put_limit;
 }
 
+uint64_t db_room(const struct db *db)
+{
+    return db->put_limit > db->used ? db->put_limit - db->used : 0;
+}
+
+bool db_is_low(const struct db *db)
+{
+    return db_room(db) <= db->put_limit / 8;
+}
+
+static bool fits(const struct db *db, size_t bytes)
+{
+    return !db->disk_full && db->used + db->adding + bytes <= db->put_limit;
+}
+
+/* What the transaction has ended may have made room: pages are counted anew then. */
+bool db_has_room(struct db *db, size_t bytes)
+{
+    if (fits(db, bytes) || db->removed == 0 || db->disk_full)
+        return fits(db, bytes);
+    db->adding = db->removed = 0;
+    return count_pages(db) == SQLITE_OK && fits(db, bytes);
+}
+
 void db_tell(const struct db *db, struct store_batch *b)
 {
     counters_totals(db, &b->totals);
     b->bytes = db->used;
     b->burials = counter_get(db, COUNTER_BURIALS);
     b->full = db_is_full(db);
+    b->room = db_room(db);
+    b->low = db_is_low(db);
+    b->disk_full = db->disk_full;
     b->faulted = db->faulted;
     bytes_copy(b->why, db->why, sizeof(b->why));
 }

@@ -177,7 +177,10 @@ struct store_stats {
     uint64_t burials;              /* the number of the newest dead letter that ever was, as of the last commit reported */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
+    uint64_t room;                 /* bytes that it still takes of puts, roughly; as of the last commit reported */
+    bool low;                      /* an eighth of what it takes, or less, is left */
     bool full;                     /* a put like the last one refused would be refused again */
+    bool disk_full;                /* it is the disk that has no room: what is ended here makes none */
     bool faulted;
     bool unclean;                  /* the last process did not close the store: what was in flight is unknown */
     uint64_t suspect_below;        /* numbers below it were there when a process ended so, the last or an earlier one */

@@ -412,6 +412,25 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
     return m->done;
 }
 
+#define ROW_BYTES 4096 /* a row's share of the room, for those who think in bytes */
+
+static uint64_t rows_left(const struct store_disk *d)
+{
+    uint64_t rows = d->live.count + d->dead.count;
+    return d->max_rows > rows ? d->max_rows - rows : 0;
+}
+
+static uint64_t room_of(const struct store_disk *d)
+{
+    uint64_t left = rows_left(d);
+    return left < UINT64_MAX / ROW_BYTES ? left * ROW_BYTES : UINT64_MAX;
+}
+
+static bool room_is_low(const struct store_disk *d)
+{
+    return rows_left(d) <= d->max_rows / 8;
+}
+
 static void mem_state(const struct store_mem *m, struct store_batch *b)
 {
     const struct store_disk *d = m->disk;
@@ -419,6 +438,8 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
     b->bytes = d->live.count + d->dead.count;
     b->burials = d->burials;
     b->full = b->bytes >= d->max_rows;
+    b->room = room_of(d);
+    b->low = room_is_low(d);
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
 }
@@ -508,6 +529,8 @@ struct store *store_mem_open(struct store_disk *d)
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
                                          .suspect_below = d->suspect_below};
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
+    m->base.stats.room = room_of(d);
+    m->base.stats.low = room_is_low(d);
     d->reserved = seq_reserved(m->base.next_seq, d->reserved);
     d->open = true;
     d->unclean = true;

@@ -237,6 +237,9 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);
+    stats->room = db_room(&s->db);
+    stats->low = db_is_low(&s->db);
+    stats->disk_full = s->db.disk_full;
     if (stats->full)
         log_write(s->log, LOG_WARN, "store_full", "bytes", LOG_NUM(s->db.used), NULL);
 }

@@ -309,6 +309,33 @@ class DiskCase(Base, Case):
         self.assertEqual(self.messages(daemon)["unaccounted"], 0)
         self.stop(daemon)
 
+    def test_drop_oldest(self):
+        """when_full: drop-oldest: what is newest is there, what was dropped is counted, nothing in flight is."""
+        daemon = self.start(store={"max_size": "12MiB", "when_full": "drop-oldest"})
+        body, held = b"x" * 20000, daemon.serve("other", lambda d, s: Service.LATER, credit=5)
+        with daemon.connect() as client:
+            for i in range(5):
+                self.publish(client, "both", b"both" + body, {"id": f"both{i}"})
+            held.wait(5)
+            ids = [client.start("PUB", "job.x", b"%d" % i + body, {"id": f"m{i}"}) for i in range(1500)]
+            for id in ids:
+                self.assertEqual(client.answer(id)[1].verb, "OK")
+        counts = self.messages(daemon)
+        self.assertEqual(counts["accepted"], 1510)
+        self.assertGreater(counts["dropped"], 1000)
+        self.assertEqual(self.held(daemon) + counts["dropped"], 1510)
+        self.assertEqual(counts["inflight"], 5)
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.assertGreaterEqual(len(daemon.log("store_dropped_oldest")), 1)
+        self.assertLess(len(daemon.log("store_dropped_oldest")), 5)
+        self.assertRegex(daemon.http("/metrics")[1], r"(?m)^bellhop_store_dropped_oldest_total %d$" % counts["dropped"])
+        daemon = self.again(daemon)
+        worker = daemon.serve("worker")
+        got = worker.wait(self.held(daemon) - 5)
+        self.assertEqual([d.headers["id"] for d in got], [f"m{i}" for i in range(1500 - len(got), 1500)])
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.stop(daemon)
+
     def test_flipped_bits_deliver_nothing_altered(self):
         """S: a record whose content was altered on disk is quarantined, the rest is served."""
         daemon = self.start()

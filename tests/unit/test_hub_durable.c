@@ -268,6 +268,104 @@ START_TEST(full_is_refused_and_settling_goes_on)
 }
 END_TEST
 
+static void drops_oldest(uint64_t rows)
+{
+    struct hub_limits l = {.memory = 1 << 20, .queue = 100, .dead = 100, .store_drops = true};
+    end();
+    disk = store_disk_new(rows);
+    life();
+    hub_set_limits(hub, &l);
+}
+
+/* S9: bounded; what is newest is kept, of the fullest destination the oldest go, what is in flight never does. */
+START_TEST(drop_oldest_makes_room)
+{
+    drops_oldest(40);
+    shop.room = 3;
+    for (int i = 0; i < 8; i++)
+        publish("shop", "", NULL);
+    set_up_down(&math, false);
+    run_store();
+    for (int i = 0; i < 200; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "id: m%d\n", i);
+        struct ask a;
+        publish("math.sum", id, &a);
+        run_store();
+        heard(&a, CODE_OK, "");
+        ck_assert_uint_le(totals().ready, 40);
+    }
+    struct store_totals t = totals();
+    ck_assert_uint_eq(t.accepted, 208);
+    ck_assert(t.ready > 25 && t.dropped + t.ready == 208);
+    ck_assert_uint_eq(count_of(DELIVERY_DROPPED), t.dropped);
+    ck_assert_uint_eq(shop.held.count, 3);
+    make_room(&shop, 100);
+    run_store();
+    ck_assert_uint_eq(shop.sent, 8); /* it was not the fullest */
+    set_up_down(&math, true);
+    run_store();
+    ck_assert_uint_eq(math.sent, t.ready - 8);
+    char oldest_id[32];
+    snprintf(oldest_id, sizeof(oldest_id), "m%u", 200 - math.sent);
+    ck_assert_msg(str_is(oldest(&math)->msg->id, oldest_id), STR_FMT, STR_ARG(oldest(&math)->msg->id));
+    for (size_t i = math.held.count; i > 0; i--)
+        settle_ok(&math);
+    for (size_t i = 0; i < 8; i++)
+        settle_ok(&shop);
+    run_store();
+    all_over();
+}
+END_TEST
+
+/* The drops and what they make room for are in one batch, beyond the window too. */
+START_TEST(drop_oldest_from_disk_and_over_a_crash)
+{
+    struct ask a;
+    struct hub_limits l = {.memory = 64 << 20, .queue = 100, .dead = 100, .store_drops = true};
+    drops_oldest(3000);
+    hub_set_limits(hub, &l);
+    set_up_down(&math, false);
+    for (int i = 0; i < 6000; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "id: m%d\n", i);
+        publish("math.sum", id, &a);
+        run_store();
+        heard(&a, CODE_OK, "");
+    }
+    struct store_totals t = totals();
+    ck_assert(t.accepted == 6000 && t.ready > 2000 && t.ready <= 3000 && t.dropped == 6000 - t.ready);
+    crash(0);
+    run_store();
+    char oldest_id[32];
+    snprintf(oldest_id, sizeof(oldest_id), "m%llu", 6000 - (unsigned long long)t.ready);
+    ck_assert_msg(str_is(oldest(&math)->msg->id, oldest_id), STR_FMT, STR_ARG(oldest(&math)->msg->id));
+}
+END_TEST
+
+/* Nothing that may be dropped: refused, as without it. */
+START_TEST(drop_oldest_drops_nothing_in_flight)
+{
+    struct ask a;
+    drops_oldest(10);
+    for (int i = 0; i < 10; i++)
+        publish("math.sum", "", NULL);
+    run_store();
+    ck_assert_uint_eq(math.held.count, 10);
+    publish("shop", "", &a);
+    run_store();
+    heard(&a, CODE_OVERLOADED, "full");
+    ck_assert_uint_eq(totals().dropped, 0);
+    for (size_t i = 0; i < 10; i++)
+        settle_ok(&math);
+    run_store();
+    publish("shop", "", &a);
+    run_store();
+    heard(&a, CODE_OK, "");
+    ck_assert_uint_eq(totals().done, 10);
+}
+END_TEST
+
 START_TEST(failed_commit_promises_nothing)
 {
     struct ask a, b;
@@ -319,6 +417,7 @@ int main(void)
         backlog_in_order_and_bounded,
         long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
+        drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,
     };
     tcase_add_checked_fixture(t, start, end);
