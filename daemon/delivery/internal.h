@@ -161,16 +161,16 @@ struct hub {
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
-    bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
-    unsigned group;              /* depth of hub_group_begin() */
     int64_t drop_debt;           /* durable_drop.c: bytes that are still to be dropped */
     int64_t drops_told_ms;
     uint64_t drops_untold;
-    bool paying;
+    bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
+    unsigned group;              /* depth of hub_group_begin() */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
     bool draining;
+    bool paying;                 /* durable_pay() is at work further up */
     void (*tap)(void *arg, const struct tap *t);
     void *tap_arg;
 };

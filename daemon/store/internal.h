@@ -24,7 +24,8 @@ struct store_op {
     struct store_dead d; /* number, died_ms and reason where the kind has them; record.key. OP_MOVE: number is from */
 };
 
-enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT,
+                JOB_LATER /* an audit that is answered by a batch of its own */, JOB_KINDS };
 
 /* What a load or an audit found; made by the implementation, freed by the front. */
 struct store_answer {

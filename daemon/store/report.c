@@ -143,7 +143,7 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         struct store_job job = *batch_job(b, b->reported++);
         if (job.kind == JOB_UNIT)
             report_unit(st, b, &job);
-        else if (job.kind != JOB_QUEUE)
+        else if (job.kind != JOB_QUEUE && job.kind != JOB_LATER)
             report_answer(&job);
     }
 }

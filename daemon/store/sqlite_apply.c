@@ -126,7 +126,7 @@ static int bury_stored(struct db *db, struct store_dead *d)
     bool found;
     int rc = live_get(db, d->record.key, &row, &found);
     if (!found) {
-        counter_add(db, TOTAL_DEAD, -1);
+        counter_dead(db, d->number, -1);
         counter_add(db, COUNTER_BURIALS, -1);
         return rc;
     }
@@ -145,9 +145,9 @@ static int bury_stored(struct db *db, struct store_dead *d)
 
 static int do_bury(struct db *db, struct store_op *op)
 {
-    counter_add(db, TOTAL_DEAD, +1);
     counter_add(db, COUNTER_BURIALS, +1);
     op->d.number = counter_get(db, COUNTER_BURIALS);
+    counter_dead(db, op->d.number, +1);
     op->d.record.due_ms = 0;
     return store_seq_of(op->d.record.key) == 0 ? bury_new(db, &op->d) : bury_stored(db, &op->d);
 }
@@ -168,7 +168,7 @@ static int do_redrive(struct db *db, struct store_op *op)
     d.record.expires_ms = STORE_NEVER;
     rc = live_put(db, &d);
     sqlite3_reset(db_stmt(db, STMT_DEAD_GET));
-    counter_add(db, TOTAL_DEAD, -1);
+    counter_dead(db, op->d.number, -1);
     return rc == SQLITE_OK ? remove_row(db, STMT_DEAD_DELETE, op->d.number) : rc;
 }
 
@@ -177,7 +177,7 @@ static int do_purge(struct db *db, struct store_op *op)
     int rc = remove_row(db, STMT_DEAD_DELETE, op->d.number);
     if (rc != SQLITE_OK || sqlite3_changes(db->sql) == 0)
         return rc;
-    counter_add(db, TOTAL_DEAD, -1);
+    counter_dead(db, op->d.number, -1);
     counter_add(db, TOTAL_DROPPED, +1);
     return SQLITE_OK;
 }
@@ -255,14 +255,14 @@ int db_quarantine(struct db *db, uint64_t key, int64_t due_ms)
 {
     int rc = remove_row(db, STMT_QUARANTINE, key);
     counter_live(db, key, due_ms, -1);
-    counter_add(db, TOTAL_QUARANTINED, +1);
+    counter_quarantined(db);
     return rc == SQLITE_OK ? remove_row(db, STMT_DELETE, key) : rc;
 }
 
 int db_quarantine_dead(struct db *db, uint64_t number)
 {
     int rc = remove_row(db, STMT_DEAD_QUARANTINE, number);
-    counter_add(db, TOTAL_DEAD, -1);
-    counter_add(db, TOTAL_QUARANTINED, +1);
+    counter_dead(db, number, -1);
+    counter_quarantined(db);
     return rc == SQLITE_OK ? remove_row(db, STMT_DEAD_DELETE, number) : rc;
 }

@@ -46,7 +46,6 @@ static int do_answer(struct db *db, struct store_job *job)
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
         [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
-        [JOB_AUDIT] = db_audit,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -60,6 +59,8 @@ static int do_job(struct db *db, const struct store_batch *b, struct store_job *
         return db_unit(db, b, job);
     if (job->kind == JOB_QUEUE)
         return db_queue(db, b, job);
+    if (job->kind == JOB_AUDIT)
+        return SQLITE_OK; /* begins when this transaction has ended */
     return do_answer(db, job);
 }
 
@@ -232,6 +233,18 @@ void db_tell(const struct db *db, struct store_batch *b)
     bytes_copy(b->why, db->why, sizeof(b->why));
 }
 
+/* They begin behind what was asked for before them, and are answered later. */
+static void begin_audits(struct db *db, struct store_batch *b)
+{
+    for (size_t i = 0; i < batch_count(b); i++) {
+        struct store_job *job = batch_job(b, i);
+        if (job->kind != JOB_AUDIT || job->result != STORE_OK)
+            continue;
+        audit_ask(&db->audit, job);
+        job->kind = JOB_LATER;
+    }
+}
+
 void db_run(struct db *db, struct store_batch *first)
 {
     int64_t start = clock_mono_ms();
@@ -247,8 +260,10 @@ void db_run(struct db *db, struct store_batch *first)
     for (struct store_batch *b = outcome == FAILED ? first : NULL; b != NULL; b = b->next)
         fail_jobs(b, 0);
     first->took_ms = clock_mono_ms() - start;
-    for (struct store_batch *b = first; b != NULL; b = b->next)
+    for (struct store_batch *b = first; b != NULL; b = b->next) {
+        begin_audits(db, b);
         db_tell(db, b);
+    }
 }
 
 /* A sync that fails here is as final as any: what it should have written cannot be trusted. */

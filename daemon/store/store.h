@@ -164,7 +164,8 @@ void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_row
 struct store_totals {
     uint64_t accepted, ready, delayed, done, expired, dropped, dead, quarantined;
 };
-/* Counts every row and names what does not add up: one line per difference, "" when all does. */
+/* Counts every row and names what does not add up: one line per difference, "" when all does. It sees what was
+ * asked for before it and maybe more; it is answered later than its turn, since commits go on meanwhile. */
 typedef void store_audit_fn(void *arg, const struct store_totals *books, struct str findings);
 void store_audit(struct store *st, store_audit_fn *fn, void *arg);
 

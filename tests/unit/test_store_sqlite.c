@@ -498,6 +498,89 @@ START_TEST(random_operations_do_what_the_model_does)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- audits between commits */
+
+#define MANY 30000
+
+static void many_rows(struct pair *p)
+{
+    for (size_t n = 0; n < MANY; n++) {
+        for (size_t i = 0; i < 2; i++) {
+            struct store *st = p->beds[i].st;
+            uint64_t seq = store_next_seq(st), key = store_key(1 + n % 4, seq);
+            if (n % 100 == 0)
+                store_begin(st);
+            store_put(st, &(struct store_record){.key = key, .expires_ms = STORE_NEVER, .body = STR("many"),
+                                                 .due_ms = n % 7 == 0 ? (int64_t)n : 0});
+            if (n % 100 == 99)
+                store_commit(st);
+            p->keys[n * LIVE_MAX / MANY] = key;
+        }
+    }
+    bed_settle(&p->beds[0]);
+    bed_settle(&p->beds[1]);
+}
+
+struct answered {
+    struct bed *bed;
+    unsigned audits, units;
+};
+
+static void on_clean_audit(void *arg, const struct store_totals *books, struct str findings)
+{
+    struct answered *a = arg;
+    ck_assert_msg(findings.n == 0, STR_FMT, STR_ARG(findings));
+    ck_assert_uint_ge(books->accepted, MANY);
+    a->audits++;
+}
+
+static void on_counted(void *arg, enum store_result result)
+{
+    struct answered *a = arg;
+    ck_assert_int_eq(result, STORE_OK);
+    a->units++;
+}
+
+/* Some of the old rows, on both sides of what has been counted, and new ones. */
+static void change_while_it_runs(struct pair *p, struct store *stores[2], struct answered *a)
+{
+    unsigned want = a->units + 1;
+    for (int i = 0; i < 5; i++)
+        p->keys[rand_below(&p->rand, LIVE_MAX)] = store_key((uint32_t)rand_below(&p->rand, 4) + 1, 1 + rand_below(&p->rand, MANY));
+    random_unit(p, stores);
+    if (rand_below(&p->rand, 4) == 0)
+        random_load(p, stores);
+    store_begin(stores[1]);
+    store_then(stores[1], on_counted, a);
+    store_commit(stores[1]);
+    RIG_UNTIL(&p->beds[1].rig, a->units >= want);
+}
+
+START_TEST(an_audit_goes_on_between_commits)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    struct pair p = {0};
+    struct answered a = {&p.beds[1], 0, 0};
+    rand_seed(&p.rand, 9);
+    bed_open(&p.beds[0], &kind_mem, 0);
+    bed_open(&p.beds[1], &kind_sqlite, 0);
+    struct store *stores[2] = {p.beds[0].st, p.beds[1].st};
+    for (size_t i = 0; i < 8; i++)
+        store_queue(stores[i % 2], str_of(names[i / 2]), true);
+    many_rows(&p);
+    for (unsigned n = 1; n <= 5; n++) {
+        unsigned before = a.units;
+        store_audit(stores[1], on_clean_audit, &a);
+        while (a.audits < n)
+            change_while_it_runs(&p, stores, &a);
+        ck_assert_uint_ge(a.units - before, 20);
+        compare(&p, n);
+    }
+    bed_fini(&p.beds[0]);
+    bed_fini(&p.beds[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("store/sqlite");
@@ -507,7 +590,7 @@ int main(void)
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused, a_tampered_counter_is_found,
         what_fails_its_checksum_is_put_aside, a_damaged_page_is_refused_after_an_unclean_stop,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
-        random_operations_do_what_the_model_does,
+        random_operations_do_what_the_model_does, an_audit_goes_on_between_commits,
     };
     tcase_set_timeout(t, 120);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
