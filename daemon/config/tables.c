@@ -170,7 +170,7 @@ const struct key config_service_keys[] = {
     {"credit", KEY_COUNT, AT(service_conf, credit), "0", 0, 65535,
      .help = "cap on unanswered deliveries a connection; 0 = what it asks for"},
     {"order_by", KEY_TEXT, AT(service_conf, order_by),
-     .help = "deliveries that share this header's value stay in order"},
+     .help = "deliveries that share this header, or this member of the body, stay in order"},
     {"order", KEY_CHOICE, AT(service_conf, order), "relaxed", .choices = orders,
      .help = "does one that failed hold up those behind it"},
     {"publish", KEY_TEXTS, AT(service_conf, publish),

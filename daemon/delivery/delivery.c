@@ -211,8 +211,7 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
     dest_wake(d);
     if (ordered && !list_empty(&d->ready))
         dest_pump(d); /* the next one of its key is ready now */
-    if (d->backlog.paged > 0)
-        durable_refill(d);
+    durable_refill(d);
 }
 
 /* A request ends with an error, which its asker is told. */
@@ -277,6 +276,16 @@ void delivery_ready(struct delivery *v)
         dest_pump(d); /* most often it goes out at once and needs no timer of its own */
     if (v->state == DELIVERY_READY)
         schedule_end(v);
+}
+
+void delivery_leave(struct delivery *v)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_PARKED && v->key != 0);
+    d->hub->counts.state[DELIVERY_PARKED]--;
+    list_remove(&d->parked, &v->link);
+    durable_page(d, &d->backlog.left, 1);
+    delivery_free(v);
 }
 
 void delivery_unpark(struct delivery *v)
@@ -460,6 +469,8 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     }
     if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
         dest_pump(d);
+    else
+        durable_refill(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

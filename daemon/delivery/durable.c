@@ -6,7 +6,9 @@
  *     on disk, in order: | in memory: held, at most WINDOW | paged: on disk only |   delayed: not due yet
  *
  * Ready ones are taken into memory in the order of their keys. While any are paged, new ones are
- * paged behind them; durable_refill() reads on when half of the window is free.
+ * paged behind them; durable_refill() reads on when half of the window is free. Where a destination has an order, lanes
+ * that are long leave theirs on disk (lane.c), so that the window has room for those of other keys: for as long as not
+ * more than LEFT_MAX are left so, and with about a hundred keys blocked at a time (WINDOW / 2 by LANE_BLOCKED_MAX + 1).
  */
 #include <assert.h>
 
@@ -23,6 +25,7 @@
 #define ARM_MAX 16                    /* suspects whose next attempt is put on disk at a time */
 #define TAKE_MAX 256
 #define FULL_PAUSE_MS 1000            /* due, but its destination's window is full */
+#define LEFT_MAX 16384                /* read ahead so far over what lanes have left on disk */
 
 /* One message on its way into the store. */
 struct acceptance {
@@ -79,12 +82,12 @@ uint64_t durable_stored(const struct hub *h)
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
-        sum += d->backlog.paged + d->backlog.delayed;
+        sum += d->backlog.paged + d->backlog.delayed + d->backlog.left;
     }
     return sum;
 }
 
-static void page_out(struct dest *d, uint64_t *where, int64_t by)
+void durable_page(struct dest *d, uint64_t *where, int64_t by)
 {
     *where += (uint64_t)by;
     d->hub->counts.state[DELIVERY_STORED] += (uint64_t)by;
@@ -167,6 +170,18 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
     return a;
 }
 
+/* It is next. */
+static void come_in(struct delivery *v)
+{
+    if (lane_leaves(v)) {
+        durable_page(v->dest, &v->dest->backlog.left, 1);
+        delivery_discard(v);
+        return;
+    }
+    durable_hold(v);
+    delivery_ready(v);
+}
+
 /* It is on disk: into memory with it where it is next, else it stays there. */
 static void admit(struct delivery *v)
 {
@@ -175,17 +190,16 @@ static void admit(struct delivery *v)
     h->counts.accepted++;
     hub_trace(h, TAP_ACCEPTED, v);
     if (v->delayed) {
-        page_out(d, &d->backlog.delayed, 1);
+        durable_page(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
-    } else if (d->backlog.paged > 0 || window_full(d)) {
-        page_out(d, &d->backlog.paged, 1);
+    } else if (d->backlog.paged > 0 || d->backlog.left >= LEFT_MAX || window_full(d)) {
+        durable_page(d, &d->backlog.paged, 1);
         delivery_discard(v);
         durable_refill(d);
     } else {
         d->backlog.through = v->key;
-        durable_hold(v);
-        delivery_ready(v);
+        come_in(v);
     }
 }
 
@@ -286,7 +300,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     store_commit(h->store);
     fault_point("durable.retrying");
     if (leave) {
-        page_out(v->dest, &v->dest->backlog.delayed, 1);
+        durable_page(v->dest, &v->dest->backlog.delayed, 1);
         note_due(h, due);
     }
     return leave;
@@ -316,7 +330,7 @@ bool durable_move(struct delivery *v, uint64_t from)
     store_move(st, from, &r);
     store_commit(st);
     fault_point("durable.burying");
-    page_out(d, &d->backlog.paged, 1);
+    durable_page(d, &d->backlog.paged, 1);
     delivery_discard(v);
     durable_refill(d);
     return true;
@@ -459,13 +473,20 @@ static void unreadable(struct dest *d, uint64_t key)
     store_commit(d->hub->store);
 }
 
-static void take_in(struct dest *d, const struct store_record *r)
+/* NULL: it could not be, and was ended. */
+static struct delivery *take(struct dest *d, const struct store_record *r)
 {
     struct delivery *v = restore(d, r);
-    if (v == NULL) {
+    if (v == NULL)
         unreadable(d, r->key);
+    return v;
+}
+
+void durable_take(struct dest *d, const struct store_record *r)
+{
+    struct delivery *v = take(d, r);
+    if (v == NULL)
         return;
-    }
     durable_hold(v);
     delivery_ready(v);
 }
@@ -491,11 +512,13 @@ static void on_loaded(void *arg, const struct store_rows *rows)
                   LOG_NUM(b->paged), "found", LOG_NUM(taken), NULL);
         taken = b->paged; /* the audit names what does not add up; what is there is served */
     }
-    page_out(d, &b->paged, -(int64_t)taken);
+    durable_page(d, &b->paged, -(int64_t)taken);
     quarantined(d, rows->quarantined);
     for (size_t i = 0; i < rows->count; i++) {
         b->through = rows->records[i].key;
-        take_in(d, &rows->records[i]); /* hands over what it can, which must not load from here on yet */
+        struct delivery *v = take(d, &rows->records[i]);
+        if (v != NULL)
+            come_in(v); /* hands over what it can, which must not load from here on yet */
     }
     b->loading = false;
     durable_refill(d);
@@ -504,8 +527,9 @@ static void on_loaded(void *arg, const struct store_rows *rows)
 void durable_refill(struct dest *d)
 {
     struct backlog *b = &d->backlog;
-    if (b->paged == 0 || b->loading || d->hub->store == NULL || d->hub->draining || b->held > WINDOW / 2 ||
-        b->held_bytes > WINDOW_BYTES / 2)
+    if (b->loading || d->hub->store == NULL || d->hub->draining || window_full(d) || (b->left > 0 && durable_feed(d)))
+        return;
+    if (b->paged == 0 || b->left >= LEFT_MAX || b->held > WINDOW / 2 || b->held_bytes > WINDOW_BYTES / 2)
         return;
     b->loading = true;
     store_load(d->hub->store, b->through != 0 ? b->through : store_key(b->queue, 0), LOAD_MAX, on_loaded, d);
@@ -528,6 +552,22 @@ static void back_to_disk(struct dest *d, const struct store_record *r)
     note_due(h, due);
 }
 
+static void take_due(struct dest *d, const struct store_record *r)
+{
+    struct delivery *v = take(d, r);
+    if (v != NULL && lane_crowded(v)) {
+        delivery_discard(v);
+        back_to_disk(d, r);
+        return;
+    }
+    durable_page(d, &d->backlog.delayed, -1);
+    if (v == NULL)
+        return;
+    v->taken = true;
+    durable_hold(v);
+    delivery_ready(v);
+}
+
 static void on_taken(void *arg, const struct store_rows *rows)
 {
     struct hub *h = arg;
@@ -542,8 +582,7 @@ static void on_taken(void *arg, const struct store_rows *rows)
             back_to_disk(d, &rows->records[i]);
             continue;
         }
-        page_out(d, &d->backlog.delayed, -1);
-        take_in(d, &rows->records[i]);
+        take_due(d, &rows->records[i]);
     }
 }
 
@@ -610,8 +649,8 @@ static void adopt_queue(void *arg, const struct store_queue_view *q)
     d->routed++;
     d->backlog.queue = q->queue;
     idmap_add(&h->queues, q->queue, d);
-    page_out(d, &d->backlog.paged, (int64_t)q->ready);
-    page_out(d, &d->backlog.delayed, (int64_t)q->delayed);
+    durable_page(d, &d->backlog.paged, (int64_t)q->ready);
+    durable_page(d, &d->backlog.delayed, (int64_t)q->delayed);
 }
 
 void hub_use_store(struct hub *h, struct store *st)

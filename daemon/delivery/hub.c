@@ -83,6 +83,7 @@ void hub_free(struct hub *h)
     mem_free(h->plans);
     delivery_spares_free(h);
     idmap_fini(&h->queues);
+    buf_fini(&h->lane_key);
     sched_clear(&h->sched, &h->store_due);
     sched_fini(&h->sched);
     mem_free(h);
@@ -325,6 +326,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->probe.kind = DUE_PROBE;
     list_init(&d->ready);
     list_init(&d->parked);
+    list_init(&d->hungry);
     list_init(&d->waiting);
     list_init(&d->inflight);
     list_init(&d->waiters);

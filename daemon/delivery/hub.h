@@ -106,11 +106,11 @@ struct dest *hub_adopt(struct hub *h, struct sink *sink);
 void hub_disown(struct hub *h, struct sink *sink);
 struct dest *hub_dest(struct hub *h, const char *name, bool service); /* made at first use */
 
-/* Deliveries to d that have the same value of this header are handed over one after the other, in
- * the order of their acceptance; those of other values, or none, do not wait for them. strict: the next one
- * waits until the one before has ended for good; else only while it is in flight. header NULL = no order. For
- * what is accepted from now on. */
-void hub_set_order(struct dest *d, const char *header, bool strict);
+/* Deliveries to d that have the same key are handed over one after the other, in the order of their acceptance;
+ * those of other keys, or none, do not wait for them. strict: the next one waits until the one before has ended for
+ * good; else only while it is in flight. by: as in order.h, "header:key" or "json:customer"; NULL = no order. For what
+ * is accepted from now on. */
+void hub_set_order(struct dest *d, const char *by, bool strict);
 
 struct dest_status {
     const char *name;

@@ -43,6 +43,7 @@ struct backlog {
     uint32_t queue;    /* of the store; 0 = nothing of it was ever stored */
     uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
     uint64_t delayed;  /* those not due yet, on disk only */
+    uint64_t left;     /* ready ones not behind `through`, on disk only: left there by their lanes */
     uint64_t through;  /* key up to which ready ones were taken into memory */
     size_t held, held_bytes; /* stored ones in memory */
     bool loading;      /* a store_load() is under way */
@@ -72,7 +73,8 @@ struct dest {
     struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */
     struct list ready, parked, waiting, inflight; /* struct delivery by link */
     struct map lanes;   /* key -> struct lane (lane.c) */
-    char *order_header; /* NULL = no order */
+    struct list hungry; /* struct lane: durable_lane.c */
+    struct order *order; /* NULL = none */
     bool order_strict;
     bool pumping;       /* dest_pump() is at work further up */
     struct list waiters;                  /* sources that wait for room */
@@ -104,6 +106,7 @@ struct delivery {
     bool delayed;            /* stored as not yet due */
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
+    bool taken;              /* was delayed in this life: no load of its queue brings it */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
@@ -138,6 +141,7 @@ struct hub {
     struct sched sched;
     int64_t armed_ms;
     struct map sources, dests;
+    struct buf lane_key;                /* scratch of lane.c */
     struct route_set *routes;
     struct matcher *subscriptions;      /* value = index into subscribers */
     struct subscription *subscribers;
@@ -213,6 +217,7 @@ void delivery_done(struct delivery *v, const struct reply *reply);
 void delivery_die(struct delivery *v, enum code code, const char *why);
 const char *delivery_route(const struct delivery *v);
 
+void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane, and leaves memory */
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
@@ -220,6 +225,12 @@ bool lane_enter(struct delivery *v); /* false: another one of its key is out, it
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
+/* Of a stored one that is about to come into memory: its lane has enough there, it is to stay on disk and is counted. */
+bool lane_leaves(const struct delivery *v);
+bool lane_crowded(const struct delivery *v); /* of one that fell due: too many are in its lane */
+
+/* durable_lane.c */
+bool durable_feed(struct dest *d); /* begins a load for a lane that is hungry; false: none is */
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
@@ -240,6 +251,8 @@ void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
+void durable_page(struct dest *d, uint64_t *where, int64_t by); /* so many more are on disk only */
+void durable_take(struct dest *d, const struct store_record *r); /* into memory, and on its way */
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
 /* durable_drop.c */

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "store/sqlite.h"
 
-#define SLICE_ROWS 1024
+#define SLICE_ROWS 256 /* less than a millisecond */
 
 enum { WALK_LIVE, WALK_DEAD, WALK_QUARANTINE, WALK_OVER };
 

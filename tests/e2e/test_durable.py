@@ -244,6 +244,34 @@ class OrderCase(Base, Case):
         self.stop(daemon)
 
 
+    def test_member_and_blocked_key(self):
+        """By a member of the body; a key that fails for long does not hold up others that are on disk behind it."""
+        services = {"worker": {"order_by": "json:o.key", "order": "strict"}, "other": {}, "tester": {}}
+        good = []
+
+        def handle(delivery, _service):
+            if not good and b'"bad"' in delivery.body:
+                raise Service.Err("failed", b"not yet")
+            return b""
+        daemon = self.start(services=services, with_policy=policy(attempts=1000, delay="200ms"))
+        with daemon.connect() as client:
+            ids = [client.start("PUB", "job.x", b'{"o": {"key": "bad"}, "n": %d}' % i) for i in range(3000)]
+            ids += [client.start("PUB", "job.x", b'{"o": {"key": %d}, "n": %d}' % (i % 7, i)) for i in range(300)]
+            for id in ids:
+                self.assertEqual(client.answer(id)[1].verb, "OK")
+        worker = daemon.serve("worker", handle)
+        wait_until(lambda: self.messages(daemon)["done"] == 300, "the others are done")
+        self.assertEqual(self.held(daemon) + self.messages(daemon)["parked"], 3000)
+        worker.deliveries.clear()
+        good.append(True)
+        wait_until(lambda: self.messages(daemon)["done"] == 3300, "all done", 60)
+        numbers = [json.loads(d.body)["n"] for d in worker.deliveries]
+        self.assertEqual(sorted(set(numbers)), list(range(3000)))
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.stop(daemon)
+
+
 class DelayCase(Base, Case):
     def test_delay_over_kill(self):
         daemon = self.start()
