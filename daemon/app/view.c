@@ -42,6 +42,11 @@ static void view_each_endpoint(void *app,
     }
 }
 
+static void view_each_schedule(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg)
+{
+    schedules_each(((struct app *)app)->schedules, fn, arg);
+}
+
 static bool view_reload(void *app, bool dry_run, struct texts *changes, struct err *err)
 {
     return app_reload(app, dry_run, changes, err);
@@ -56,4 +61,4 @@ static void view_drain(void *app)
 const struct admin_app app_admin_ops = {
     .config = view_config, .generation = view_generation, .reload_error = view_reload_error,
     .state = view_state, .uptime_ms = view_uptime_ms, .each_endpoint = view_each_endpoint,
-    .reload = view_reload, .drain = view_drain};
+    .each_schedule = view_each_schedule, .reload = view_reload, .drain = view_drain};

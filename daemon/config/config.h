@@ -138,6 +138,7 @@ struct schedule_conf {
     int64_t every_ms;
     char *subject;     /* no wildcards; an object pattern in canonical JSON */
     char *body;        /* or NULL = empty */
+    char *headers;     /* a checked block, or NULL = none */
 };
 
 struct config {

@@ -224,5 +224,6 @@ const struct key config_schedule_keys[] = {
      .help = "an interval"},
     {"subject", KEY_TEXT, AT(schedule_conf, subject), NULL, 0, 1024, KEY_REQUIRED,
      .help = "subject of the event that is published"},
-    {"body", KEY_TEXT, AT(schedule_conf, body), .help = "its body; empty where absent"},
+    {"body", KEY_CUSTOM, .custom = &custom_body, .help = "its body; empty where absent"},
+    {"headers", KEY_CUSTOM, .custom = &custom_headers, .help = "further headers of the event"},
     END};

@@ -564,8 +564,25 @@ static void take_due(struct dest *d, const struct store_record *r)
     if (v == NULL)
         return;
     v->taken = true;
+    if (v->h.attempt == 0 && v->last_error == NULL)
+        v->due_wall_ms = r->due_ms; /* not a retry */
     durable_hold(v);
     delivery_ready(v);
+}
+
+const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1] = {10, 100, 1000, 10000, 60000};
+
+void durable_drift(struct delivery *v)
+{
+    struct hub_counts *c = &v->dest->hub->counts;
+    int64_t late = wall_now(v->dest->hub) - v->due_wall_ms;
+    size_t i = 0;
+    late = late > 0 ? late : 0;
+    while (i < DRIFT_BUCKETS - 1 && late > drift_bounds_ms[i])
+        i++;
+    c->drift[i]++;
+    c->drift_sum_ms += (uint64_t)late;
+    v->due_wall_ms = 0;
 }
 
 static void on_taken(void *arg, const struct store_rows *rows)

@@ -60,12 +60,17 @@ struct hub_limits {
     bool store_drops;  /* one that is nearly full drops the oldest that are ready (when_full: drop-oldest) */
 };
 
+#define DRIFT_BUCKETS 6
+extern const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1]; /* 10, 100, 1000, …; the last bucket has none */
+
 struct hub_counts {
     uint64_t accepted;                /* deliveries that ever were */
     uint64_t state[DELIVERY_STATES];  /* live states: now; end states: ever */
     uint64_t refused[CODE_COUNT];     /* messages not accepted, by reason */
     uint64_t retries, timeouts, late;
     uint64_t dropped_full;            /* of the dropped: to make room in the store */
+    uint64_t drift[DRIFT_BUCKETS];    /* delayed messages by how late they were first handed over, each in one */
+    uint64_t drift_sum_ms;
     uint64_t messages;                /* messages accepted (a fan-out counts once) */
 };
 

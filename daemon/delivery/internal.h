@@ -110,6 +110,7 @@ struct delivery {
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
+    int64_t due_wall_ms;     /* of a delayed one that was not handed over yet; 0 = none */
     uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */
     uint64_t save;           /* which of its destination's saves holds its attempts */
@@ -254,6 +255,8 @@ void durable_release(struct delivery *v);
 void durable_page(struct dest *d, uint64_t *where, int64_t by); /* so many more are on disk only */
 void durable_take(struct dest *d, const struct store_record *r); /* into memory, and on its way */
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
+
+void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
 
 /* durable_drop.c */
 void durable_owe(struct hub *h, size_t bytes); /* so much is about to be put; called outside units */

@@ -284,6 +284,9 @@ class DelayCase(Base, Case):
         got = worker.wait(2)
         self.assertGreater(time.monotonic() - begun, 1.4)
         self.assertEqual([d.subject for d in got], ["plain.x", "job.x"])
+        metrics = daemon.http("/metrics")[1]
+        self.assertIn('bellhop_delay_drift_ms_count 2\n', metrics)
+        self.assertIn('bellhop_delay_drift_ms_bucket{le="+Inf"} 2\n', metrics)
         self.stop(daemon)
 
     def test_no_store_no_delay(self):

@@ -200,6 +200,14 @@ START_TEST(delayed_over_a_restart)
     pass(2500);
     run_store();
     ck_assert_uint_eq(math.sent, 1);
+    struct hub_counts c;
+    hub_counts(hub, &c);
+    ck_assert(c.drift[2] == 1 && c.drift_sum_ms == 500); /* the store was that slow */
+    settle(&math, OUTCOME_RETRY, CODE_FAILED, "");
+    pass(6000);
+    run_store();
+    hub_counts(hub, &c);
+    ck_assert(math.sent == 2 && c.drift_sum_ms == 500); /* a retry is no delay */
 }
 END_TEST
 
