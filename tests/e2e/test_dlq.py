@@ -42,8 +42,9 @@ class TargetCase(Dead, Case):
         with daemon.connect() as client:
             self.publish(client, "job.x", b"1", {"id": "a", "x-mine": "y"})
             client.send("PUB", 0, "plain.x", {"id": "b"}, b"2")
-        wait_until(lambda: self.messages(daemon)["stored"] == 2, "both are there")
+        wait_until(lambda: len(daemon.log("message_dead_sent_on")) == 2, "both have died")
         self.written(daemon)
+        self.assertEqual((self.held(daemon), self.messages(daemon)["dead"]), (2, 0))
         daemon = self.again(daemon, **more)
         self.assertEqual(self.messages(daemon)["dead"], 0)
         grave = daemon.serve("grave", self.handle)

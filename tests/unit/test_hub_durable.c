@@ -84,6 +84,29 @@ START_TEST(attempt_is_on_disk_before_the_retry)
 }
 END_TEST
 
+/* S14: best effort is never in the store, and is gone with the process. */
+START_TEST(best_effort_is_in_memory_only)
+{
+    struct ask a;
+    end();
+    disk = store_disk_new(100000);
+    set_up();
+    store = store_mem_open(disk);
+    hub_use_store(hub, store);
+    use_usual();
+    publish("math.sum", "", &a);
+    publish("shop", "", NULL);
+    ck_assert_uint_eq(store_mem_pending(store), 0);
+    settle_ok(&math);
+    heard(&a, CODE_OK, "");
+    run_store();
+    ck_assert(totals().accepted == 0 && count_of(DELIVERY_DONE) == 1);
+    crash(0);
+    run_store();
+    ck_assert(shop.sent == 0 && hub_live(hub) == 0);
+}
+END_TEST
+
 START_TEST(released_is_marked_after_a_clean_stop)
 {
     publish("math.sum", "", NULL);
@@ -421,7 +444,7 @@ int main(void)
     const TTest *const tests[] = {
         accepted_when_committed, acknowledged_survives, not_committed_is_not_acknowledged,
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
-        released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
+        best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
         long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,

@@ -191,6 +191,31 @@ START_TEST(a_slow_key_does_not_fill_the_window)
 }
 END_TEST
 
+/* The limit: so far is read over what a blocked key has left, and no farther, until it moves on. */
+START_TEST(reads_ahead_so_far)
+{
+    unsigned next[256] = {0};
+    use_order(true);
+    publish_many("a", 0, 17500);
+    publish_many("b", 0, 20);
+    for (int i = 0; i < 200; i++) {
+        serve_others('a', next);
+        pass(20);
+        run_store();
+    }
+    ck_assert_uint_eq(next['b'], 0);
+    for (int i = 0; next['b'] < 20; i++) {
+        ck_assert_msg(i < 20000, "b is at %u", next['b']);
+        serve_others('\0', next);
+        pass(10);
+        run_store();
+    }
+    ck_assert_uint_lt(next['a'], 2000);
+    serve_all(next, 17500 - next['a']);
+    all_over();
+}
+END_TEST
+
 START_TEST(a_blocked_key_over_a_crash)
 {
     unsigned next[256] = {0};
@@ -294,7 +319,7 @@ int main(void)
     TCase *t = tcase_create("lanes");
     const TTest *const tests[] = {
         a_blocked_key_does_not_fill_the_window, many_blocked_keys, a_slow_key_does_not_fill_the_window, a_blocked_key_over_a_crash,
-        an_order_that_changes,
+        reads_ahead_so_far, an_order_that_changes,
     };
     tcase_add_checked_fixture(t, start_lanes, end_lanes);
     tcase_set_timeout(t, 60);
