@@ -1,5 +1,6 @@
 /* `dlq.ls`, `dlq.show`, `dlq.redrive`, `dlq.purge`: dead letters. */
 #include "admin/internal.h"
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "msg/headers.h"
@@ -205,15 +206,8 @@ static json_t *run_ls(struct admin *a, struct call *c)
 
 static json_t *base64_of(struct str bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     struct buf out = BUF_EMPTY;
-    for (size_t i = 0; i < bytes.n; i += 3) {
-        unsigned left = bytes.n - i < 3 ? (unsigned)(bytes.n - i) : 3, word = 0;
-        for (unsigned k = 0; k < 3; k++)
-            word = word << 8 | (k < left ? (unsigned char)bytes.p[i + k] : 0);
-        for (unsigned k = 0; k < 4; k++)
-            buf_putc(&out, k <= left ? digits[word >> (18 - 6 * k) & 63] : '=');
-    }
+    base64_put(&out, bytes);
     json_t *text = json_of(buf_str(&out));
     buf_fini(&out);
     return text;
@@ -226,6 +220,14 @@ static json_t *time_header(const struct msg *m)
     return time.n > 0 ? json_of(time) : json_null();
 }
 
+void json_add_body(json_t *row, struct str body)
+{
+    if (str_utf8(body) && (body.n == 0 || memchr(body.p, 0, body.n) == NULL))
+        json_object_set_new(row, "body", json_of(body));
+    else
+        json_object_set_new(row, "body_base64", base64_of(body));
+}
+
 static void show(void *arg, const struct dead_letter *d)
 {
     json_t **row = arg;
@@ -235,10 +237,7 @@ static void show(void *arg, const struct dead_letter *d)
     json_object_set_new(*row, "sent", time_header(d->msg));
     json_object_set_new(*row, "accepted", json_string(clock_rfc3339(d->accepted_wall_ms, when)));
     json_object_set_new(*row, "headers", json_of(d->msg->headers));
-    if (str_utf8(d->msg->body) && (d->msg->body.n == 0 || memchr(d->msg->body.p, 0, d->msg->body.n) == NULL))
-        json_object_set_new(*row, "body", json_of(d->msg->body));
-    else
-        json_object_set_new(*row, "body_base64", base64_of(d->msg->body));
+    json_add_body(*row, d->msg->body);
 }
 
 static void on_shown(void *arg, const struct dead_letter *d)

@@ -50,6 +50,7 @@ static void write_store(struct admin *a, struct buf *out)
         {"bellhop_store_faulted", "gauge", "1 = a commit failed: nothing durable is promised any more.", s.faulted},
         {"bellhop_store_commits_total", "counter", "Commits, each synced.", s.commits},
         {"bellhop_store_slowest_commit_ms", "gauge", "The slowest commit so far.", (uint64_t)s.slowest_commit_ms},
+        {"bellhop_store_lost_commits", "gauge", "Acknowledged commits that the start found missing.", s.lost_commits},
         {"bellhop_store_quarantined", "gauge", "Records that failed their checksum.", s.totals.quarantined},
         {"bellhop_store_dropped_oldest_total", "counter", "Deliveries dropped to make room (when_full: drop-oldest).",
          c.dropped_full},

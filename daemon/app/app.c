@@ -134,6 +134,10 @@ static void log_store(struct app *a)
     log_write(a->log, s.unclean ? LOG_WARN : LOG_INFO, "store_opened", "path", a->current->conf->store.path, "ready",
               LOG_NUM(s.totals.ready), "delayed", LOG_NUM(s.totals.delayed), "dead", LOG_NUM(s.totals.dead),
               "last_process", s.unclean ? "ended without closing it" : "closed it", NULL);
+    if (s.lost_commits > 0)
+        log_write(a->log, LOG_ERROR, "store_journal_cut", "lost_commits", LOG_NUM(s.lost_commits), "why",
+                  "the journal is damaged, or the file is an older copy: what these commits held is lost",
+                  "kept", "bellhop.db-wal.cut", NULL);
 }
 
 static bool make_core(struct app *a, struct err *err)

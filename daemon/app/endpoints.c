@@ -16,13 +16,55 @@ struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_c
     return tls_context_new(&settings, conf->listen ? TLS_ACCEPT : TLS_CONNECT, err);
 }
 
-static bool is_source(const struct config *c, const char *endpoint)
+static bool source_known(const struct open_endpoint *e, const char *label)
+{
+    size_t i = 0;
+    while (i < e->source_count && strcmp(e->sources[i].label, label) != 0)
+        i++;
+    return i < e->source_count;
+}
+
+/* One for each different source among the routes. */
+static void find_sources(struct app *a, struct open_endpoint *e, const struct config *c)
 {
     for (size_t i = 0; i < c->route_count; i++) {
-        if (strcmp(c->routes[i].from, endpoint) == 0)
-            return true;
+        const struct route_conf *r = &c->routes[i];
+        if (strcmp(r->from, e->conf->name) != 0 || source_known(e, r->source))
+            continue;
+        e->sources = mem_realloc(e->sources, (e->source_count + 1) * sizeof(*e->sources));
+        e->sources[e->source_count++] = (struct endpoint_source){
+            .keys = r->from_extra, .codec = r->from_codec, .label = r->source,
+            .intake = hub_intake(a->hub, r->source, e->conf->name)};
     }
-    return false;
+}
+
+static bool route_has_source(const struct config *c, const char *source)
+{
+    size_t i = 0;
+    while (i < c->route_count && strcmp(c->routes[i].source, source) != 0)
+        i++;
+    return i < c->route_count;
+}
+
+static bool sources_within(const struct config *a, const struct config *b, const char *endpoint)
+{
+    for (size_t i = 0; i < a->route_count; i++) {
+        if (strcmp(a->routes[i].from, endpoint) == 0 && !route_has_source(b, a->routes[i].source))
+            return false;
+    }
+    return true;
+}
+
+bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e)
+{
+    return e->listen || (sources_within(a, b, e->name) && sources_within(b, a, e->name));
+}
+
+static void endpoint_free(struct open_endpoint *e)
+{
+    tls_context_unref(e->tls);
+    mem_free(e->sources);
+    mem_free(e);
 }
 
 static void move_to(struct list *home, struct open_endpoint *e)
@@ -61,16 +103,18 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
     e->transport = app_transport(conf->transport);
     e->conf = conf;
     e->tls = conf->tls != NULL ? endpoint_tls(g->conf, conf, err) : NULL;
+    if (!conf->listen)
+        find_sources(a, e, g->conf);
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
             .loop = a->loop, .log = a->log, .body_max = g->conf->limits.body, .tls = e->tls,
             .listen_fd = inherited_fd(a, conf),
-            .intake = conf->listen || is_source(g->conf, conf->name) ? hub_intake(a->hub, conf->name) : NULL};
+            .intake = conf->listen ? hub_intake(a->hub, conf->name, conf->name) : NULL,
+            .sources = e->sources, .source_count = e->source_count};
         e->endpoint = e->transport->open(conf, &env, err);
     }
     if (e->endpoint == NULL) {
-        tls_context_unref(e->tls);
-        mem_free(e);
+        endpoint_free(e);
         return NULL;
     }
     e->generation = generation_ref(g);
@@ -92,9 +136,8 @@ void endpoint_close(struct app *a, struct open_endpoint *e)
         hub_disown(a->hub, sink);
     list_remove(e->home, &e->link);
     e->transport->close(e->endpoint);
-    tls_context_unref(e->tls);
     generation_unref(e->generation);
-    mem_free(e);
+    endpoint_free(e);
 }
 
 /* A target is let go at once: what it holds is tried again by its successor. A listener answers first. */

@@ -27,6 +27,8 @@ struct open_endpoint {
     struct generation *generation; /* conf points into it */
     struct endpoint *endpoint;
     struct tls_context *tls;       /* NULL = plain */
+    struct endpoint_source *sources; /* what it consumes, with the keys of its generation */
+    size_t source_count;
     int64_t leaving_until_ms;      /* removed by a reload: closed when idle, or then */
 };
 
@@ -68,6 +70,8 @@ void endpoint_use(struct app *a, struct open_endpoint *e);
 void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
 void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
 struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err);
+/* Do the routes of two configurations consume the same from it? */
+bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e);
 bool endpoints_renew_tls(struct app *a, struct err *err); /* certificates have changed */
 void endpoints_watch(struct app *a);                      /* watches the files of the profiles in use */
 void endpoints_on_leaving(void *app);
@@ -78,6 +82,7 @@ void routes_orders(struct app *a, const struct config *before, const struct conf
 struct route_set *routes_make(struct app *a, struct generation *g);
 
 /* reload.c */
+/* Reads the file anew and uses it; tells the log and systemd. dry_run: only what would change. */
 bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err);
 void app_on_hup(void *app);
 void app_on_certificates(void *app);

@@ -7,7 +7,8 @@
 static bool unchanged(const struct config *before, const struct config *after, const struct endpoint_conf *e)
 {
     const struct endpoint_conf *now = config_endpoint(after, e->name);
-    if (now == NULL || !endpoint_conf_equal(e, now) || before->limits.body != after->limits.body)
+    if (now == NULL || !endpoint_conf_equal(e, now) || before->limits.body != after->limits.body ||
+        !endpoint_sources_equal(before, after, e))
         return false;
     return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
 }
@@ -70,10 +71,8 @@ static void remember_error(struct app *a, const struct err *err)
     a->reload_error = err->total > 0 ? err_text(err) : NULL;
 }
 
-bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
+static bool reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
 {
-    if (a->state == APP_DRAINING)
-        return err_add(err, "the daemon is draining: nothing new is opened");
     struct config *conf = config_load(a->current->conf->file, app_config_transports, err);
     struct generation *g = conf != NULL ? generation_new(conf) : NULL;
     bool good = g != NULL;
@@ -104,6 +103,19 @@ static void log_reload(struct app *a, bool good, const struct texts *changes, co
               LOG_NUM(changes->count), NULL);
 }
 
+bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err)
+{
+    if (a->state == APP_DRAINING)
+        return err_add(err, "the daemon is draining: nothing new is opened");
+    if (dry_run)
+        return reload(a, true, changes, err);
+    notify_reloading();
+    bool good = reload(a, false, changes, err);
+    log_reload(a, good, changes, err);
+    notify_send("READY=1");
+    return good;
+}
+
 void app_on_hup(void *app)
 {
     struct app *a = app;
@@ -111,10 +123,7 @@ void app_on_hup(void *app)
     struct err err = {0};
     if (a->state != APP_RUNNING)
         return;
-    notify_reloading();
-    bool good = app_reload(a, false, &changes, &err);
-    log_reload(a, good, &changes, &err);
-    notify_send("READY=1");
+    app_reload(a, false, &changes, &err);
     texts_fini(&changes);
     err_fini(&err);
 }

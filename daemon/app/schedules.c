@@ -145,7 +145,7 @@ static void offer(struct schedules *s, struct entry *e)
     const struct schedule_conf *conf = &s->conf->schedules[e - s->entries];
     struct asker asker = {.ops = &ops, .ctx = s, .token = (uint64_t)(e - s->entries)};
     bool durable = is_durable(s->hub, conf->subject);
-    struct intake *intake = hub_intake(s->hub, "local");
+    struct intake *intake = hub_intake(s->hub, "local", "local");
     char time[32];
     const char *why = NULL;
     enum code code = CODE_INVALID;
@@ -209,7 +209,7 @@ static void forget_receipts(struct schedules *s)
         struct entry *e = &s->entries[i];
         if (e->receipt == NULL)
             continue;
-        hub_intake(s->hub, "local")->ops->withdraw(e->receipt);
+        hub_intake(s->hub, "local", "local")->ops->withdraw(e->receipt);
         e->receipt = NULL;
         accepted(s, e);
     }

@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 
+#include "base/base64.h"
 #include "base/mem.h"
 
 #define CELL_MAX 256
@@ -174,22 +175,6 @@ void output_body(const void *body, size_t len, bool line)
     fflush(stdout);
 }
 
-static char *base64(const unsigned char *p, size_t len)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    struct buf out = BUF_EMPTY;
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned n = (unsigned)p[i] << 16;
-        n |= i + 1 < len ? (unsigned)p[i + 1] << 8 : 0;
-        n |= i + 2 < len ? (unsigned)p[i + 2] : 0;
-        buf_putc(&out, digits[n >> 18]);
-        buf_putc(&out, digits[n >> 12 & 63]);
-        buf_putc(&out, i + 1 < len ? digits[n >> 6 & 63] : '=');
-        buf_putc(&out, i + 2 < len ? digits[n & 63] : '=');
-    }
-    return buf_steal(&out);
-}
-
 static json_t *headers_json(const struct bellhop_msg *msg)
 {
     json_t *object = json_object();
@@ -221,8 +206,9 @@ json_t *output_message(const struct bellhop_msg *msg)
         json_object_set_new(object, "body", text);
         return object;
     }
-    char *encoded = base64((const unsigned char *)body, len);
-    json_object_set_new(object, "body_base64", json_string(encoded));
-    mem_free(encoded);
+    struct buf encoded = BUF_EMPTY;
+    base64_put(&encoded, str_make(body, len));
+    json_object_set_new(object, "body_base64", json_string(buf_cstr(&encoded)));
+    buf_fini(&encoded);
     return object;
 }

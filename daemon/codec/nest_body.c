@@ -1,4 +1,5 @@
 /* Bodies and metadata; see nest.h. */
+#include "codec/internal.h"
 #include "codec/nest.h"
 #include "msg/headers.h"
 #include "wire/json.h"
@@ -7,13 +8,6 @@
 static bool type_is_text(struct str content_type)
 {
     return str_starts(content_type, STR("text/"));
-}
-
-/* application/json, application/anything+json, with or without parameters */
-static bool type_is_json(struct str content_type)
-{
-    struct str type = str_trim(str_cut(&content_type, ';'));
-    return str_ends(type, STR("/json")) || str_ends(type, STR("+json"));
 }
 
 bool nest_body_json(struct str body, struct str content_type, struct buf *scratch, struct str *json)
@@ -25,7 +19,7 @@ bool nest_body_json(struct str body, struct str content_type, struct buf *scratc
         *json = body;
         return true;
     }
-    if (type_is_json(content_type) || !str_utf8(body))
+    if (codec_type_is_json(content_type) || !str_utf8(body))
         return false;
     buf_clear(scratch);
     json_quote(body, scratch);

@@ -34,7 +34,11 @@ bool target_equal(const struct target_conf *a, const struct target_conf *b);
 /* "; did you mean `x`?" among the names of one or two maps (b may be NULL). Appends. */
 void suggest_name(const char *word, const struct map *a, const struct map *b, struct buf *out);
 
-void check_codec(struct walk *w, const struct node *map, unsigned codec); /* is it built in? */
+/* Is it built in, and one that the transport speaks? t NULL = a service, or one that is not known. */
+void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t);
+
+/* A name stands for one log, with one `keep` and `max_size`. */
+void check_event_logs(struct walk *w);
 
 /* What no single section can see: endpoints that share an address, names that nothing uses,
  * routes that never match. */

@@ -128,17 +128,12 @@ static void cover_try(void *arg, uint32_t value)
 }
 
 /* Routes compete when their sources are the same: the endpoint and the transport's own keys. */
-static struct matcher *matcher_of(struct map *sources, const struct route_conf *r, struct buf *key)
+static struct matcher *matcher_of(struct map *sources, const struct route_conf *r)
 {
-    struct printer p = {.out = key, .reveal = true};
-    buf_clear(key);
-    buf_puts(key, r->from);
-    if (r->from_extra != NULL)
-        print_flow(&p, r->from_transport->source_keys, r->from_extra);
-    struct matcher *m = map_get(sources, buf_str(key));
+    struct matcher *m = map_get(sources, str_of(r->source));
     if (m == NULL) {
         m = matcher_new();
-        map_set(sources, buf_str(key), m);
+        map_set(sources, str_of(r->source), m);
     }
     return m;
 }
@@ -161,14 +156,12 @@ static void check_cover(struct walk *w, struct matcher *m, uint32_t i)
 static void check_cover_all(struct walk *w)
 {
     struct map sources = {0};
-    struct buf key = BUF_EMPTY;
     struct map_entry *e;
     for (size_t i = 0; i < w->config->route_count; i++)
-        check_cover(w, matcher_of(&sources, &w->config->routes[i], &key), (uint32_t)i);
+        check_cover(w, matcher_of(&sources, &w->config->routes[i]), (uint32_t)i);
     for (size_t at = 0; (e = map_next(&sources, &at)) != NULL;)
         matcher_free(e->value);
     map_fini(&sources);
-    buf_fini(&key);
 }
 
 void check_all(struct walk *w)

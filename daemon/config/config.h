@@ -12,6 +12,8 @@
 #include "config/cron.h"
 #include "config/schema.h"
 
+struct endpoint_conf;
+
 /* What a transport adds to the configuration; app/ hands the table of those that are linked. */
 struct config_transport {
     const char *name;           /* "tcp" */
@@ -23,6 +25,13 @@ struct config_transport {
     size_t source_size;
     const struct key *target_keys;   /* further keys of `to: {endpoint: …}`, or NULL */
     size_t target_size;
+    const char *port;  /* where a URL names none; NULL = it must */
+    unsigned codecs;   /* CODEC_BIT() of those it speaks; 0 = nest alone */
+    /* What no single key can see; NULL = all is well, else what is wrong and what is allowed (static
+     * text, shown behind the place). The functions may be NULL. */
+    const char *(*check_endpoint)(const struct endpoint_conf *e);
+    const char *(*check_source)(const void *keys);
+    const char *(*check_target)(const void *keys);
 };
 
 struct arena;
@@ -98,6 +107,7 @@ struct service_conf {
 };
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
+#define CODEC_BIT(codec) (1u << (codec))
 
 struct url {
     char *text;   /* as written, for messages: password masked */
@@ -109,11 +119,20 @@ struct endpoint_conf {
     struct place place;
     bool listen; /* else connect */
     struct url url;
+    struct url *others; /* connect: further addresses, tried in turn; of the same scheme */
+    size_t other_count;
     char *tls;      /* profile name or NULL */
     bool insecure;  /* plain beyond loopback is meant */
     unsigned codec; /* enum codec_choice */
     const struct config_transport *transport;
     void *extra;    /* the transport's endpoint_keys struct, or NULL */
+};
+
+struct event_log_conf { /* log of a route */
+    char *name;         /* NULL = the route has none */
+    struct place place;
+    int64_t keep_ms;    /* INT64_MAX = unlimited */
+    uint64_t max_size;  /* UINT64_MAX = unlimited */
 };
 
 struct route_conf {
@@ -122,11 +141,13 @@ struct route_conf {
     char *from;    /* endpoint name, or "local" */
     const struct config_transport *from_transport; /* NULL for "local" */
     void *from_extra; /* source_keys struct, or NULL */
+    char *source;  /* what tells sources apart: `from` and its keys as text ("rabbit, queue: orders") */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
     struct target_conf *to;
-    size_t to_count;
+    size_t to_count; /* 0 only where it has a log */
     bool durable;
+    struct event_log_conf log;
     char *policy;  /* name; "default" unless set */
 };
 
@@ -187,7 +208,7 @@ void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
 void config_print(const struct config *c, struct buf *out);
 
-/* Does it need the store? Where the file has a section `store`, or a durable route. */
+/* Does it need the store? Where the file has a section `store`, a durable route, or one with a log. */
 bool config_stores(const struct config *c);
 
 /* Look-ups by name; NULL when there is none. */

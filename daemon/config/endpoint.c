@@ -2,6 +2,8 @@
 #include "config/build.h"
 #include "config/url.h"
 
+#define ADDRESSES_MAX 16
+
 /* Transports of the contract; those that no table of this build names are "not built in". */
 static const char *const known_schemes[] = {
     "tcp",  "tls",   "http", "https", "grpc",  "grpcs", "redis", "rediss",
@@ -24,18 +26,28 @@ static bool url_print(struct printer *p, const struct key *key, const void *base
     const struct endpoint_conf *e = base;
     if (e->listen != (strcmp(key->name, "listen") == 0))
         return false;
+    buf_puts(p->out, e->other_count > 0 ? "[" : "");
     print_text(p, e->url.text);
+    for (size_t i = 0; i < e->other_count; i++) {
+        buf_puts(p->out, ", ");
+        print_text(p, e->others[i].text);
+    }
+    buf_puts(p->out, e->other_count > 0 ? "]" : "");
     return true;
 }
 
 static bool url_same(const void *a, const void *b)
 {
     const struct endpoint_conf *left = a, *right = b;
-    return left->listen == right->listen && url_equal(&left->url, &right->url);
+    bool same = left->listen == right->listen && url_equal(&left->url, &right->url) &&
+                left->other_count == right->other_count;
+    for (size_t i = 0; same && i < left->other_count; i++)
+        same = url_equal(&left->others[i], &right->others[i]);
+    return same;
 }
 
 const struct key_custom custom_url = {
-    .expects = "a URL such as tcp://127.0.0.1:4000",
+    .expects = "a URL such as tcp://127.0.0.1:4000 (`connect`: or a list of them)",
     .read = custom_accept, /* read before the rest: its scheme says which keys there are */
     .print = url_print,
     .equal = url_same,
@@ -86,6 +98,28 @@ static void transport_missing(struct walk *w, const struct node *n, const char *
     buf_fini(&hint);
 }
 
+/* One URL, or a list of some to connect to: all of one scheme. */
+static bool urls_read(struct walk *w, const struct node *n, struct endpoint_conf *e)
+{
+    const struct node *item = n->kind == NODE_LIST && !e->listen ? n->first : n;
+    if (item == NULL)
+        return walk_wrong(w, n, n->key, custom_url.expects);
+    bool ok = url_read(w, item, n->key, &e->url);
+    if (!ok || item == n)
+        return ok;
+    if (n->count > ADDRESSES_MAX)
+        return problem_add(w->errors, n->place, "`connect`: at most %d addresses; found %u", ADDRESSES_MAX, n->count);
+    e->others = arena_alloc(w->arena, n->count * sizeof(*e->others));
+    for (item = item->next; item != NULL && ok; item = item->next) {
+        struct url *url = &e->others[e->other_count++];
+        ok = url_read(w, item, n->key, url);
+        if (ok && strcmp(url->scheme, e->url.scheme) != 0)
+            ok = problem_add(w->errors, item->place, "`connect`: all addresses must have one scheme; found %s and %s",
+                             e->url.scheme, url->scheme);
+    }
+    return ok;
+}
+
 static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_conf *e)
 {
     const struct node *listen = node_get(n, "listen"), *connect = node_get(n, "connect");
@@ -95,7 +129,7 @@ static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_c
                                           : "only one of `listen` and `connect`");
     const struct node *url = listen != NULL ? listen : connect;
     e->listen = listen != NULL;
-    if (!url_read(w, url, url->key, &e->url))
+    if (!urls_read(w, url, e))
         return false;
     e->transport = transport_find(w, e->url.scheme);
     if (e->transport == NULL) {
@@ -155,18 +189,52 @@ static void check_security(struct walk *w, const struct node *n, const struct en
                     "`insecure: true`");
 }
 
-static void check_port(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+static void check_port(struct walk *w, const struct node *n, const struct endpoint_conf *e, const struct url *url)
 {
-    const struct node *url = node_get(n, e->listen ? "listen" : "connect");
-    bool needed = strcmp(e->transport->name, "tcp") == 0;
-    if (needed && e->url.port == NULL)
-        problem_add(w->errors, url->place, "`%s` needs a port: %s://HOST:PORT", url->key,
-                    e->url.scheme);
-    else if (!e->listen && e->url.port != NULL && strcmp(e->url.port, "0") == 0)
-        problem_add(w->errors, url->place, "`connect` needs a port other than 0");
+    const struct node *at = node_get(n, e->listen ? "listen" : "connect");
+    if (e->transport->port == NULL && url->port == NULL)
+        problem_add(w->errors, at->place, "`%s` needs a port: %s://HOST:PORT", at->key, url->scheme);
+    else if (!e->listen && url->port != NULL && strcmp(url->port, "0") == 0)
+        problem_add(w->errors, at->place, "`connect` needs a port other than 0");
 }
 
-void check_codec(struct walk *w, const struct node *map, unsigned codec)
+static void check_ports(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+{
+    check_port(w, n, e, &e->url);
+    for (size_t i = 0; i < e->other_count; i++)
+        check_port(w, n, e, &e->others[i]);
+}
+
+static void check_whole(struct walk *w, const struct node *n, const struct endpoint_conf *e)
+{
+    const char *why = e->transport->check_endpoint != NULL ? e->transport->check_endpoint(e) : NULL;
+    if (why != NULL)
+        problem_add(w->errors, n->place, "endpoint `%s`: %s", e->name, why);
+}
+
+static void codecs_put(struct buf *out, unsigned codecs)
+{
+    static const char *const words[] = {"", "nest", "raw", "cloudevents"};
+    const char *between = "";
+    for (unsigned i = CODEC_NEST; i <= CODEC_CLOUDEVENTS; i++) {
+        if ((codecs & CODEC_BIT(i)) == 0)
+            continue;
+        buf_printf(out, "%s%s", between, words[i]);
+        between = ", ";
+    }
+}
+
+static void check_spoken(struct walk *w, const struct node *n, unsigned codec, const struct config_transport *t)
+{
+    struct buf words = BUF_EMPTY;
+    unsigned spoken = t->codecs != 0 ? t->codecs : CODEC_BIT(CODEC_NEST);
+    codecs_put(&words, spoken);
+    if (codec != CODEC_UNSET && (spoken & CODEC_BIT(codec)) == 0)
+        problem_add(w->errors, n->place, "`codec`: transport `%s` speaks %s", t->name, buf_cstr(&words));
+    buf_fini(&words);
+}
+
+void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t)
 {
     const struct node *n = node_get(map, "codec");
     bool missing = (codec == CODEC_RAW && !w->features->raw) ||
@@ -174,6 +242,8 @@ void check_codec(struct walk *w, const struct node *map, unsigned codec)
     if (n != NULL && missing)
         problem_add(w->errors, n->place, "codec `%s` is not built in yet; built in is: nest",
                     codec == CODEC_RAW ? "raw" : "cloudevents");
+    else if (n != NULL && t != NULL)
+        check_spoken(w, n, codec, t);
 }
 
 static void build_endpoint(struct walk *w, const struct node *n, struct endpoint_conf *e)
@@ -194,10 +264,11 @@ static void build_endpoint(struct walk *w, const struct node *n, struct endpoint
         parts[1] = (struct part){e->transport->endpoint_keys, e->extra};
     }
     walk_map(w, n, parts, 2, e->transport == NULL);
-    check_codec(w, n, e->codec);
+    check_codec(w, n, e->codec, e->transport);
     if (url_ok) {
         check_security(w, n, e);
-        check_port(w, n, e);
+        check_ports(w, n, e);
+        check_whole(w, n, e);
     }
 }
 

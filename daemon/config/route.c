@@ -175,7 +175,7 @@ static bool from_map(struct walk *w, const struct node *n, struct route_conf *r)
         parts[1] = (struct part){t->source_keys, r->from_extra};
     }
     ok &= walk_map(w, n, parts, 2, lenient);
-    check_codec(w, n, r->from_codec);
+    check_codec(w, n, r->from_codec, t);
     return ok;
 }
 
@@ -200,13 +200,34 @@ static bool from_name(struct walk *w, const struct node *n, struct route_conf *r
     return walk_table(w, &nothing, t->source_keys, r->from_extra);
 }
 
+static void source_text(struct walk *w, struct route_conf *r)
+{
+    struct buf text = BUF_EMPTY;
+    struct printer p = {.out = &text, .reveal = true};
+    buf_puts(&text, r->from);
+    print_codec(&p, r->from_codec);
+    if (r->from_transport != NULL && r->from_extra != NULL)
+        print_flow(&p, r->from_transport->source_keys, r->from_extra);
+    r->source = arena_str(w->arena, buf_str(&text));
+    buf_fini(&text);
+}
+
+static bool from_whole(struct walk *w, const struct node *n, struct route_conf *r)
+{
+    const struct config_transport *t = r->from_transport;
+    const char *why = t != NULL && t->check_source != NULL ? t->check_source(r->from_extra) : NULL;
+    if (why != NULL)
+        return problem_add(w->errors, n->place, "`from`: %s", why);
+    source_text(w, r);
+    return true;
+}
+
 static bool from_read(struct walk *w, const struct key *key, const struct node *n, void *base)
 {
-    if (n->kind == NODE_MAP)
-        return from_map(w, n, base);
-    if (n->kind == NODE_SCALAR && !node_empty(n))
-        return from_name(w, n, base);
-    return walk_wrong(w, n, key->name, key->custom->expects);
+    bool map = n->kind == NODE_MAP;
+    if (!map && (n->kind != NODE_SCALAR || node_empty(n)))
+        return walk_wrong(w, n, key->name, key->custom->expects);
+    return (map ? from_map(w, n, base) : from_name(w, n, base)) && from_whole(w, n, base);
 }
 
 static bool from_print(struct printer *p, const struct key *key, const void *base)
@@ -245,8 +266,6 @@ const struct key_custom custom_from = {
 
 /* ---- to ---- */
 
-/* ---- to ---- */
-
 /* How many wildcards a template may name. Those of a broker's own source (a topic filter, a binding)
  * are only known to its transport. */
 static size_t route_captures(const struct node *n, const struct route_conf *r)
@@ -273,6 +292,8 @@ static bool route_targets(struct walk *w, const struct node *route, struct route
     bool list = n->kind == NODE_LIST, ok = true;
     size_t count = list ? n->count : 1, captures = route_captures(route, r);
     const struct node *item = list ? n->first : n;
+    if (count == 0 && r->log.name != NULL)
+        return true; /* for the log alone */
     if (count == 0 || count > TARGETS_MAX)
         return problem_add(w->errors, n->place, "`to` must name 1 to %d targets; found %zu",
                            TARGETS_MAX, count);
@@ -362,6 +383,8 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
     route_policy(w, n, r);
     if (node_get(n, "to") != NULL)
         route_targets(w, n, r);
+    else if (node_get(n, "log") == NULL)
+        problem_add(w->errors, n->place, "the key `to` is missing");
 }
 
 void build_routes(struct walk *w, const struct node *n)

@@ -3,12 +3,27 @@
 #include "config/build.h"
 #include "route/matcher.h"
 
+static bool print_flow_value(struct printer *p, const struct key *k, const void *extra)
+{
+    struct buf inner = BUF_EMPTY, *out = p->out;
+    if (k->type != KEY_TABLE)
+        return print_value(p, k, extra);
+    p->out = &inner;
+    print_flow(p, k->table, (const char *)extra + k->offset);
+    p->out = out;
+    bool set = inner.len > 0;
+    if (set)
+        buf_printf(out, "{ %s }", buf_cstr(&inner) + sizeof(", ") - 1);
+    buf_fini(&inner);
+    return set;
+}
+
 void print_flow(struct printer *p, const struct key *table, const void *extra)
 {
     struct buf value = BUF_EMPTY, *out = p->out;
     for (const struct key *k = table; k != NULL && k->name != NULL; k++) {
         p->out = &value;
-        bool set = print_value(p, k, extra);
+        bool set = print_flow_value(p, k, extra);
         p->out = out;
         if (set) {
             buf_printf(out, ", %s: ", k->name);
@@ -75,10 +90,12 @@ static bool target_extra(struct walk *w, const struct node *n, struct target_con
         t->extra = arena_alloc(w->arena, t->transport->target_size);
         parts[1] = (struct part){t->transport->target_keys, t->extra};
     }
-    if (n->kind == NODE_MAP)
-        return walk_map(w, n, parts, 2, lenient);
     const struct node nothing = {.kind = NODE_MAP, .place = n->place};
-    return walk_map(w, &nothing, parts, 2, lenient);
+    if (!walk_map(w, n->kind == NODE_MAP ? n : &nothing, parts, 2, lenient))
+        return false;
+    const char *why = t->transport != NULL && t->transport->check_target != NULL
+                          ? t->transport->check_target(t->extra) : NULL;
+    return why == NULL || problem_add(w->errors, n->place, "`to`: %s", why);
 }
 
 static bool target_map(struct walk *w, const struct node *n, size_t captures, struct target_conf *t)
@@ -92,7 +109,7 @@ static bool target_map(struct walk *w, const struct node *n, size_t captures, st
     const struct node *name = endpoint != NULL ? endpoint : service;
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);
-    check_codec(w, n, t->codec);
+    check_codec(w, n, t->codec, t->transport);
     if (t->subject != NULL && !template_valid(str_of(t->subject), captures, &why))
         ok = problem_add(w->errors, subject->place,
                          "`subject`: %s (`match` has %zu wildcard%s)", why, captures,

@@ -45,7 +45,7 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->dest = v->dest;
     d->dest->routed++;
     d->subject = str_dup(v->h.subject);
-    d->target = v->h.target;
+    d->to = v->h.to;
     d->sent_on = v->target == TARGET_DEAD;
     d->reason = reason;
     d->attempts = v->h.attempt;
@@ -112,10 +112,11 @@ size_t hub_dead_count(const struct hub *h)
 /* dead -> ready. The delivery is a new object but the same in the books. */
 static void redrive(struct hub *h, struct dead_letter *d)
 {
-    struct plan p = {.dest = d->dest, .route = d->route, .extra = d->target, .target = d->sent_on ? TARGET_DEAD : 0};
+    struct plan p = {.dest = d->dest, .route = d->route, .target = d->sent_on ? TARGET_DEAD : 0};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
     h->counts.state[DELIVERY_DEAD]--;
+    v->h.to = d->to;
     v->subject = d->subject;
     v->h.subject = str_of(d->subject);
     v->h.redelivered = "redrive";

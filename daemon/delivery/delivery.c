@@ -53,9 +53,9 @@ static void set_subject(struct delivery *v, const struct plan *p, const struct c
 {
     struct buf text = BUF_EMPTY;
     v->h.subject = v->h.msg->subject;
-    if (p->template == NULL)
+    if (p->to == NULL || p->to->subject == NULL)
         return;
-    template_expand(str_of(p->template), c, &text);
+    template_expand(str_of(p->to->subject), c, &text);
     if (text.len <= MSG_SUBJECT_MAX && text.len > 0) {
         size_t n = text.len;
         v->subject = buf_steal(&text);
@@ -86,6 +86,7 @@ static struct delivery *delivery_alloc(struct hub *h)
     struct delivery *v = h->spare;
     if (v == NULL)
         return mem_zalloc(sizeof(*v));
+    mem_unpoison(v, sizeof(*v));
     h->spare = v->h.carrier;
     h->spares--;
     *v = (struct delivery){0};
@@ -98,7 +99,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     struct delivery *v = delivery_alloc(h);
     v->h.msg = msg_ref(m);
     v->h.kind = kind;
-    v->h.target = p->extra;
+    v->h.to = p->to;
     v->h.core = &dest_up;
     v->dest = p->dest;
     v->route = p->route;
@@ -133,6 +134,7 @@ static void delivery_free(struct delivery *v)
     v->h.carrier = h->spare;
     h->spare = v;
     h->spares++;
+    mem_poison(v, sizeof(*v));
 }
 
 void delivery_discard(struct delivery *v)
@@ -149,6 +151,7 @@ void delivery_spares_free(struct hub *h)
 {
     while (h->spare != NULL) {
         struct delivery *v = h->spare;
+        mem_unpoison(v, sizeof(*v));
         h->spare = v->h.carrier;
         mem_free(v);
     }

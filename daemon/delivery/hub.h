@@ -102,7 +102,8 @@ int64_t hub_unaccounted(const struct hub *h);
 
 /* ---- sources and destinations; both keep their address for the hub's life ---- */
 
-struct intake *hub_intake(struct hub *h, const char *name); /* made at first use */
+/* Made at first use. key: as route_conf.source has it; name: the endpoint's. */
+struct intake *hub_intake(struct hub *h, const char *key, const char *name);
 
 /* Adopts a sink under its name (sink->name; borrowed). One destination per sink and name: a name
  * that is known without a sink (a route came first) is joined. */
@@ -147,7 +148,8 @@ struct route_view {
     uint64_t matched;
 };
 void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct route_view *r), void *arg);
-/* Which route takes this subject from this source? false = none. Slices of subject in c. */
+/* Which route takes this subject from this endpoint, or from one source of it (route_conf.source)?
+ * false = none. Slices of subject in c. */
 bool hub_explain(struct hub *h, const char *from, struct str subject, struct route_view *out,
                  struct captures *c);
 
@@ -170,7 +172,7 @@ struct dead_letter {
     uint64_t number;     /* in the store */
     unsigned redrives;   /* how often it was sent again before */
     char *subject;       /* as the destination saw it */
-    const void *target;  /* of the handover */
+    const struct target_conf *to; /* of the handover */
     bool sent_on;        /* it died at the policy's dead_letter.to */
     enum code reason;
     unsigned attempts;

@@ -13,13 +13,13 @@ struct route_set *route_set_new(struct hub *h, void *owner, void (*owner_free)(v
     return s;
 }
 
-static struct source_routes *source_routes_for(struct route_set *s, const char *from)
+static struct source_routes *source_routes_for(struct route_set *s, const char *key)
 {
-    struct source_routes *r = map_get(&s->sources, str_of(from));
+    struct source_routes *r = map_get(&s->sources, str_of(key));
     if (r == NULL) {
         r = mem_zalloc(sizeof(*r));
         r->matcher = matcher_new();
-        map_set(&s->sources, str_of(from), r);
+        map_set(&s->sources, str_of(key), r);
     }
     return r;
 }
@@ -28,7 +28,7 @@ static struct route_target target_of(struct hub *h, const struct target_conf *to
 {
     struct dest *dest = hub_dest(h, to->name, to->service);
     dest->routed++;
-    return (struct route_target){dest, to->subject, to->extra};
+    return (struct route_target){dest, to};
 }
 
 void route_set_add(struct route_set *s, const struct route_conf *conf, const struct policy_conf *policy)
@@ -37,6 +37,7 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
     r->set = s;
     r->conf = conf;
     r->policy = policy;
+    r->log = conf->log.name != NULL ? log_named(s->hub, str_of(conf->log.name)) : NULL;
     r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
     for (size_t i = 0; i < conf->to_count; i++)
         r->targets[i] = target_of(s->hub, &conf->to[i]);
@@ -47,7 +48,7 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
         s->routes = mem_realloc(s->routes, s->cap * sizeof(struct route *));
     }
     s->routes[s->count] = r;
-    matcher_add(source_routes_for(s, conf->from)->matcher, str_of(conf->match != NULL ? conf->match : ">"),
+    matcher_add(source_routes_for(s, conf->source)->matcher, str_of(conf->match != NULL ? conf->match : ">"),
                 (uint32_t)s->count++);
 }
 
@@ -93,12 +94,13 @@ void hub_use(struct hub *h, struct route_set *set)
     h->routes = set;
     for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {
         struct source *source = e->value;
-        source->routes = map_get(&set->sources, str_of(source->name));
+        source->routes = map_get(&set->sources, str_of(source->key));
     }
     route_set_unref(before);
     struct idmap_entry *q;
     for (size_t i = 0; (q = idmap_next(&h->queues, &i)) != NULL;)
         dest_pump(q->value); /* what the store holds can be read now that there are routes */
+    logs_use(h);
 }
 
 struct route *route_named(struct route_set *s, struct str name)
@@ -130,11 +132,32 @@ void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct rout
     }
 }
 
+/* The first one among the routes of all sources that `from` names. */
+static uint32_t explain(const struct route_set *set, const char *from, struct str subject, struct captures *c)
+{
+    const struct source_routes *s = map_get(&set->sources, str_of(from));
+    uint32_t found = MATCH_NONE;
+    if (s != NULL)
+        return matcher_first(s->matcher, subject, c);
+    for (size_t i = 0; i < set->count; i++) {
+        const struct route_conf *conf = set->routes[i]->conf;
+        struct captures mine = {.count = 0};
+        if (strcmp(conf->from, from) != 0)
+            continue;
+        uint32_t index = matcher_first(((struct source_routes *)map_get(&set->sources, str_of(conf->source)))->matcher,
+                                       subject, &mine);
+        if (index < found) {
+            found = index;
+            *c = mine;
+        }
+    }
+    return found;
+}
+
 bool hub_explain(struct hub *h, const char *from, struct str subject, struct route_view *out,
                  struct captures *c)
 {
-    const struct source_routes *s = h->routes != NULL ? map_get(&h->routes->sources, str_of(from)) : NULL;
-    uint32_t index = s != NULL ? matcher_first(s->matcher, subject, c) : MATCH_NONE;
+    uint32_t index = h->routes != NULL ? explain(h->routes, from, subject, c) : MATCH_NONE;
     if (index == MATCH_NONE)
         return false;
     *out = view_of(h->routes->routes[index]);

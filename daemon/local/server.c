@@ -34,7 +34,7 @@ struct server *server_open(const struct server_env *env, struct err *err)
         mem_free(s);
         return NULL;
     }
-    s->intake = hub_intake(env->hub, "local");
+    s->intake = hub_intake(env->hub, "local", "local");
     s->pool = msg_pool_new();
     s->greeting = timer_new(env->loop, on_greeting, s);
     timer_after(s->greeting, GREETING_MS / 4);

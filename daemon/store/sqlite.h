@@ -20,15 +20,23 @@ enum stmt {
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
     bool dirty;
 };
 
+struct db_logs; /* sqlite_log.h */
+
 struct audit_queue {
     uint64_t live[2]; /* ready, delayed */
+};
+
+struct audit_log { /* of one event log, as far as it was walked */
+    uint32_t log;     /* from 1 */
+    uint64_t through; /* offset */
+    uint64_t entries, bytes, damaged;
 };
 
 struct audit { /* zeroed: none runs */
@@ -39,6 +47,8 @@ struct audit { /* zeroed: none runs */
     uint64_t live[2], dead, quarantined;
     struct audit_queue *queues; /* by number */
     size_t queue_count;
+    struct audit_log log;
+    struct buf findings; /* of the logs walked */
 };
 
 struct db {
@@ -49,11 +59,14 @@ struct db {
     size_t counter_count;
     size_t *dirty; /* ids, in the order of their first change */
     size_t dirty_count;
+    struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
     uint64_t adding;                     /* put by this transaction so far, since pages were counted */
     uint64_t removed;                    /* rows that it has removed since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
+    int64_t changes;                     /* of rows, before this transaction */
+    int mark_fd;
     size_t wal_pages, free_pages;
     bool disk_full; /* the ballast is given up; puts wait until it is there again */
     int64_t ballast_tried_ms;
@@ -65,6 +78,7 @@ struct db {
 /* What a start finds besides the file's content. */
 struct db_state {
     bool unclean;
+    uint64_t lost_commits;          /* were acknowledged, and are not there any more */
     struct store_queue_row *queues; /* the caller's, with their names */
     size_t queue_count;
 };
@@ -117,6 +131,7 @@ struct store_batch *audit_step(struct db *db);
 void audit_live(struct audit *a, uint64_t key, bool delayed, int by);
 void audit_dead(struct audit *a, uint64_t number, int by);
 void audit_quarantined(struct audit *a);
+void audit_trimmed(struct audit *a, uint32_t log, const struct store_log_row *before, const struct store_log_row *after);
 void audit_anew(struct audit *a);
 void audit_fini(struct audit *a);
 
@@ -135,7 +150,15 @@ void db_idle(struct db *db);                /* bounded work of little hurry */
 bool db_wants_idle(const struct db *db);
 void db_fault(struct db *db, const char *what);
 
+/* sqlite_mark.c */
+void mark_open(struct db *db);
+void mark_close(struct db *db);
+uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
+void mark_write(const struct db *db);
+void mark_keep_journal(const struct db *db);
+
 /* sqlite_ballast.c */
+int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */
 bool ballast_make(struct db *db);
 void ballast_release(struct db *db);
 void fault_mark(const struct db *db); /* a file that makes the next start check */

@@ -8,10 +8,11 @@
 
 #include "base/mem.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 #define SLICE_ROWS 256 /* less than a millisecond */
 
-enum { WALK_LIVE, WALK_DEAD, WALK_QUARANTINE, WALK_OVER };
+enum { WALK_LIVE, WALK_DEAD, WALK_QUARANTINE, WALK_LOGS, WALK_OVER };
 
 static const enum stmt walks[] = {STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE};
 
@@ -55,8 +56,25 @@ void audit_quarantined(struct audit *a)
         a->quarantined++;
 }
 
+/* Its oldest have gone, and they were walked first; where more have gone than that, it is walked anew. */
+void audit_trimmed(struct audit *a, uint32_t log, const struct store_log_row *before, const struct store_log_row *after)
+{
+    struct audit_log *w = &a->log;
+    uint64_t gone = after->first - before->first, bytes = before->bytes - after->bytes;
+    if (!a->running || a->table != WALK_LOGS || w->log != log)
+        return;
+    if (w->through + 1 < after->first) {
+        *w = (struct audit_log){.log = log};
+        return;
+    }
+    w->entries -= gone;
+    w->bytes -= bytes;
+}
+
 void audit_anew(struct audit *a)
 {
+    buf_clear(&a->findings);
+    a->log = (struct audit_log){.log = 1};
     a->live[0] = a->live[1] = a->dead = a->quarantined = 0;
     a->queue_count = 0; /* zeroed as it grows */
     a->table = WALK_LIVE;
@@ -97,6 +115,7 @@ static void compare(struct db *db, struct store_answer *answer)
     differ(out, "accepted", books->accepted, books->ready + books->delayed + books->done + books->expired +
                                                  books->dropped + books->dead + books->quarantined);
     compare_queues(db, out);
+    buf_str_put(out, buf_str(&a->findings));
 }
 
 static void count_row(struct audit *a, sqlite3_stmt *s)
@@ -108,9 +127,21 @@ static void count_row(struct audit *a, sqlite3_stmt *s)
         ++*(a->table == WALK_DEAD ? &a->dead : &a->quarantined);
 }
 
+static int slice_of_logs(struct db *db)
+{
+    struct audit *a = &db->audit;
+    bool over = false;
+    int rc = logs_audit(db, &a->log, &a->findings, &over);
+    if (over)
+        a->table = WALK_OVER;
+    return rc;
+}
+
 static int slice(struct db *db)
 {
     struct audit *a = &db->audit;
+    if (a->table == WALK_LOGS)
+        return slice_of_logs(db);
     sqlite3_stmt *s = db_stmt(db, walks[a->table]);
     int rows = 0, rc;
     sqlite3_bind_int64(s, 1, a->through);
@@ -170,5 +201,6 @@ struct store_batch *audit_step(struct db *db)
 void audit_fini(struct audit *a)
 {
     buf_fini(&a->jobs);
+    buf_fini(&a->findings);
     mem_free(a->queues);
 }

@@ -12,7 +12,7 @@
 
 #define BALLAST_RETRY_MS 1000
 
-static int open_beside(const struct db *db, const char *name, int flags)
+int open_beside(const struct db *db, const char *name, int flags)
 {
     struct buf path = BUF_EMPTY;
     buf_printf(&path, "%s/%s", db->dir, name);

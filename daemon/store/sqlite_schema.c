@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 #define APPLICATION_ID 1114401867 /* "BlhK" */
 #define CHECK_BELOW_BYTES (64u << 20)
@@ -34,6 +35,7 @@ static const char *const migrations[] = {
     "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
     "UNIQUE(name, service));"
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
+    LOG_TABLES,
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -78,18 +80,20 @@ int db_prepare(struct db *db)
     int rc = SQLITE_OK;
     for (size_t i = 0; i < STMTS && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
-    return rc;
+    return rc == SQLITE_OK ? logs_prepare(db) : rc;
 }
 
 void db_close(struct db *db)
 {
     for (size_t i = 0; i < STMTS; i++)
         sqlite3_finalize(db->stmts[i]);
+    logs_free(db->logs);
     /* After a fault not even the checkpoint of a close. */
     if (db->sql != NULL && db->faulted)
         sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(db->sql);
     audit_fini(&db->audit);
+    mark_close(db);
     mem_free(db->counters);
     mem_free(db->dirty);
     mem_free(db->dir);
@@ -341,6 +345,16 @@ static int start_life(struct db *db, bool unclean)
     return rc;
 }
 
+/* An older copy that was put in its place looks the same. */
+static void check_mark(struct db *db, struct db_state *state)
+{
+    mark_open(db);
+    uint64_t marked = mark_read(db), found = counter_get(db, COUNTER_COMMITS);
+    state->lost_commits = marked > found ? marked - found : 0;
+    if (state->lost_commits > 0)
+        mark_keep_journal(db);
+}
+
 static bool start(struct db *db, struct db_state *state, int64_t version, struct err *err)
 {
     int rc = configure(db);
@@ -351,11 +365,14 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
     if (rc != SQLITE_OK)
         return refuse(db, rc, err);
     state->unclean = version > 0 && counter_get(db, COUNTER_CLEAN) == 0;
+    check_mark(db, state);
     if (!check_whole(db, state->unclean, err))
         return false;
     rc = db_prepare(db);
     if (rc == SQLITE_OK)
         rc = load_queues(db, state);
+    if (rc == SQLITE_OK)
+        rc = logs_load(db);
     if (rc == SQLITE_OK)
         rc = start_life(db, state->unclean);
     fault_point("store.opened");
@@ -365,6 +382,7 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
 bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err *err)
 {
     int64_t version = 0;
+    db->mark_fd = -1;
     if (!check_folder(db, err) || !check_file(db, err))
         return false;
     int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);

@@ -41,6 +41,7 @@ enum store_result {
     STORE_FULL,    /* nothing of it was written: no room for what it puts */
     STORE_UNKNOWN, /* the commit failed: it may or may not be there after a restart (S4). Promise
                       nothing; the store is faulted from now on and every further unit ends so */
+    STORE_CONFLICT, /* nothing of it was written: an append expected another version (store_log.h) */
 };
 typedef void store_fn(void *arg, enum store_result result);
 
@@ -184,6 +185,8 @@ struct store_stats {
     bool disk_full;                /* it is the disk that has no room: what is ended here makes none */
     bool faulted;
     bool unclean;                  /* the last process did not close the store: what was in flight is unknown */
+    uint64_t lost_commits;         /* found missing at the start: they had been acknowledged, and the journal ends before
+                                      them (damaged, or the file is an older copy); none of what is there is altered */
     uint64_t suspect_below;        /* numbers below it were there when a process ended so, the last or an earlier one */
 };
 void store_stats(const struct store *st, struct store_stats *out);

@@ -8,9 +8,11 @@
 #define DIAL_MS 10000
 #define MIN_PAUSE_MS 100
 #define MAX_PAUSE_MS 30000
+#define GREETING_MS 10000
+#define REFUSED_MIN_MS 5000 /* up to twice this */
 #define STEADY_MS 5000 /* up for so long: the next loss starts again with the shortest pause */
 
-enum link_phase { LINK_CONNECTING, LINK_UP, LINK_PAUSING };
+enum link_phase { LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_PAUSING, LINK_REFUSED };
 
 struct link {
     struct link_spec spec;
@@ -19,7 +21,8 @@ struct link {
     enum link_phase phase;
     struct dial *dial;
     struct stream *stream;
-    struct timer *pause;
+    struct timer *timer; /* of a pause, or of a greeting */
+    size_t address;      /* 0 = conf.url, else conf.others[address - 1] */
     struct rand rand;
     int64_t pause_ms, up_since_ms;
     char *error;
@@ -28,12 +31,17 @@ struct link {
 
 static void start_dial(struct link *l);
 
+static const char *port_of(const struct link *l)
+{
+    return link_url(l)->port != NULL ? link_url(l)->port : l->spec.port;
+}
+
 static void note_error(struct link *l, const char *reason)
 {
     bool news = l->error == NULL || strcmp(l->error, reason) != 0;
     if (news)
-        log_write(loop_log(l->spec.loop), LOG_WARN, "link_down", "endpoint", l->spec.name, "host",
-                  l->spec.host, "port", l->spec.port, "reason", reason, NULL);
+        log_write(loop_log(l->spec.loop), LOG_WARN, "link_down", "endpoint", l->spec.conf->name, "host",
+                  link_url(l)->host, "port", port_of(l), "reason", reason, NULL);
     if (!news)
         return;
     mem_free(l->error);
@@ -45,32 +53,45 @@ static void note_error(struct link *l, const char *reason)
 static void start_pause(struct link *l)
 {
     l->phase = LINK_PAUSING;
-    timer_after(l->pause, 1 + (int64_t)rand_below(&l->rand, (uint64_t)l->pause_ms));
+    timer_after(l->timer, 1 + (int64_t)rand_below(&l->rand, (uint64_t)l->pause_ms));
     l->pause_ms = l->pause_ms * 2 < l->spec.max_pause_ms ? l->pause_ms * 2 : l->spec.max_pause_ms;
 }
 
 static void lost(struct link *l, const char *reason)
 {
-    bool was_up = l->phase == LINK_UP;
+    bool was_open = link_is_open(l);
     l->stream = NULL;
-    if (was_up && loop_now(l->spec.loop) - l->up_since_ms >= STEADY_MS)
+    if (l->phase == LINK_UP && loop_now(l->spec.loop) - l->up_since_ms >= STEADY_MS)
         l->pause_ms = l->spec.min_pause_ms;
     note_error(l, reason);
+    l->address = (l->address + 1) % (l->spec.conf->other_count + 1);
     start_pause(l);
-    if (was_up)
+    if (was_open)
         l->ops->on_down(l->arg, reason);
+}
+
+void link_ready(struct link *l)
+{
+    if (l->phase != LINK_GREETING)
+        return;
+    l->phase = LINK_UP;
+    timer_stop(l->timer);
+    l->up_since_ms = loop_now(l->spec.loop);
+    l->connects++;
+    mem_free(l->error);
+    l->error = NULL;
+    log_write(loop_log(l->spec.loop), LOG_INFO, "link_up", "endpoint", l->spec.conf->name, "peer",
+              stream_peer(l->stream), NULL);
 }
 
 static void on_open(void *arg)
 {
     struct link *l = arg;
-    l->phase = LINK_UP;
-    l->up_since_ms = loop_now(l->spec.loop);
-    l->connects++;
-    mem_free(l->error);
-    l->error = NULL;
-    log_write(loop_log(l->spec.loop), LOG_INFO, "link_up", "endpoint", l->spec.name, "peer",
-              stream_peer(l->stream), NULL);
+    l->phase = LINK_GREETING;
+    if (l->spec.greets)
+        timer_after(l->timer, GREETING_MS);
+    else
+        link_ready(l);
     l->ops->on_up(l->arg);
 }
 
@@ -104,7 +125,7 @@ static void on_dial(void *arg, int fd, const char *reason)
         return;
     }
     if (l->spec.tls != NULL)
-        l->stream = stream_new_tls(l->spec.loop, fd, l->spec.tls, l->spec.host, &link_stream_ops, l);
+        l->stream = stream_new_tls(l->spec.loop, fd, l->spec.tls, link_url(l)->host, &link_stream_ops, l);
     else
         l->stream = stream_new(l->spec.loop, fd, &link_stream_ops, l);
     stream_limit(l->stream, &l->spec.limits);
@@ -114,12 +135,16 @@ static void on_dial(void *arg, int fd, const char *reason)
 static void start_dial(struct link *l)
 {
     l->phase = LINK_CONNECTING;
-    l->dial = dial_start(l->spec.loop, l->spec.host, l->spec.port, DIAL_MS, on_dial, l);
+    l->dial = dial_start(l->spec.loop, link_url(l)->host, port_of(l), DIAL_MS, on_dial, l);
 }
 
-static void on_pause_over(void *arg)
+static void on_timer(void *arg)
 {
-    start_dial(arg);
+    struct link *l = arg;
+    if (l->phase == LINK_GREETING)
+        link_reset(l, "no end to the greeting within 10 s");
+    else
+        start_dial(l);
 }
 
 struct link *link_new(const struct link_spec *spec, const struct link_ops *ops, void *arg)
@@ -132,7 +157,7 @@ struct link *link_new(const struct link_spec *spec, const struct link_ops *ops, 
     l->ops = ops;
     l->arg = arg;
     l->pause_ms = l->spec.min_pause_ms;
-    l->pause = timer_new(spec->loop, on_pause_over, l);
+    l->timer = timer_new(spec->loop, on_timer, l);
     rand_seed_os(&l->rand);
     start_dial(l);
     return l;
@@ -143,11 +168,11 @@ void link_free(struct link *l)
     if (l == NULL)
         return;
     dial_cancel(l->dial);
-    if (l->phase == LINK_UP)
+    if (link_is_open(l))
         stream_finish(l->stream);
     else
         stream_close(l->stream);
-    timer_free(l->pause);
+    timer_free(l->timer);
     tls_context_unref(l->spec.tls);
     mem_free(l->error);
     mem_free(l);
@@ -162,10 +187,26 @@ void link_set_tls(struct link *l, struct tls_context *tls)
 void link_reset(struct link *l, const char *reason)
 {
     struct stream *stream = l->stream;
-    if (l->phase != LINK_UP)
+    if (!link_is_open(l))
         return;
     lost(l, reason);
     stream_close(stream);
+}
+
+void link_refused(struct link *l, const char *reason)
+{
+    struct stream *stream = l->stream;
+    if (!link_is_open(l))
+        return;
+    lost(l, reason);
+    stream_close(stream);
+    l->phase = LINK_REFUSED;
+    timer_after(l->timer, REFUSED_MIN_MS + (int64_t)rand_below(&l->rand, REFUSED_MIN_MS));
+}
+
+bool link_is_open(const struct link *l)
+{
+    return l->phase == LINK_GREETING || l->phase == LINK_UP;
 }
 
 bool link_is_up(const struct link *l)
@@ -175,12 +216,17 @@ bool link_is_up(const struct link *l)
 
 struct stream *link_stream(const struct link *l)
 {
-    return l->phase == LINK_UP ? l->stream : NULL;
+    return link_is_open(l) ? l->stream : NULL;
+}
+
+const struct url *link_url(const struct link *l)
+{
+    return l->address == 0 ? &l->spec.conf->url : &l->spec.conf->others[l->address - 1];
 }
 
 const char *link_state(const struct link *l)
 {
-    static const char *const names[] = {"connecting", "up", "down"};
+    static const char *const names[] = {"connecting", "connecting", "up", "down", "refused"};
     return names[l->phase];
 }
 

@@ -92,12 +92,32 @@ struct handover {
     const char *redelivered; /* why it may have been seen before: "timeout" "lost" "failed" "released"
                                 "crash" "retry" "redrive"; NULL = it was not. Static text */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
-    const void *target;    /* the transport's target_keys struct of the route, or NULL */
+    const struct target_conf *to; /* what the route says of this destination; NULL = nothing. Ask it
+                                     with handover_keys() and handover_codec() */
     const struct sink_up *core; /* whom to report to */
     struct list_node link;
     void *carrier;
     uint64_t carrier_id;
 };
+
+/* The transport's target_keys struct of the route, or NULL: the endpoint may have been another
+ * transport's when the route was read. */
+static inline const void *handover_keys(const struct handover *h, const struct config_transport *t)
+{
+    return h->to != NULL && h->to->transport == t ? h->to->extra : NULL;
+}
+
+/* The codec of a route's side: its own, else the endpoint's, else the transport's `standard`. */
+static inline unsigned codec_of(unsigned route, const struct endpoint_conf *e, unsigned standard)
+{
+    unsigned endpoint = e->codec != CODEC_UNSET ? e->codec : standard;
+    return route != CODEC_UNSET ? route : endpoint;
+}
+
+static inline unsigned handover_codec(const struct handover *h, const struct endpoint_conf *e, unsigned standard)
+{
+    return codec_of(h->to != NULL ? h->to->codec : CODEC_UNSET, e, standard);
+}
 
 struct sink;
 
@@ -190,17 +210,29 @@ static inline enum code intake_accept(struct intake *i, struct msg *m, const str
 
 struct endpoint; /* the transport's own; its first member is a struct sink where it can be a target */
 
+/* What a connecting endpoint is to consume: one for each different `from: {endpoint: …}` of the routes.
+ * Messages of a source go to its own intake, which knows only the routes of that source. An endpoint
+ * whose sources change at a reload is opened anew. */
+struct endpoint_source {
+    const void *keys;      /* the transport's source_keys struct */
+    unsigned codec;        /* enum codec_choice; see codec_of() */
+    const char *label;     /* for people: "rabbit, queue: orders" */
+    struct intake *intake;
+};
+
 struct endpoint_env {
     struct loop *loop;
     struct log *log;
     uint64_t body_max;        /* limits.body */
     struct tls_context *tls;  /* referenced by whoever keeps it; NULL = plain */
     int listen_fd;            /* handed over by systemd, or -1 */
-    struct intake *intake;    /* for what comes in; NULL where no route has this endpoint as its source */
+    struct intake *intake;    /* listen: for what comes in */
+    const struct endpoint_source *sources; /* connect: what to consume; borrowed, outlive the endpoint */
+    size_t source_count;
 };
 
 struct endpoint_status {
-    const char *state;   /* "listening" | "up" | "connecting" | "down" */
+    const char *state;   /* "listening" | "up" | "connecting" | "down" | "refused" */
     const char *error;   /* last one, or NULL; borrowed until the next call */
     size_t connections;
     uint64_t received, sent; /* messages */

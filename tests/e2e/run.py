@@ -79,11 +79,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-j", type=int, default=2)
     parser.add_argument("-v", action="store_true")
+    parser.add_argument("--install", action="store_true", help="only the NestJS peers")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     find_node()
     for version in ("12", "11"):
         install(version)
+    if options.install:
+        return
     total, failures, skips = 0, [], 0
     with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         jobs = [pool.submit(run, unit, options.v) for unit in units(options.names)]

@@ -188,6 +188,8 @@ class ReloadCase(Case):
         self.assertEqual((self.generation(daemon), self.listens(other)), (before, False))
         self.assertEqual(daemon.tool("reload"), (0, f"{changes}now generation {before + 1}\n", ""))
         self.assertEqual((self.generation(daemon), self.listens(other)), (before + 1, True))
+        self.assertEqual([l["what"] for l in daemon.log("config_change")], changes.splitlines())
+        self.assertEqual(daemon.log("reloaded")[-1]["generation"], str(before + 1))
         self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
 
     def test_bad_file_by_command(self):
@@ -202,6 +204,7 @@ class ReloadCase(Case):
                 for part in (f"{daemon.file}:2:1:", "did you mean `local`", f"{daemon.file}:3:"):
                     self.assertIn(part, err)
         self.assertEqual(daemon.admin("status")["config"]["generation"], before["generation"])
+        self.assertEqual(len(daemon.log("reload_refused")), 1)  # the dry run is none
         self.assertTrue(self.listens(port))
         daemon.write(edge(port))
         self.assertEqual(daemon.tool("reload")[0], 0)

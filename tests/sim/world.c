@@ -544,7 +544,7 @@ static void set_route(struct plain_conf *c, size_t i, char *from, char *match, c
 {
     struct route_conf *r = &c->routes[i];
     static const char *const route_names[] = {"r0", "r1", "r2", "r3", "r4", "r5"};
-    *r = (struct route_conf){.name = (char *)(uintptr_t)route_names[i], .from = from, .match = match,
+    *r = (struct route_conf){.name = (char *)(uintptr_t)route_names[i], .from = from, .source = from, .match = match,
                              .to = c->targets[i]};
     for (size_t k = 0; k < 3 && names[k] != NULL; k++) {
         c->targets[i][r->to_count] = (struct target_conf){.name = (char *)(uintptr_t)names[k],
@@ -723,7 +723,7 @@ static void world_start(struct world *w)
         sink_set_up(&w->sinks[i].sink, below(w, 4) > 0, "start");
     }
     for (size_t i = 0; i < SOURCES; i++) {
-        w->sources[i] = hub_intake(w->hub, i == 0 ? "in0" : "in1");
+        w->sources[i] = hub_intake(w->hub, i == 0 ? "in0" : "in1", i == 0 ? "in0" : "in1");
         w->waiters[i] = (struct waiter){.resume = on_resume, .arg = w};
     }
 }

@@ -251,7 +251,7 @@ static inline void route(const char *match, const struct fake *const to[3], cons
     struct route_conf *r = &plain->routes[plain->count];
     struct target_conf *targets = plain->targets[plain->count++];
     *r = (struct route_conf){.name = (char *)(uintptr_t)match, .from = (char *)(uintptr_t)"in",
-                             .match = (char *)(uintptr_t)match, .to = targets};
+                             .source = (char *)(uintptr_t)"in", .match = (char *)(uintptr_t)match, .to = targets};
     for (; r->to_count < 3 && to[r->to_count] != NULL; r->to_count++)
         targets[r->to_count] = (struct target_conf){.name = (char *)(uintptr_t)to[r->to_count]->sink.name,
                                                     .service = to[r->to_count]->sink.service,
@@ -296,7 +296,7 @@ static inline void set_up(void)
     fake_init(&math, "math", true);
     fake_init(&shop, "shop", true);
     fake_init(&edge, "edge", false);
-    in = hub_intake(hub, "in");
+    in = hub_intake(hub, "in", "in");
     plain_new();
 }
 

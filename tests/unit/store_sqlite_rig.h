@@ -8,7 +8,8 @@
 
 #define PLENTY (UINT64_C(1) << 40)
 
-static const char *const store_files[] = {"bellhop.db", "bellhop.db-wal", "bellhop.ballast", "bellhop.faulted"};
+static const char *const store_files[] = {"bellhop.db", "bellhop.db-wal", "bellhop.ballast", "bellhop.faulted", "bellhop.mark",
+                                          "bellhop.db-wal.cut"};
 #define STORE_FILES (sizeof(store_files) / sizeof(store_files[0]))
 
 static inline const char *path_in(const char *dir, const char *file, char out[static 128])

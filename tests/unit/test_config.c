@@ -1,104 +1,7 @@
 /* Every error of a file with its exact place and text; what a valid file becomes. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/mem.h"
-#include "config/build.h"
+#include "config_rig.h"
 
 #define CANARY "c4n4ry-s3cret"
-
-static const char *const tcp_schemes[] = {"tcp", "tls", NULL};
-static const struct config_transport tcp = {
-    .name = "tcp", .schemes = tcp_schemes, .can_listen = true, .can_connect = true};
-static const struct config_transport *const real[] = {&tcp, NULL};
-
-struct fake {
-    char *queue, *topic, *subject, *descriptors, *key;
-    uint64_t qos;
-};
-static const struct key fake_endpoint[] = {
-    {"descriptors", KEY_TEXT, offsetof(struct fake, descriptors), .help = "d"}, {.name = NULL}};
-static const struct key fake_source[] = {
-    {"queue", KEY_TEXT, offsetof(struct fake, queue), .help = "q"},
-    {"topic", KEY_TEXT, offsetof(struct fake, topic), .help = "t"},
-    {"qos", KEY_COUNT, offsetof(struct fake, qos), "0", 0, 2, .help = "q"},
-    {.name = NULL}};
-static const struct key fake_target[] = {
-    {"topic", KEY_TEXT, offsetof(struct fake, topic), .help = "t"},
-    {"key", KEY_TEXT, offsetof(struct fake, key), .help = "k"},
-    {.name = NULL}};
-static const char *const fake_schemes[] = {"http", "grpcs", "redis", "amqp",
-                                           "nats", "mqtt",  "kafka", NULL};
-static const struct config_transport fake = {
-    .name = "fake",
-    .schemes = fake_schemes,
-    .can_listen = true,
-    .can_connect = true,
-    .endpoint_keys = fake_endpoint,
-    .endpoint_size = sizeof(struct fake),
-    .source_keys = fake_source,
-    .source_size = sizeof(struct fake),
-    .target_keys = fake_target,
-    .target_size = sizeof(struct fake),
-};
-static const struct config_transport *const all[] = {&tcp, &fake, NULL};
-static const struct config_features everything = {true, true, true};
-
-static struct config *parse(const char *text)
-{
-    struct err err = {0};
-    struct config *c = config_parse("t.yaml", str_of(text), real, &err);
-    char *all_of_it = err_text(&err);
-    ck_assert_msg(c != NULL, "%s", all_of_it);
-    mem_free(all_of_it);
-    err_fini(&err);
-    return c;
-}
-
-static struct config *parse_all(const char *text)
-{
-    struct walk settings = {.features = &everything, .transports = all};
-    struct err err = {0};
-    struct config *c = config_build("t.yaml", str_of(text), &settings, &err);
-    char *all_of_it = err_text(&err);
-    ck_assert_msg(c != NULL, "%s", all_of_it);
-    mem_free(all_of_it);
-    err_fini(&err);
-    return c;
-}
-
-static void refused(const char *text, const char *expected)
-{
-    struct err err = {0};
-    struct config *c = config_parse("t.yaml", str_of(text), real, &err);
-    ck_assert_msg(c == NULL, "accepted: %s", text);
-    char *got = err_text(&err);
-    ck_assert_str_eq(got, expected);
-    mem_free(got);
-    err_fini(&err);
-}
-
-static void warned(const char *text, const char *expected)
-{
-    struct config *c = parse(text);
-    struct buf got = BUF_EMPTY;
-    for (size_t i = 0; i < c->warnings.count; i++)
-        buf_printf(&got, "%s\n", c->warnings.items[i]);
-    ck_assert_str_eq(buf_cstr(&got), expected);
-    buf_fini(&got);
-    config_free(c);
-}
-
-static char *printed(const struct config *c)
-{
-    struct buf out = BUF_EMPTY;
-    config_print(c, &out);
-    return buf_steal(&out);
-}
-
-#define EDGE "endpoints: { edge: { listen: \"tcp://127.0.0.1:4000\" } }\n"
 
 /* ---- defaults and values ---- */
 
@@ -300,6 +203,13 @@ static const struct refusal refusals[] = {
     {"endpoints: { a: { connect: \"tcp://h:x\" } }\n",
      "t.yaml:1:28: `connect` must be a URL such as `tcp://127.0.0.1:4000`: its port is not a number "
      "from 0 to 65535\n"},
+    {"endpoints: { a: { connect: [\"tcp://h:1\", \"tls://h:2\"] } }\n",
+     "t.yaml:1:42: `connect`: all addresses must have one scheme; found tcp and tls\n"},
+    {"endpoints: { a: { connect: [] } }\n",
+     "t.yaml:1:28: `connect` must be a URL such as tcp://127.0.0.1:4000 (`connect`: or a list of them); "
+     "found a list\n"},
+    {"endpoints: { a: { connect: [\"tcp://h:1\", \"tcp://h\"] } }\n",
+     "t.yaml:1:28: `connect` needs a port: tcp://HOST:PORT\n"},
     {"endpoints: { a: { connect: \"tls://h:1\" } }\n",
      "t.yaml:1:28: `tls://` needs a profile: `tls: NAME`\n"},
     {"endpoints: { a: { connect: \"tls://h:1\", tls: mash } }\n"
@@ -661,48 +571,6 @@ START_TEST(diff)
 }
 END_TEST
 
-START_TEST(endpoints_are_equal_by_every_key)
-{
-    struct config *a = parse("endpoints: { e: { connect: \"tcp://u:one@h:1\" } }");
-    struct config *b = parse("endpoints: { e: { connect: \"tcp://u:two@h:1\" } }");
-    ck_assert(endpoint_conf_equal(a->endpoints, a->endpoints));
-    ck_assert(!endpoint_conf_equal(a->endpoints, b->endpoints));
-    config_free(a);
-    config_free(b);
-}
-END_TEST
-
-/* ---- the example of the contract ---- */
-
-#include "config_example.h"
-
-START_TEST(the_example_lacks_only_what_is_not_built)
-{
-    struct err err = {0};
-    ck_assert_ptr_null(config_parse("t.yaml", str_of(config_example), real, &err));
-    for (size_t i = 0; i < err.count; i++)
-        ck_assert_msg(strstr(err.texts[i], "not built in") != NULL, "%s", err.texts[i]);
-    ck_assert_uint_eq(err.count, 8);
-    err_fini(&err);
-}
-END_TEST
-
-START_TEST(the_example_is_right_with_everything_built)
-{
-    struct config *c = parse_all(config_example);
-    ck_assert_uint_eq(c->route_count, 5);
-    ck_assert_uint_eq(c->endpoint_count, 10);
-    ck_assert_str_eq(((struct fake *)c->routes[1].from_extra)->queue, "orders");
-    ck_assert_str_eq(((struct fake *)c->routes[3].to[0].extra)->topic, "users");
-    ck_assert_uint_eq(((struct fake *)c->routes[4].from_extra)->qos, 1);
-    ck_assert(c->routes[1].durable);
-    char *once = printed(c);
-    ck_assert_ptr_nonnull(strstr(once, "from: { endpoint: iot, topic: \"site/+/temp\", qos: 1 }"));
-    mem_free(once);
-    config_free(c);
-}
-END_TEST
-
 static void ids_are(const struct ids *ids, const unsigned *wanted, size_t count)
 {
     ck_assert_uint_eq(ids->count, count);
@@ -755,8 +623,6 @@ static Suite *config_suite(void)
     tcase_add_test(values, anchors_and_aliases);
     tcase_add_test(values, print_can_be_read_again);
     tcase_add_test(values, diff);
-    tcase_add_test(values, endpoints_are_equal_by_every_key);
-    tcase_add_test(values, the_example_is_right_with_everything_built);
     tcase_add_loop_test(errors, errors_have_place_and_text, 0,
                         (int)(sizeof(refusals) / sizeof(refusals[0])));
     tcase_add_test(errors, all_errors_at_once_in_order);
@@ -768,7 +634,6 @@ static Suite *config_suite(void)
     tcase_add_test(errors, secrets_are_read_and_never_printed);
     tcase_add_loop_test(errors, secrets_are_never_in_errors, 0, 20);
     tcase_add_loop_test(errors, literal_passwords_are_never_in_errors, 0, 6);
-    tcase_add_test(errors, the_example_lacks_only_what_is_not_built);
     tcase_add_test(errors, files_that_cannot_be_read);
     suite_add_tcase(s, values);
     suite_add_tcase(s, errors);

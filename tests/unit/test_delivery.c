@@ -152,7 +152,7 @@ static void setup(void)
         .retry = {.attempts = 3, .delay_ms = 100, .factor = 2, .max_delay_ms = 1000, .jitter = JITTER_NONE},
         .breaker = {.failures = 100, .open_for_ms = 1000, .probes = 1}};
     rig.to = (struct target_conf){.name = (char *)(uintptr_t)"s", .service = true};
-    rig.route = (struct route_conf){.name = (char *)(uintptr_t)"r", .from = (char *)(uintptr_t)"in", .to = &rig.to, .to_count = 1};
+    rig.route = (struct route_conf){.name = (char *)(uintptr_t)"r", .from = (char *)(uintptr_t)"in", .source = (char *)(uintptr_t)"in", .to = &rig.to, .to_count = 1};
     rig.waiter = (struct waiter){.resume = on_resume};
     rig.hub = hub_new(&env, &limits);
     struct route_set *set = route_set_new(rig.hub, NULL, NULL);
@@ -161,7 +161,7 @@ static void setup(void)
     hub_use(rig.hub, set);
     rig.sink = (struct sink){.ops = &sink_ops, .name = "s", .service = true};
     hub_adopt(rig.hub, &rig.sink);
-    rig.in = hub_intake(rig.hub, "in");
+    rig.in = hub_intake(rig.hub, "in", "in");
 }
 
 static void teardown(void)

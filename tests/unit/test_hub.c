@@ -31,7 +31,7 @@ START_TEST(a_request_is_answered)
     request("math.add", "x: y\n", &a);
     struct handover *h = oldest(&math);
     ck_assert(h->kind == MSG_REQUEST && h->attempt == 1 && h->deadline_ms == now_ms + 1000);
-    ck_assert(str_is(h->subject, "math.add") && str_is(h->msg->body, "body") && h->target == NULL);
+    ck_assert(str_is(h->subject, "math.add") && str_is(h->msg->body, "body") && h->to->extra == NULL);
     settle_ok(&math);
     heard(&a, CODE_OK, "fine");
     ck_assert_uint_eq(count_of(DELIVERY_DONE), 1);

@@ -28,7 +28,7 @@ struct client {
 
 static bool wants_ack(const struct client *c, const struct handover *h)
 {
-    const struct tcp_target *t = h->target;
+    const struct tcp_target *t = handover_keys(h, &tcp_transport.conf);
     if (h->kind == MSG_REQUEST)
         return true;
     return t != NULL && t->ack != 0 ? t->ack == 1 : c->endpoint->keys->ack;
@@ -286,8 +286,7 @@ struct client *client_new(struct endpoint *e)
     list_init(&c->sent);
     c->patience = timer_new(e->env.loop, on_patience, c);
     e->sink.ops = &client_sink;
-    c->link = link_new(&(struct link_spec){.loop = e->env.loop, .name = e->conf->name,
-                                           .host = e->conf->url.host, .port = e->conf->url.port,
+    c->link = link_new(&(struct link_spec){.loop = e->env.loop, .conf = e->conf,
                                            .tls = e->env.tls, .limits = tcp_limits(e), .quickack = QUICKACK_EAGER},
                        &client_link_ops, c);
     return c;

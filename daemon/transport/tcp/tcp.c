@@ -138,7 +138,8 @@ static void tcp_close(struct endpoint *e)
 const struct transport tcp_transport = {
     .conf = {.name = "tcp", .schemes = tcp_schemes, .can_listen = true, .can_connect = true,
              .endpoint_keys = tcp_endpoint_keys, .endpoint_size = sizeof(struct tcp_conf),
-             .target_keys = tcp_target_keys, .target_size = sizeof(struct tcp_target)},
+             .target_keys = tcp_target_keys, .target_size = sizeof(struct tcp_target),
+             .codecs = CODEC_BIT(CODEC_NEST)},
     .open = tcp_open, .sink = tcp_sink, .listen_fd = tcp_listen_fd, .set_tls = tcp_set_tls, .stop_intake = tcp_stop_intake,
     .busy = tcp_busy, .status = tcp_status, .close = tcp_close,
 };

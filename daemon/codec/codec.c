@@ -1,0 +1,190 @@
+#include "codec/codec.h"
+
+#include <strings.h>
+
+#include "codec/internal.h"
+#include "msg/msg.h"
+
+#define TYPE_MAX 256
+
+void codec_room_fini(struct codec_room *r)
+{
+    buf_fini(&r->native);
+    buf_fini(&r->headers);
+    buf_fini(&r->body);
+}
+
+void codec_begin(struct codec_room *r)
+{
+    buf_clear(&r->native);
+    r->native_lines = 0;
+}
+
+struct str codec_room_headers(const struct codec_room *r)
+{
+    return buf_str(&r->native);
+}
+
+/* ---- reserved headers that msg_new() reads ---- */
+
+static bool is_id(struct str value)
+{
+    return value.n > 0 && value.n <= MSG_ID_MAX;
+}
+
+static bool is_duration(struct str value)
+{
+    int64_t ms;
+    return str_parse_duration(value, &ms);
+}
+
+static bool is_time(struct str value)
+{
+    int64_t ms;
+    return str_parse_time(value, &ms);
+}
+
+static bool reserved_fits(struct str name, struct str value)
+{
+    static const struct {
+        const char *name;
+        bool (*fits)(struct str value);
+    } reserved[] = {{"id", is_id},          {"timeout", is_duration},    {"ttl", is_duration},
+                    {"delay", is_duration}, {"deliver-at", is_time}};
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        if (str_is(name, reserved[i].name))
+            return reserved[i].fits(value);
+    }
+    return true;
+}
+
+/* ---- native headers ---- */
+
+static bool prefix_cut(struct str *name)
+{
+    static const struct str forms[] = {{"ce-", 3}, {"ce_", 3}, {"cloudEvents_", 12}, {"cloudEvents:", 12}};
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (name->n > forms[i].n && strncasecmp(name->p, forms[i].p, forms[i].n) == 0) {
+            *name = str_make(name->p + forms[i].n, name->n - forms[i].n);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct str put_name(const struct codec *c, struct str name, struct buf *out)
+{
+    char *from = (char *)buf_reserve(out, name.n + 3), *to = from;
+    if (c->format == CODEC_FORMAT_CLOUDEVENTS && prefix_cut(&name))
+        to = bytes_copy(to, "ce-", 3);
+    for (size_t i = 0; i < name.n; i++)
+        *to++ = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
+    buf_commit(out, (size_t)(to - from));
+    return str_make(from, (size_t)(to - from));
+}
+
+bool codec_header(const struct codec *c, struct codec_room *r, struct str name, struct str value)
+{
+    size_t before = r->native.len;
+    value = str_trim(value);
+    if (name.n == 0 || name.n > CODEC_HEADERS_BYTES || r->native_lines == CODEC_HEADERS_LINES ||
+        value.n > CODEC_HEADERS_BYTES || before + name.n + value.n + 3 > CODEC_HEADERS_BYTES)
+        return false;
+    struct str own = put_name(c, name, &r->native);
+    if (!header_name_valid(own) || !header_value_valid(value) || !reserved_fits(own, value)) {
+        r->native.len = before;
+        return false;
+    }
+    buf_put(&r->native, ": ", 2);
+    buf_str_put(&r->native, value);
+    buf_putc(&r->native, '\n');
+    r->native_lines++;
+    return true;
+}
+
+/* ---- what both files of cloudevents need ---- */
+
+const struct codec_twin codec_twins[] = {
+    {"correlationid", "correlation-id"}, {"partitionkey", "key"}, {"traceparent", "traceparent"},
+    {"tracestate", "tracestate"},        {"bellhoperror", CODEC_ERROR_HEADER}, {NULL, NULL},
+};
+
+bool codec_attribute_name(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        if (!((name.p[i] >= 'a' && name.p[i] <= 'z') || (name.p[i] >= '0' && name.p[i] <= '9')))
+            return false;
+    }
+    return name.n > 0 && name.n <= 125 && !str_is(name, "data");
+}
+
+bool codec_has(struct str headers, struct str prefix, struct str name)
+{
+    struct header h;
+    while (headers_next(&headers, &h)) {
+        if (h.name.n == prefix.n + name.n && str_starts(h.name, prefix) && str_ends(h.name, name))
+            return true;
+    }
+    return false;
+}
+
+bool codec_type_is_json(struct str content_type)
+{
+    struct str type = str_trim(str_cut(&content_type, ';'));
+    return str_ends(type, STR("/json")) || str_ends(type, STR("+json"));
+}
+
+/* ---- raw ---- */
+
+static bool raw_decode(struct codec_room *r, const struct wire_message *in, struct message_parts *out,
+                       const char **what)
+{
+    *out = (struct message_parts){in->subject, in->headers, in->body};
+    if (in->content_type.n > 0 && in->content_type.n <= TYPE_MAX && header_value_valid(in->content_type) &&
+        !codec_has(in->headers, STR_NONE, STR("content-type"))) {
+        buf_clear(&r->headers);
+        headers_put(&r->headers, "content-type", in->content_type);
+        buf_str_put(&r->headers, in->headers);
+        out->headers = buf_str(&r->headers);
+    }
+    *what = in->subject.n == 0 ? "no subject" : "a subject that is not 1 to 1,024 bytes of printable UTF-8";
+    return in->subject.n > 0 && in->subject.n <= MSG_SUBJECT_MAX && str_printable(in->subject);
+}
+
+static void raw_encode(struct codec_room *r, const struct message_parts *in, struct wire_message *out)
+{
+    *out = (struct wire_message){in->subject, in->headers, headers_get(in->headers, "content-type"), in->body};
+    if (out->content_type.p == NULL)
+        return;
+    struct str rest = in->headers;
+    struct header h;
+    buf_clear(&r->headers);
+    while (headers_next(&rest, &h)) {
+        if (!str_is(h.name, "content-type"))
+            codec_line(&r->headers, STR_NONE, h.name, h.value);
+    }
+    out->headers = buf_str(&r->headers);
+}
+
+bool codec_decode(const struct codec *c, struct codec_room *r, const struct wire_message *in,
+                  struct message_parts *out, const char **what)
+{
+    if (c->format == CODEC_FORMAT_RAW)
+        return raw_decode(r, in, out, what);
+    return cloudevents_decode(c, r, in, out, what);
+}
+
+void codec_encode(const struct codec *c, struct codec_room *r, const struct message_parts *in,
+                  struct wire_message *out)
+{
+    if (c->format == CODEC_FORMAT_RAW)
+        raw_encode(r, in, out);
+    else
+        cloudevents_encode(c, r, in, out);
+}
+
+enum code codec_reply_code(struct str headers)
+{
+    struct str word = headers_get(headers, CODEC_ERROR_HEADER);
+    return word.p != NULL ? code_parse(word) : CODE_OK;
+}

@@ -1,0 +1,178 @@
+#include <arpa/inet.h>
+
+#include "loop/listen.h"
+#include "rig.h"
+#include "transport/link.h"
+
+static struct rig rig;
+static struct link *l;
+static struct listener *listener;
+static struct url addresses[2];
+static struct endpoint_conf conf;
+static char ports[2][8];
+static int ups, downs, accepted, last_fd;
+static char reason[128];
+
+static void on_up(void *arg)
+{
+    (void)arg;
+    ck_assert_int_eq(ups, downs);
+    ck_assert(link_is_open(l) && link_stream(l) != NULL);
+    ups++;
+}
+
+static size_t on_data(void *arg, const uint8_t *p, size_t n)
+{
+    (void)arg;
+    (void)p;
+    ck_assert(link_is_open(l));
+    return n;
+}
+
+static void on_down(void *arg, const char *why)
+{
+    (void)arg;
+    ck_assert(!link_is_open(l) && link_stream(l) == NULL);
+    downs++;
+    snprintf(reason, sizeof(reason), "%s", why);
+}
+
+static const struct link_ops ops = {.on_up = on_up, .on_data = on_data, .on_down = on_down};
+
+static void on_accept(void *arg, int fd)
+{
+    (void)arg;
+    if (last_fd >= 0)
+        close(last_fd);
+    last_fd = fd;
+    accepted++;
+}
+
+static void bound_port(char *out, size_t size)
+{
+    struct sockaddr_in a;
+    socklen_t n = sizeof(a);
+    ck_assert_int_eq(getsockname(listen_fd(listener), (struct sockaddr *)&a, &n), 0);
+    snprintf(out, size, "%u", ntohs(a.sin_port));
+}
+
+/* The first address is one where nobody listens. */
+static void set_up(void)
+{
+    struct err err = {0};
+    struct listen_spec spec = {.host = "127.0.0.1", .port = "0", .fd = -1};
+    rig = rig_open();
+    log_set(rig.log, LOG_ERROR, LOG_TEXT);
+    listener = listen_open(rig.loop, &spec, on_accept, NULL, &err);
+    bound_port(ports[0], sizeof(ports[0]));
+    listen_close(listener);
+    listener = listen_open(rig.loop, &spec, on_accept, NULL, &err);
+    ck_assert_ptr_nonnull(listener);
+    bound_port(ports[1], sizeof(ports[1]));
+    for (int i = 0; i < 2; i++)
+        addresses[i] = (struct url){.host = (char *)(uintptr_t)"127.0.0.1", .port = ports[i]};
+    conf = (struct endpoint_conf){.name = (char *)(uintptr_t)"peer", .url = addresses[1]};
+    ups = downs = accepted = 0;
+    last_fd = -1;
+}
+
+static void tear_down(void)
+{
+    link_free(l);
+    listen_close(listener);
+    if (last_fd >= 0)
+        close(last_fd);
+    rig_close(&rig);
+}
+
+static void start(bool greets)
+{
+    l = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = greets,
+                                     .min_pause_ms = 1, .max_pause_ms = 20}, &ops, NULL);
+    ck_assert_str_eq(link_state(l), "connecting");
+}
+
+START_TEST(without_a_greeting_it_is_up_at_once)
+{
+    start(false);
+    RIG_UNTIL(&rig, ups == 1);
+    ck_assert(link_is_up(l));
+    ck_assert_str_eq(link_state(l), "up");
+    ck_assert_uint_eq(link_connects(l), 1);
+}
+END_TEST
+
+START_TEST(with_a_greeting_it_is_up_when_that_is_over)
+{
+    start(true);
+    RIG_UNTIL(&rig, ups == 1);
+    ck_assert(!link_is_up(l));
+    ck_assert_str_eq(link_state(l), "connecting");
+    link_ready(l);
+    ck_assert(link_is_up(l));
+    ck_assert_uint_eq(link_connects(l), 1);
+}
+END_TEST
+
+START_TEST(a_peer_that_leaves_while_greeting_is_dialled_again)
+{
+    start(true);
+    RIG_UNTIL(&rig, accepted == 1);
+    close(last_fd);
+    last_fd = -1;
+    RIG_UNTIL(&rig, downs == 1 && ups == 2);
+    ck_assert_uint_eq(link_connects(l), 0);
+    ck_assert_str_eq(link_error(l), "closed by peer");
+}
+END_TEST
+
+START_TEST(addresses_are_tried_in_turn)
+{
+    conf.url = addresses[0];
+    conf.others = &addresses[1];
+    conf.other_count = 1;
+    start(false);
+    RIG_UNTIL(&rig, ups == 1);
+    ck_assert_str_eq(link_url(l)->port, ports[1]);
+    link_reset(l, "of no use");
+    ck_assert_str_eq(reason, "of no use");
+    ck_assert_str_eq(link_url(l)->port, ports[0]);
+    RIG_UNTIL(&rig, ups == 2);
+    ck_assert_str_eq(link_url(l)->port, ports[1]);
+    ck_assert_ptr_null(link_error(l));
+}
+END_TEST
+
+START_TEST(a_refusal_is_told_and_not_repeated_soon)
+{
+    start(true);
+    RIG_UNTIL(&rig, ups == 1);
+    link_refused(l, "the password is wrong");
+    ck_assert_int_eq(downs, 1);
+    ck_assert_str_eq(link_state(l), "refused");
+    ck_assert_str_eq(link_error(l), "the password is wrong");
+    rig_for(&rig, 500);
+    ck_assert_int_eq(accepted, 1);
+    ck_assert_str_eq(link_state(l), "refused");
+    link_reset(l, "nothing to reset");
+    link_refused(l, "nothing to refuse");
+    ck_assert_int_eq(downs, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("link");
+    TCase *t = tcase_create("link");
+    const TTest *const tests[] = {
+        without_a_greeting_it_is_up_at_once, with_a_greeting_it_is_up_when_that_is_over,
+        a_peer_that_leaves_while_greeting_is_dialled_again, addresses_are_tried_in_turn,
+        a_refusal_is_told_and_not_repeated_soon,
+    };
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_set_timeout(t, 60);
+    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+        tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
