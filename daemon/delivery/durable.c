@@ -85,7 +85,7 @@ uint64_t durable_stored(const struct hub *h)
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
-        sum += d->backlog.paged + d->backlog.delayed + d->backlog.left;
+        sum += d->backlog.paged + d->backlog.delayed + d->backlog.left + d->backlog.moving;
     }
     return sum;
 }
@@ -369,6 +369,16 @@ void durable_bury(struct delivery *v, enum code reason)
     fault_point("durable.burying");
 }
 
+/* Not read before: a load that is asked for inside a unit is done before it. */
+static void on_moved(void *arg, enum store_result result)
+{
+    struct dest *d = arg;
+    d->backlog.moving--;
+    d->backlog.paged++;
+    if (result == STORE_OK)
+        durable_refill(d);
+}
+
 bool durable_move(struct delivery *v, uint64_t from)
 {
     struct dest *d = v->dest;
@@ -379,11 +389,11 @@ bool durable_move(struct delivery *v, uint64_t from)
     struct store_record r = record_of(v);
     store_begin(st);
     store_move(st, from, &r);
+    store_then(st, on_moved, d);
     store_commit(st);
     fault_point("durable.burying");
-    durable_page(d, &d->backlog.paged, 1);
+    durable_page(d, &d->backlog.moving, 1);
     delivery_discard(v);
-    durable_refill(d);
     return true;
 }
 

@@ -53,6 +53,7 @@ struct backlog {
     uint32_t queue;    /* of the store; 0 = nothing of it was ever stored */
     uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
     uint64_t delayed;  /* those not due yet, on disk only */
+    uint64_t moving;   /* dead letters from elsewhere that are on their way to disk, to be paged */
     uint64_t left;     /* ready ones not behind `through`, on disk only: left there by their lanes */
     uint64_t through;  /* key up to which ready ones were taken into memory */
     size_t held, held_bytes; /* stored ones in memory */

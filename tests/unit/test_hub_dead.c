@@ -276,6 +276,26 @@ START_TEST(moved_in_one_step)
 }
 END_TEST
 
+/* As a service's answer comes: with what it staged, in one unit. */
+START_TEST(moved_within_a_group)
+{
+    for (int i = 0; i < 3; i++) {
+        publish("math.sum", "", NULL);
+        run_store();
+        hub_group_begin(hub);
+        settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+        hub_group_end(hub);
+        run_store();
+        ck_assert_int_eq(shop.sent, i + 1);
+    }
+    while (!list_empty(&shop.held))
+        settle_ok(&shop);
+    run_store();
+    ck_assert_uint_eq(totals().done, 3);
+    all_over();
+}
+END_TEST
+
 /* No loop: what dies there too is kept, and comes back to there. */
 START_TEST(dies_there_too)
 {
@@ -333,7 +353,7 @@ int main(void)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);
     const TTest *const moving[] = {
-        dead_goes_to_another_destination, moved_in_one_step, dies_there_too, moves_when_the_store_is_full,
+        dead_goes_to_another_destination, moved_in_one_step, moved_within_a_group, dies_there_too, moves_when_the_store_is_full,
     };
     t = tcase_create("moving");
     tcase_add_checked_fixture(t, start_moving, end_moving);
