@@ -163,6 +163,8 @@ static void on_done(void *arg, const struct dead_walked *sum)
         reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
     else
         reply = sum_of(k, sum);
+    if (reply != NULL && k->follows)
+        visitor_send(v, VERB_MORE, k->id, reply); /* who follows need not look at the end apart */
     if (reply != NULL)
         visitor_send(v, VERB_REP, k->id, reply);
     json_decref(reply);

@@ -48,8 +48,6 @@ static void on_answer(struct bellhop *b, const struct bellhop_answer *a, void *u
         c->rc = cli_fail_answer(c->cli, a);
     else if (c->reply != NULL)
         *c->reply = body_parse(c, a);
-    else if (a->body_len > 0)
-        item_received(c, b, a);
 }
 
 /* What is still in the output (a CANCEL) goes out before we leave. */

@@ -127,8 +127,8 @@ int cli_lost(const struct cli *cli, const struct bellhop *b);
 /* Sends an administrative command with its JSON arguments (taken). EXIT_OK and *reply (the
  * caller's), or the exit code after the error was printed. */
 int admin_call(struct cli *cli, const char *command, json_t *args_take, json_t **reply);
-/* The same for a command that streams: on_item for each item, and for the last answer where it has one, until
- * the stream ends, a signal comes or on_item returns false. */
+/* The same for a command that streams: on_item for each item until the stream ends, a signal comes
+ * or on_item returns false. */
 int admin_stream(struct cli *cli, const char *command, json_t *args_take,
                  bool (*on_item)(struct cli *cli, const json_t *item, void *user), void *user);
 
