@@ -27,6 +27,8 @@ static void write_messages(struct admin *a, struct buf *out)
     metric_head(out, "bellhop_refused_total", "counter", "Messages not accepted, by code.");
     for (unsigned code = CODE_OK + 1; code < CODE_BUSY; code++)
         metric_u64(out, "bellhop_refused_total", "code", code_name((enum code)code), c.refused[code]);
+    metric_head(out, "bellhop_duplicates_total", "counter", "Messages whose first copy had been accepted.");
+    metric_u64(out, "bellhop_duplicates_total", NULL, NULL, c.duplicates);
     metric_head(out, "bellhop_retries_total", "counter", "Attempts after the first.");
     metric_u64(out, "bellhop_retries_total", NULL, NULL, c.retries);
     metric_head(out, "bellhop_timeouts_total", "counter", "Attempts that were not answered in time.");
@@ -52,6 +54,8 @@ static void write_store(struct admin *a, struct buf *out)
         {"bellhop_store_faulted", "gauge", "1 = a commit failed: nothing durable is promised any more.", s.faulted},
         {"bellhop_store_commits_total", "counter", "Commits, each synced.", s.commits},
         {"bellhop_store_slowest_commit_ms", "gauge", "The slowest commit so far.", (uint64_t)s.slowest_commit_ms},
+        {"bellhop_store_ids", "gauge", "Ids on record for dedupe.", s.seen},
+        {"bellhop_store_ids_evicted_total", "counter", "Of these, given up before their window was over.", s.seen_evicted},
         {"bellhop_store_lost_commits", "gauge", "Acknowledged commits that the start found missing.", s.lost_commits},
         {"bellhop_store_quarantined", "gauge", "Records that failed their checksum.", s.totals.quarantined},
         {"bellhop_store_dropped_oldest_total", "counter", "Deliveries dropped to make room (when_full: drop-oldest).",

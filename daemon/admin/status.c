@@ -13,13 +13,13 @@ static json_t *messages(struct hub *h)
 {
     struct hub_counts c;
     hub_counts(h, &c);
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "stored",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "accepted", (json_int_t)c.accepted, "stored",
                      (json_int_t)c.state[DELIVERY_STORED], "ready",
                      (json_int_t)c.state[DELIVERY_READY], "parked", (json_int_t)c.state[DELIVERY_PARKED], "waiting", (json_int_t)c.state[DELIVERY_WAITING],
                      "inflight", (json_int_t)c.state[DELIVERY_INFLIGHT], "done",
                      (json_int_t)c.state[DELIVERY_DONE], "dead", (json_int_t)c.state[DELIVERY_DEAD], "expired",
                      (json_int_t)c.state[DELIVERY_EXPIRED], "dropped", (json_int_t)c.state[DELIVERY_DROPPED],
-                     "unaccounted", (json_int_t)hub_unaccounted(h));
+                     "duplicates", (json_int_t)c.duplicates, "unaccounted", (json_int_t)hub_unaccounted(h));
 }
 
 struct service_list {

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 
 static const char *const event_names[] = {"accepted", "delivered", "done", "retry", "dead", "expired",
-                                            "failed"};
+                                            "failed", "duplicate"};
 
 static json_t *line_of(const struct tap *t, bool bodies)
 {

@@ -8,7 +8,7 @@ static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
     &command_version, &command_audit, &command_dlq_edit, &command_log_ls, &command_log_show,
-    &command_replay, &command_doctor,
+    &command_replay, &command_doctor, &command_why,
 };
 
 static const struct stream_ops visitor_ops;
@@ -35,6 +35,7 @@ static void visitor_end(struct visitor *v)
     v->closed = true;
     tap_cancel(v, 0);
     dlq_cancel(v, 0);
+    why_cancel(v);
     audit_cancel(v);
     doctor_cancel(v);
     log_cancel_calls(v, 0);

@@ -97,6 +97,7 @@ static bool open_log(struct app *a, struct err *err)
 struct hub_limits hub_limits_of(const struct config *c)
 {
     return (struct hub_limits){.memory = c->limits.memory, .queue = c->limits.queue, .dead = c->limits.dead,
+                               .history = c->limits.history,
                                .store_blocks = c->store.when_full == FULL_BLOCK,
                                .store_drops = c->store.when_full == FULL_DROP_OLDEST};
 }
@@ -264,6 +265,7 @@ bool app_free(struct app *a)
         server_close(a->server);
         loop_turn(a->loop, false); /* last words leave, what was put off is freed */
         schedules_free(a->schedules);
+        hub_flush(a->hub);
         kept = store_close(a->store);
         hub_free(a->hub);
         watch_free(a->watch);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -51,6 +52,7 @@ struct limits_conf {
     uint64_t memory;    /* bytes of messages held */
     uint64_t queue;     /* deliveries waiting per destination */
     uint64_t dead;      /* dead letters held in memory */
+    uint64_t history;   /* bytes of what `bellhop why` looks through */
     int64_t drain_timeout_ms; /* the top-level key `drain_timeout` */
 };
 
@@ -86,6 +88,7 @@ struct policy_conf {
     struct breaker_conf breaker;
     bool dead_letter;             /* keep it; false = drop */
     struct target_conf *dead_letter_to; /* dead_letter: {to: …}, or NULL */
+    uint64_t crashes; /* of the service with nothing else in hand: then it is given up; 0 = never */
     bool idempotent; /* requests may be repeated after they reached the service (default true) */
 };
 
@@ -129,6 +132,18 @@ struct endpoint_conf {
     void *extra;    /* the transport's endpoint_keys struct, or NULL */
 };
 
+struct dedupe_conf {
+    char *by;          /* "id" or "header:NAME"; NULL = off */
+    int64_t window_ms;
+};
+
+/* The header that `by` names; NULL = the id. */
+static inline const char *dedupe_header(const struct dedupe_conf *d)
+{
+    static const char prefix[] = "header:";
+    return strncmp(d->by, prefix, sizeof(prefix) - 1) == 0 ? d->by + sizeof(prefix) - 1 : NULL;
+}
+
 struct event_log_conf { /* log of a route */
     char *name;         /* NULL = the route has none */
     struct place place;
@@ -148,6 +163,7 @@ struct route_conf {
     struct target_conf *to;
     size_t to_count; /* 0 only where it has a log */
     bool durable;
+    struct dedupe_conf dedupe; /* with durable only */
     struct event_log_conf log;
     char *policy;  /* name; "default" unless set */
 };

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "codec/nest.h"
 #include "config/build.h"
+#include "msg/headers.h"
 #include "route/matcher.h"
 #include "wire/json.h"
 
@@ -335,6 +336,45 @@ const struct key_custom custom_to = {
     .equal = to_equal,
 };
 
+/* ---- dedupe ---- */
+
+static bool dedupe_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    struct route_conf *r = base;
+    (void)key;
+    if (!walk_table(w, n, config_dedupe_keys, &r->dedupe))
+        return false;
+    const char *header = dedupe_header(&r->dedupe);
+    return (header != NULL ? header_name_valid(str_of(header)) : strcmp(r->dedupe.by, "id") == 0) ||
+           walk_wrong(w, node_get(n, "by"), "by", "id, or `header:` and the name of a header");
+}
+
+static bool dedupe_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct route_conf *r = base;
+    char window[32];
+    (void)key;
+    if (r->dedupe.by == NULL)
+        return false;
+    buf_puts(p->out, "{ by: ");
+    print_text(p, r->dedupe.by);
+    buf_printf(p->out, ", window: %s }", str_format_duration(r->dedupe.window_ms, window));
+    return true;
+}
+
+static bool dedupe_equal(const void *a, const void *b)
+{
+    const struct route_conf *l = a, *r = b;
+    return text_equal(l->dedupe.by, r->dedupe.by) && l->dedupe.window_ms == r->dedupe.window_ms;
+}
+
+const struct key_custom custom_dedupe = {
+    .expects = "a mapping",
+    .read = dedupe_read,
+    .print = dedupe_print,
+    .equal = dedupe_equal,
+};
+
 /* ---- routes ---- */
 
 static void route_name(struct walk *w, const struct node *n, struct route_conf *r, size_t number)
@@ -381,6 +421,9 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
     walk_table(w, n, config_route_keys, r);
     route_name(w, n, r, (size_t)(r - w->config->routes) + 1);
     route_policy(w, n, r);
+    if (r->dedupe.by != NULL && !r->durable)
+        problem_add(w->errors, node_get(n, "dedupe")->place,
+                    "`dedupe` needs `durable: true`: what came is recorded with the message");
     if (node_get(n, "to") != NULL)
         route_targets(w, n, r);
     else if (node_get(n, "log") == NULL)

@@ -81,6 +81,8 @@ static const struct key limits_keys[] = {
      .help = "most deliveries that wait for one destination"},
     {"dead", KEY_COUNT, AT(limits_conf, dead), "1000", 1, 10000000,
      .help = "most dead letters kept in memory; beyond it the oldest goes"},
+    {"history", KEY_SIZE, AT(limits_conf, history), "64MiB", 0, 1024 * GIB,
+     .help = "bytes of the store for what bellhop why tells; 0B = nothing is remembered"},
     END};
 
 const struct key config_root_keys[] = {
@@ -157,6 +159,8 @@ const struct key config_policy_keys[] = {
      .help = "when a destination that fails is left alone for a while"},
     {"dead_letter", KEY_CUSTOM, .standard = "true", .custom = &custom_dead_letter,
      .help = "keep what could not be delivered, drop it, or send it elsewhere"},
+    {"crashes", KEY_COUNT, AT(policy_conf, crashes), "2", 0, 1000,
+     .help = "how often a service may die of one message before it is given up; 0 = any number"},
     {"idempotent", KEY_BOOL, AT(policy_conf, idempotent), "true",
      .help = "requests may be repeated after they reached the service"},
     END};
@@ -204,6 +208,13 @@ const struct key config_target_keys[] = {
      .help = "form of the messages; the endpoint's where absent"},
     END};
 
+const struct key config_dedupe_keys[] = {
+    {"by", KEY_TEXT, AT(dedupe_conf, by), .flags = KEY_REQUIRED,
+     .help = "what two copies of a message have in common: id, or header:NAME"},
+    {"window", KEY_DURATION, AT(dedupe_conf, window_ms), "10m", 1, 7 * DAY,
+     .help = "how long a copy that comes after the first is one"},
+    END};
+
 const struct key config_event_log_keys[] = {
     {"name", KEY_TEXT, AT(event_log_conf, name), .flags = KEY_REQUIRED,
      .help = "name of the log; routes may share one"},
@@ -224,6 +235,8 @@ const struct key config_route_keys[] = {
      .help = "where they go; each target gets its own delivery"},
     {"durable", KEY_BOOL, AT(route_conf, durable), "false",
      .help = "acknowledge upstream only what is on disk, and then deliver it whatever happens"},
+    {"dedupe", KEY_CUSTOM, .custom = &custom_dedupe,
+     .help = "of several copies of a message only the first is delivered; with durable only"},
     {"log", KEY_CUSTOM, .custom = &custom_event_log,
      .help = "append each event to an event log, and acknowledge it once it is there"},
     {"policy", KEY_TEXT, AT(route_conf, policy), "default", .help = "name of a policy"},

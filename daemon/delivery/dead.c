@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 
 static void dead_free(struct hub *h, struct dead_letter *d)
@@ -17,6 +18,7 @@ static void dead_free(struct hub *h, struct dead_letter *d)
 /* dead -> dropped: purge, or the oldest of a full list. */
 static void dead_drop(struct hub *h, struct dead_letter *d)
 {
+    history_note_dead(h, d, PAST_PURGED, NULL);
     h->counts.state[DELIVERY_DEAD]--;
     h->counts.state[DELIVERY_DROPPED]++;
     dead_free(h, d);
@@ -115,6 +117,7 @@ static void redrive(struct hub *h, struct dead_letter *d)
     struct plan p = {.dest = d->dest, .route = d->route, .target = d->sent_on ? TARGET_DEAD : 0};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
+    history_note_dead(h, d, PAST_REDRIVEN, NULL);
     h->counts.state[DELIVERY_DEAD]--;
     v->h.to = d->to;
     v->subject = d->subject;

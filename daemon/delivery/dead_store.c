@@ -2,6 +2,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "delivery/dead_pace.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 
 #define STEP 16       /* dead letters in memory at once, bodies and all */
@@ -58,6 +59,7 @@ static void redrive(struct dead_walk *w, const struct dead_letter *d)
     store_redrive(h->store, d->number, key);
     pace_sent(&w->pace, key, hub_now(h));
     fault_point("durable.redriving");
+    history_note_dead(h, d, PAST_REDRIVEN, NULL);
     h->counts.state[DELIVERY_DEAD]--;
     h->counts.state[DELIVERY_STORED]++;
     d->dest->backlog.paged++;
@@ -66,6 +68,7 @@ static void redrive(struct dead_walk *w, const struct dead_letter *d)
 static void purge(struct dead_walk *w, const struct dead_letter *d)
 {
     store_purge(w->hub->store, d->number);
+    history_note_dead(w->hub, d, PAST_PURGED, NULL);
     w->hub->counts.state[DELIVERY_DEAD]--;
     w->hub->counts.state[DELIVERY_DROPPED]++;
 }

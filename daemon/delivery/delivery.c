@@ -1,6 +1,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 
@@ -45,6 +46,9 @@ static void set_state(struct delivery *v, enum delivery_state to)
     }
     v->state = to;
     c->state[to]++;
+    v->dest->suspects -= v->lone;
+    v->lone = to == DELIVERY_INFLIGHT && v->h.alone;
+    v->dest->suspects += v->lone;
     if (delivery_is_live(to))
         list_push(list_of(v->dest, to), &v->link);
 }
@@ -127,6 +131,7 @@ static void delivery_free(struct delivery *v)
     mem_free(v->origin);
     mem_free(v->first_error);
     mem_free(v->last_error);
+    mem_free(v->crash_pids);
     if (h->spares == SPARES_MAX) {
         mem_free(v);
         return;
@@ -222,6 +227,8 @@ static void end_failed(struct delivery *v, const struct reply *reply)
 {
     v->dest->failed++;
     hub_trace(v->dest->hub, TAP_FAILED, v);
+    note_error(v, reply);
+    history_note(v, PAST_FAILED, 0, str_of(v->last_error));
     end_with(v, DELIVERY_DONE, reply);
 }
 
@@ -234,6 +241,7 @@ static void answer_error(struct delivery *v, enum code code, const char *why)
 void delivery_drop(struct delivery *v)
 {
     struct reply none = {.code = CODE_OK}; /* nobody wants it any more: no failure of the asker's */
+    history_note(v, PAST_DROPPED, 0, STR("nobody waits for it any more"));
     end_with(v, DELIVERY_DROPPED, &none);
 }
 
@@ -299,7 +307,8 @@ void delivery_unpark(struct delivery *v)
 void delivery_sent(struct delivery *v)
 {
     struct hub *h = v->dest->hub;
-    int64_t span = v->h.deadline_ms - hub_now(h);
+    v->sent_ms = hub_now(h);
+    int64_t span = v->h.deadline_ms - v->sent_ms;
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
@@ -311,6 +320,8 @@ static void wait_for(struct delivery *v, int64_t span_ms)
 {
     int64_t left = left_ms(v);
     set_state(v, DELIVERY_WAITING);
+    v->sent_ms = 0;
+    v->h.holder = NULL;
     if (span_ms > left)
         span_ms = left;
     lane_pause(v);
@@ -333,6 +344,7 @@ static void expire(struct delivery *v)
     msg_log(v->dest->hub->env.log, LOG_INFO, "message_expired", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)}});
     hub_trace(v->dest->hub, TAP_EXPIRED, v);
+    history_note(v, PAST_EXPIRED, 0, r.body);
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
@@ -358,6 +370,7 @@ static void die(struct delivery *v, const struct reply *reply)
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
+    history_note(v, keep ? PAST_DEAD : PAST_DROPPED, 0, str_of(v->last_error));
     if (keep && !moved)
         bury(v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
@@ -374,7 +387,7 @@ void delivery_die(struct delivery *v, enum code code, const char *why)
 
 static bool may_retry(const struct delivery *v, const struct settlement *s)
 {
-    if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
+    if (!retry_allowed(&v->route->policy->retry, v->h.attempt) || poison_is(v))
         return false;
     return v->h.kind == MSG_EVENT ||
            (!s->final && !v->streamed && v->route->policy->idempotent && dest_is_up(v->dest));
@@ -392,6 +405,7 @@ static void retry(struct delivery *v, const struct settlement *s)
     }
     v->dest->retries++;
     h->counts.retries++;
+    history_note(v, PAST_RETRY, pause, str_of(v->last_error));
     v->h.redelivered = s->reply.code == CODE_TIMEOUT ? "timeout" : s->reply.code == CODE_UNAVAILABLE ? "lost" : "failed";
     msg_log(h->env.log, LOG_DEBUG, "message_retry", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"error", v->last_error},
@@ -402,7 +416,12 @@ static void retry(struct delivery *v, const struct settlement *s)
 
 static void failed(struct delivery *v, const struct settlement *s)
 {
-    note_error(v, &s->reply);
+    if (s->crash != CRASH_NONE)
+        poison_note(v, s);
+    else
+        note_error(v, &s->reply);
+    if (s->crash == CRASH_NONE && s->reply.code != CODE_TIMEOUT)
+        v->h.alone = false; /* it was answered, and nobody died */
     if (s->reply.code == CODE_TIMEOUT && v->h.kind == MSG_EVENT && left_ms(v) == 0) {
         expire(v); /* its ttl has ended the attempt, were it the last one */
         return;
@@ -430,6 +449,7 @@ static bool tells_of_trouble(const struct settlement *s)
 /* Given back: a pause, then again. A request is refused where nobody is left to take it. */
 static void hold(struct delivery *v)
 {
+    history_note(v, PAST_RELEASED, 0, STR_NONE);
     v->h.attempt--;
     v->armed = false; /* so says the disk from now on */
     v->h.redelivered = "released";
@@ -455,6 +475,7 @@ void delivery_done(struct delivery *v, const struct reply *reply)
 {
     v->dest->done++;
     hub_trace(v->dest->hub, TAP_DONE, v);
+    history_note(v, PAST_DONE, 0, STR_NONE);
     end_with(v, DELIVERY_DONE, reply);
 }
 

@@ -79,6 +79,8 @@ void dest_pump(struct dest *d)
         }
         if (v->key != 0 && !durable_ready(v))
             break;
+        if (v->h.alone && d->suspects > 0)
+            break;
         if (!breaker_allows(&d->breaker, &d->breaker_conf, now))
             break;
         if (v->key != 0 && v->deadline_ms <= now) {
@@ -89,6 +91,7 @@ void dest_pump(struct dest *d)
         v->h.deadline_ms = now + v->route->policy->timeout_ms;
         if (v->deadline_ms < v->h.deadline_ms)
             v->h.deadline_ms = v->deadline_ms;
+        v->h.holder = NULL;
         if (!d->sink->ops->send(d->sink, &v->h)) {
             v->h.attempt--;
             break;

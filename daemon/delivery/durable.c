@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 #include "msg/headers.h"
@@ -34,6 +35,7 @@ struct acceptance {
     struct hub *hub;
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
+    bool guarded;           /* it may be a duplicate */
     struct hub_log *log;    /* that it is appended to, or NULL */
     struct store_appended appended;
 };
@@ -157,13 +159,25 @@ static struct store_record record_of(struct delivery *v)
         .last_error = v->last_error != NULL ? str_of(v->last_error) : STR_NONE};
 }
 
-static struct acceptance *acceptance_new(struct hub *h, size_t bytes)
+static void guard(struct acceptance *a, const struct route *r, const struct msg *m)
+{
+    struct buf name = BUF_EMPTY;
+    a->guarded = !a->hub->again && dedupe_name(r, m, &name);
+    if (a->guarded)
+        store_once_begin(a->hub->store, &(struct store_once){.name = buf_str(&name), .now_ms = wall_now(a->hub),
+                                                             .window_ms = r->conf->dedupe.window_ms});
+    buf_fini(&name);
+}
+
+/* bytes: what it will put, roughly. */
+static struct acceptance *acceptance_new(struct hub *h, const struct route *r, const struct msg *m, size_t bytes)
 {
     struct acceptance *a = mem_zalloc(sizeof(*a));
     a->hub = h;
     list_init(&a->deliveries);
     durable_owe(h, bytes);
     store_begin(h->store);
+    guard(a, r, m);
     return a;
 }
 
@@ -177,7 +191,7 @@ static void on_appended(void *arg, const struct store_appended *appended)
 
 struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m)
 {
-    struct acceptance *a = acceptance_new(h, m->size * (h->plan_count + 1));
+    struct acceptance *a = acceptance_new(h, r, m, m->size * (h->plan_count + 1));
     a->log = r->log;
     store_append(h->store, &(struct store_append){
         .log = r->log->number, .expected = m->expected_version, .now_ms = wall_now(h),
@@ -194,7 +208,7 @@ void durable_hold_back(struct acceptance *a, struct delivery *v)
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
 {
     if (a == NULL)
-        a = acceptance_new(h, v->charge * h->plan_count);
+        a = acceptance_new(h, v->route, v->h.msg, v->charge * h->plan_count);
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
     v->delayed = v->h.msg->not_before_ms > wall_now(h);
@@ -202,6 +216,11 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
     store_put(h->store, &r);
     list_push(&a->deliveries, &v->link);
     return a;
+}
+
+bool durable_guarded(const struct acceptance *a)
+{
+    return a->guarded;
 }
 
 /* It is next. */
@@ -226,10 +245,12 @@ static void admit(struct delivery *v)
     if (v->key == 0) {
         delivery_ready(v);
     } else if (v->delayed) {
+        history_note(v, PAST_ACCEPTED, 0, STR("not before its time"));
         durable_page(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
     } else if (d->backlog.paged > 0 || d->backlog.left >= LEFT_MAX || window_full(d)) {
+        history_note(v, PAST_ACCEPTED, 0, STR("behind others on disk"));
         durable_page(d, &d->backlog.paged, 1);
         delivery_discard(v);
         durable_refill(d);
@@ -267,24 +288,44 @@ static void answer(struct receipt *r, enum store_result result, const struct acc
         [STORE_FULL] = {.code = CODE_OVERLOADED, .body = STR("the store is full (store.max_size, or the disk)")},
         [STORE_UNKNOWN] = {.code = CODE_UNAVAILABLE,
                            .body = STR("the store has failed; whether the message was stored is unknown: "
-                                            "send it again with the same id")}};
+                                            "send it again with the same id")},
+        [STORE_DUPLICATE] = {.code = CODE_OK}};
     if (r->asker.ops != NULL)
         r->asker.ops->done(r->asker.ctx, r->asker.token, &replies[result]);
     mem_free(r);
     buf_fini(&text);
 }
 
-static const enum code refusals[] = {
-    [STORE_FULL] = CODE_OVERLOADED, [STORE_UNKNOWN] = CODE_UNAVAILABLE, [STORE_CONFLICT] = CODE_INVALID};
+static void count_duplicate(struct acceptance *a)
+{
+    struct hub *h = a->hub;
+    h->counts.duplicates++;
+    if (list_empty(&a->deliveries))
+        return; /* a route that only logs */
+    const struct delivery *v = CONTAINER_OF(list_first(&a->deliveries), struct delivery, link);
+    hub_trace(h, TAP_DUPLICATE, v);
+    history_note(v, PAST_DUPLICATE, 0, STR("a copy of one that was accepted"));
+    msg_log(h->env.log, LOG_DEBUG, "message_duplicate", v->h.msg,
+            (struct log_pair[4]){{"route", delivery_route(v)}});
+}
+
+static void count(struct acceptance *a, enum store_result result)
+{
+    static const enum code refusals[] = {
+        [STORE_FULL] = CODE_OVERLOADED, [STORE_UNKNOWN] = CODE_UNAVAILABLE, [STORE_CONFLICT] = CODE_INVALID};
+    if (result == STORE_OK)
+        a->hub->counts.messages++;
+    else if (result == STORE_DUPLICATE)
+        count_duplicate(a);
+    else
+        a->hub->counts.refused[refusals[result]]++;
+}
 
 static void on_accepted(void *arg, enum store_result result)
 {
     struct acceptance *a = arg;
     struct hub *h = a->hub;
-    if (result == STORE_OK)
-        h->counts.messages++;
-    else
-        h->counts.refused[refusals[result]]++;
+    count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result, a);
@@ -308,6 +349,8 @@ void durable_accepted(struct acceptance *a, struct receipt *r)
     a->receipt = r;
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
+    if (a->guarded)
+        store_once_end(a->hub->store);
     store_commit(a->hub->store);
     fault_point("durable.accepting");
 }
@@ -443,6 +486,7 @@ bool durable_defer(struct delivery *v, const struct settlement *s)
     buf_str_put(&f->body, s->reply.body);
     list_push(&v->dest->hub->deferring, &f->link);
     v->settling = true;
+    v->h.holder = NULL; /* may be gone before the store answers */
     if (v->key != 0)
         store_end(st, v->key, STORE_DONE);
     store_then(st, on_deferred, f);
@@ -513,6 +557,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     if (m == NULL)
         return NULL;
     struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
+    m->accepted_ms = hub_now(h) - (wall_now(h) - r->accepted_ms);
     msg_unref(m);
     set_route(v, h->routes, r);
     v->key = r->key;
@@ -530,6 +575,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
         v->first_error = str_dup(r->first_error);
         v->last_error = str_dup(r->last_error);
     }
+    poison_restore(v);
     v->deadline_ms = SCHED_NEVER;
     if (r->expires_ms != STORE_NEVER)
         v->deadline_ms = hub_now(h) + (r->expires_ms - wall_now(h));
@@ -750,6 +796,7 @@ void hub_use_store(struct hub *h, struct store *st)
     store_stats(st, &s);
     h->store = st;
     h->old_below = s.suspect_below;
+    hub_set_limits(h, &h->limits); /* room for notes in it */
     store_each_queue(st, adopt_queue, h);
     logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
@@ -773,6 +820,14 @@ void durable_forget(struct hub *h)
     }
     LIST_EACH(&h->deferring, n)
         deferred_free(CONTAINER_OF(n, struct deferred, link));
+}
+
+void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg)
+{
+    LIST_EACH(&h->accepting, n) {
+        LIST_EACH(&CONTAINER_OF(n, struct acceptance, link)->deliveries, k)
+            fn(arg, CONTAINER_OF(k, struct delivery, link));
+    }
 }
 
 struct store *hub_store(const struct hub *h)

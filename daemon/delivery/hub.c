@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "delivery/history.h"
 #include "delivery/internal.h"
 #include "msg/headers.h"
 
@@ -14,7 +15,6 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
 {
     struct hub *h = mem_zalloc(sizeof(*h));
     h->env = *env;
-    h->limits = *limits;
     h->armed_ms = SCHED_NEVER;
     h->factory.sample = 1.0;
     if (env->seed != 0)
@@ -25,6 +25,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     sched_init(&h->sched);
     list_init(&h->dead);
     list_init(&h->walks);
+    list_init(&h->whys);
     list_init(&h->memory_waiters);
     list_init(&h->store_waiters);
     list_init(&h->accepting);
@@ -36,6 +37,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     h->factory.now = env->now;
     h->factory.wall = env->wall;
     h->factory.arg = env->arg;
+    hub_set_limits(h, limits);
     return h;
 }
 
@@ -60,6 +62,9 @@ void hub_free(struct hub *h)
     h->store = NULL; /* what is on disk stays there */
     durable_forget(h);
     dead_walks_clear(h);
+    whys_clear(h);
+    history_free(h->history);
+    h->history = NULL;
     replays_free(h);
     hub_logs_free(h);
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
@@ -98,6 +103,16 @@ void hub_free(struct hub *h)
 void hub_set_limits(struct hub *h, const struct hub_limits *limits)
 {
     h->limits = *limits;
+    if (h->history == NULL && limits->history > 0)
+        h->history = history_new(h);
+    if (h->history != NULL)
+        history_limit(h->history, limits->history);
+}
+
+void hub_flush(struct hub *h)
+{
+    if (h->history != NULL)
+        history_flush(h->history);
 }
 
 void hub_set_sample(struct hub *h, double sample)
@@ -137,7 +152,9 @@ void hub_tick(struct hub *h)
     int64_t now = hub_now(h);
     struct due *d;
     for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
-        if (d->kind == DUE_STORE)
+        if (d->kind == DUE_HISTORY)
+            history_flush(h->history);
+        else if (d->kind == DUE_STORE)
             durable_due(h);
         else if (d->kind == DUE_WALK)
             dead_walk_due(d);
@@ -279,7 +296,7 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
             durable = durable_accept(h, durable, v);
             continue;
         }
-        if (logged != NULL) {
+        if (durable != NULL && (logged != NULL || durable_guarded(durable))) {
             durable_hold_back(durable, v);
             continue;
         }
@@ -327,8 +344,10 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
         return CODE_NO_ROUTE; /* its filter is another one now */
     plan_targets(h, r, service);
     enum code code = plan_check(h, m, w);
+    h->again = true;
     if (code == CODE_OK)
         accept_all(h, m, NULL, &c);
+    h->again = false;
     return code;
 }
 

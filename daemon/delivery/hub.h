@@ -17,7 +17,8 @@
  *                                      destination, or not due for a while
  *
  * Deliveries of durable routes are accepted when the store has them; what is in memory of them is
- * bounded, and the rest is read in order as it is handed over. A request is never stored.
+ * bounded, and the rest is read in order as it is handed over. A request is never stored. Where such a route
+ * has `dedupe`, a further copy of a message is answered as the first one was, and goes nowhere.
  *
  * Conservation: every delivery accepted is in exactly one state; see struct hub_counts.
  */
@@ -56,6 +57,7 @@ struct hub_limits {
     uint64_t memory; /* bytes of messages held */
     uint64_t queue;  /* deliveries waiting per destination */
     uint64_t dead;   /* dead letters held */
+    uint64_t history;  /* bytes of notes for hub_why_stored(); 0 = none are taken */
     bool store_blocks; /* a full store holds its sources back instead of refusing (when_full: block) */
     bool store_drops;  /* one that is nearly full drops the oldest that are ready (when_full: drop-oldest) */
 };
@@ -72,6 +74,7 @@ struct hub_counts {
     uint64_t drift[DRIFT_BUCKETS];    /* delayed messages by how late they were first handed over, each in one */
     uint64_t drift_sum_ms;
     uint64_t messages;                /* messages accepted (a fan-out counts once) */
+    uint64_t duplicates;              /* messages whose first copy had been accepted: not among those */
 };
 
 struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits);
@@ -233,9 +236,43 @@ const char *dest_name(const struct dest *d);
 bool hub_audit(struct hub *h, store_audit_fn *done, void *arg);
 void hub_audit_cancel(struct hub *h); /* no call any more; legal when none runs */
 
+/* ---- history: what became of a message (history.h) ---- */
+enum past_event {
+    PAST_ACCEPTED,  /* onto disk only: for later, or behind many others */
+    PAST_DONE, PAST_FAILED /* a request was answered with an error */,
+    PAST_RETRY /* an attempt failed; again after pause_ms */, PAST_RELEASED /* given back */,
+    PAST_DEAD, PAST_EXPIRED, PAST_DROPPED, PAST_DUPLICATE, PAST_REDRIVEN, PAST_PURGED,
+    PAST_NOW /* not over: detail says what it waits for */, PAST_EVENTS
+};
+struct past { /* valid during the call only */
+    enum past_event event;
+    int64_t time_ms, accepted_ms, sent_ms; /* wall clock; 0 = not known, or not handed over */
+    int64_t pause_ms;
+    unsigned attempt;
+    bool stored, request;
+    bool told;           /* its source was answered at that time */
+    uint64_t generation; /* of the configuration; 0 = not known */
+    struct str source, subject, route, to, peer, cause, detail;
+};
+typedef void past_fn(void *arg, const struct past *p);
+/* What is in memory: what has not ended, and notes that do not go to the store. In no order; fn is called at once. */
+void hub_why_now(struct hub *h, struct str id, past_fn *fn, void *arg);
+struct why_ask {
+    struct str id; /* copied */
+    past_fn *each;
+    void (*done)(void *arg, bool complete); /* false: the store could not be read */
+    void *arg;
+};
+struct why;
+/* What is in the store, in order of time; needs hub_store(). Answered later. */
+struct why *hub_why_stored(struct hub *h, const struct why_ask *ask);
+void hub_why_cancel(struct why *w); /* no call any more */
+void hub_flush(struct hub *h); /* notes that are in memory go to the store: before it is closed */
+
 /* ---- tap ---- */
 enum tap_event { TAP_ACCEPTED, TAP_DELIVERED, TAP_DONE, TAP_RETRY, TAP_DEAD, TAP_EXPIRED,
-                 TAP_FAILED /* a request that was answered with an error */ };
+                 TAP_FAILED /* a request that was answered with an error */,
+                 TAP_DUPLICATE /* not accepted: the first copy was */ };
 struct tap {
     enum tap_event event;
     const struct msg *msg;

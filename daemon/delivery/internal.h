@@ -1,5 +1,6 @@
 #pragma once
 /* What the files of this folder share; nobody else includes it. */
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "delivery/breaker.h"
@@ -11,7 +12,7 @@
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
@@ -35,6 +36,7 @@ struct route {
     const struct policy_conf *policy;
     struct route_target *targets;
     struct route_target dead_to; /* of the policy; dest NULL = none */
+    struct noted noted;
     struct hub_log *log; /* NULL = none, or none could be made */
     uint64_t matched;
 };
@@ -64,6 +66,7 @@ struct backlog {
 
 struct route_set {
     struct hub *hub;
+    uint64_t generation; /* 1, 2, … */
     size_t refs; /* the hub's one, and one per live delivery or dead letter */
     void *owner;
     void (*owner_free)(void *owner);
@@ -91,6 +94,8 @@ struct dest {
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
+    struct noted noted;
+    size_t suspects;      /* handed over alone: one at most */
     uint64_t done, failed, dead, retries;
 };
 
@@ -119,9 +124,13 @@ struct delivery {
     bool armed;              /* old, and its next attempt is on disk */
     bool taken;              /* was delayed in this life: no load of its queue brings it */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
+    int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
     int64_t due_wall_ms;     /* of a delayed one that was not handed over yet; 0 = none */
+    bool lone;               /* in flight as a suspect */
+    unsigned crashes;        /* of a service that held nothing else */
+    char *crash_pids;        /* "123, 456"; owned */
     uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */
     uint64_t save;           /* which of its destination's saves holds its attempts */
@@ -190,6 +199,10 @@ struct hub {
     struct hub_counts counts;
     bool draining;
     bool paying;                 /* durable_pay() is at work further up */
+    bool again;                  /* what is being accepted is a replay: no copy */
+    struct history *history; /* NULL until there is a limit for it */
+    struct list whys;        /* why.c */
+    uint64_t generations;    /* of routes so far */
     void (*tap)(void *arg, const struct tap *t);
     void *tap_arg;
 };
@@ -247,6 +260,14 @@ bool lane_crowded(const struct delivery *v); /* of one that fell due: too many a
 /* durable_lane.c */
 bool durable_feed(struct dest *d); /* begins a load for a lane that is hungry; false: none is */
 
+/* dedupe.c: what stands for it, appended to name; false: a copy cannot be told from another message. */
+bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
+
+/* poison.c: messages that services die of */
+void poison_note(struct delivery *v, const struct settlement *s); /* h.alone, crashes and last_error tell of it */
+bool poison_is(const struct delivery *v); /* it has died of it often enough */
+void poison_restore(struct delivery *v); /* from last_error */
+
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
 enum code durable_room(struct dest *d, const struct msg *m, struct waiter *w);
@@ -256,6 +277,7 @@ enum code store_room(struct hub *h, const struct msg *m, struct waiter *w);
 struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m);
 void durable_hold_back(struct acceptance *a, struct delivery *v);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
+bool durable_guarded(const struct acceptance *a); /* it may turn out to be a copy */
 void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
@@ -273,6 +295,7 @@ void durable_hold(struct delivery *v);    /* it is in memory now, or (release) n
 void durable_release(struct delivery *v);
 void durable_page(struct dest *d, uint64_t *where, int64_t by); /* so many more are on disk only */
 void durable_take(struct dest *d, const struct store_record *r); /* into memory, and on its way */
+void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
 void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
@@ -286,6 +309,8 @@ bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t by
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
 
+/* why.c */
+void whys_clear(struct hub *h);
 /* log.c, replay.c */
 struct hub_log *log_named(struct hub *h, struct str name); /* made at first use; NULL: there are too many, or no store */
 void logs_adopt(struct hub *h); /* at the start */

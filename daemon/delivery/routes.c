@@ -92,6 +92,7 @@ void hub_use(struct hub *h, struct route_set *set)
     struct route_set *before = h->routes;
     struct map_entry *e;
     h->routes = set;
+    set->generation = ++h->generations;
     for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {
         struct source *source = e->value;
         source->routes = map_get(&set->sources, str_of(source->key));

@@ -9,6 +9,7 @@ static struct handover *take(struct session *s, uint64_t id)
         s->server->counts.late_answers++;
     else
         s->inflight--;
+    s->shares_crash = false; /* it lives */
     return h;
 }
 
@@ -126,12 +127,29 @@ void answer_too_large(struct session *s, uint64_t id)
     service_room(s);
 }
 
-void answer_lost_all(struct session *s, const char *why)
+/* Of what a process held on all its connections, none is more suspect than another; those that are still to
+ * end are told that they are not alone. */
+static enum crash crash_of(struct session *s)
+{
+    bool sole = s->inflight == 1 && !s->shares_crash;
+    LIST_EACH(&s->server->sessions, n) {
+        struct session *other = CONTAINER_OF(n, struct session, link);
+        if (other == s || s->pid <= 0 || other->pid != s->pid || other->inflight == 0)
+            continue;
+        sole = false;
+        other->shares_crash |= s->inflight > 0;
+    }
+    return sole ? CRASH_SOLE : CRASH_SHARED;
+}
+
+void answer_lost_all(struct session *s, const char *why, bool crashed)
 {
     struct slots lost = s->deliveries;
     struct slot *e;
     struct settlement st = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                             .reply = {.code = CODE_UNAVAILABLE, .body = str_of(why)}};
+    st.crash = crashed ? crash_of(s) : CRASH_NONE;
+    st.pid = s->pid;
     s->deliveries = (struct slots){.last = lost.last};
     s->inflight = 0;
     for (size_t i = 0; (e = slots_next(&lost, &i)) != NULL;) {

@@ -125,6 +125,9 @@ static void welcome(struct session *s)
 
 static void attach(struct session *s, const char *name)
 {
+    struct buf who = BUF_EMPTY;
+    buf_printf(&who, "pid %d, client %llu", s->pid, (unsigned long long)s->number);
+    s->holder.text = buf_steal(&who);
     s->state = SESSION_OPEN;
     welcome(s);
     struct service *sv = service_for(s->server, name);

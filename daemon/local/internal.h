@@ -57,6 +57,7 @@ struct session {
     enum session_state state;
     unsigned uid, gid;
     int pid;
+    struct holder holder;       /* of the deliveries it has; its text is owned */
     int64_t since_ms;
     struct member member;       /* in its own service */
     struct list subscriptions;  /* struct member by session_link */
@@ -73,6 +74,8 @@ struct session {
     uint64_t stalled_id;        /* the delivery whose stream that is */
     uint64_t consumed;          /* bytes taken so far, for error messages */
     uint64_t skip;              /* bytes of a body above the limit, still to be thrown away */
+    bool alone;                 /* what it holds is to be alone there */
+    bool shares_crash;          /* another connection of its process has ended with deliveries in hand */
     bool full;                  /* output above SESSION_HIGH */
     bool bye_sent;
 };
@@ -135,7 +138,7 @@ void answer_final(struct session *s, const struct frame *f);
 void answer_more(struct session *s, const struct frame *f);
 void answer_wait(struct session *s, const struct frame *f);
 void answer_too_large(struct session *s, uint64_t id);
-void answer_lost_all(struct session *s, const char *why);
+void answer_lost_all(struct session *s, const char *why, bool crashed); /* crashed: its process died */
 
 /* service.c */
 struct service *service_for(struct server *s, const char *name);

@@ -7,11 +7,11 @@
 
 static bool has_room(const struct session *s)
 {
-    return s->state == SESSION_OPEN && s->inflight < s->credit && !s->full;
+    return s->state == SESSION_OPEN && s->inflight < s->credit && !s->full && !(s->alone && s->inflight > 0);
 }
 
 /* Least outstanding first; among equals the one that has waited longest in the list. */
-static struct session *choose(struct service *sv)
+static struct session *choose(struct service *sv, bool alone)
 {
     struct member *best = NULL;
     LIST_EACH(&sv->members, n) {
@@ -21,7 +21,7 @@ static struct session *choose(struct service *sv)
         if (best != NULL && best->session->inflight == 0)
             break;
     }
-    if (best == NULL)
+    if (best == NULL || (alone && best->session->inflight > 0))
         return NULL;
     if (sv->members.count > 1) {
         list_remove(&sv->members, &best->link);
@@ -69,14 +69,16 @@ static void write_delivery(struct session *s, const struct handover *h, uint64_t
 static bool service_send(struct sink *sink, struct handover *h)
 {
     struct service *sv = (struct service *)sink;
-    struct session *s = choose(sv);
+    struct session *s = choose(sv, h->alone);
     if (s == NULL) {
         sv->starved = true;
         return false;
     }
     h->carrier = s;
+    h->holder = &s->holder;
     h->carrier_id = slots_add(&s->deliveries, h);
     s->inflight++;
+    s->alone = h->alone;
     write_delivery(s, h, h->carrier_id);
     s->full = stream_pending(s->stream) > SESSION_HIGH;
     return true;

@@ -61,11 +61,12 @@ static void session_forget(void *arg)
     slots_fini(&s->deliveries);
     idmap_fini(&s->asks);
     timer_free(s->patience);
+    mem_free((char *)(uintptr_t)s->holder.text);
     mem_free(s);
 }
 
 /* Takes the session out of everything; its stream is gone or going. Frees at the end of the turn. */
-static void session_end(struct session *s, const char *why)
+static void session_end(struct session *s, const char *why, bool crashed)
 {
     enum session_state before = s->state;
     if (before == SESSION_CLOSED)
@@ -77,7 +78,7 @@ static void session_end(struct session *s, const char *why)
     if (s->member.service != NULL) {
         log_write(s->server->env.log, LOG_INFO, "client_detached", "service", s->member.service->name,
                   "client", LOG_NUM(s->number), "reason", why, "unanswered", LOG_NUM(s->inflight), NULL);
-        answer_lost_all(s, why);
+        answer_lost_all(s, why, crashed && before == SESSION_OPEN && !s->bye_sent);
         service_leave_all(s);
     }
     ask_withdraw_all(s);
@@ -91,7 +92,7 @@ static void session_end(struct session *s, const char *why)
 void session_close(struct session *s, const char *why)
 {
     struct stream *stream = s->stream;
-    session_end(s, why);
+    session_end(s, why, false);
     s->stream = NULL;
     stream_finish(stream);
 }
@@ -297,11 +298,17 @@ static void on_drain(void *arg)
         service_room(s);
 }
 
+/* Not one that we gave up because it stood still: the peer is gone. */
+static bool peer_is_gone(const char *reason)
+{
+    return str_starts(str_of(reason), STR("closed by peer")) || strcmp(reason, "connection reset by peer") == 0;
+}
+
 static void on_close(void *arg, const char *reason)
 {
     struct session *s = arg;
     s->stream = NULL;
-    session_end(s, reason);
+    session_end(s, reason, peer_is_gone(reason));
 }
 
 static const struct stream_ops session_ops = {.on_data = on_data, .on_drain = on_drain, .on_close = on_close};

@@ -227,7 +227,7 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
                       .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .pool = in->pool, .not_before_ms = not_before(f, &s, now),
+                      .id_made = s.id.p == NULL, .pool = in->pool, .not_before_ms = not_before(f, &s, now),
                       .expected_version = s.expected_version};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);

@@ -30,6 +30,7 @@ struct msg {
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
     int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
+    bool id_made;        /* it came without an id */
     uint64_t expected_version; /* header `expected-version`; MSG_ANY_VERSION = none */
     size_t size;         /* bytes of memory */
     struct msg_pool *pool; /* where it goes back to, or NULL */

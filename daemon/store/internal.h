@@ -16,7 +16,13 @@
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_KINDS };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_ONCE,
+               OP_KINDS };
+
+struct once { /* struct store_once, hashed */
+    uint64_t id[2];
+    int64_t now_ms, window_ms;
+};
 
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
@@ -26,15 +32,27 @@ struct store_op {
                             store_key(), its time as accepted_ms, its key as `as`. OP_MOVE: number is from */
     uint64_t expected;              /* of OP_APPEND */
     struct store_appended appended; /* set by the implementation */
+    struct once once;    /* of OP_ONCE */
+    size_t guarded;      /* of OP_ONCE: bytes of the changes behind it that count for the first only */
+    bool duplicate;      /* set by the implementation: it was not the first */
 };
 
-enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_LOG, JOB_LOAD_LOG, JOB_TRIM,
-                JOB_LATER /* an audit that is answered by a batch of its own */, JOB_KINDS };
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOG, JOB_HISTORY_PUT,
+                JOB_LATER /* an audit that is answered by a batch of its own */, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT,
+                JOB_LOAD_LOG, JOB_TRIM, JOB_HISTORY_FIND, JOB_KINDS };
+#define HISTORY_STEP 64 /* chunks whose filters one find looks at */
+#define HISTORY_TRIM 8  /* chunks that go with one that comes, at most */
+
+static inline bool job_answers(enum job_kind kind)
+{
+    return kind >= JOB_LOAD;
+}
 
 /* What a load or an audit found; made by the implementation, freed by the front. */
 struct store_answer {
     struct store_rows rows;
-    struct buf items; /* of struct store_record, or store_dead for JOB_LOAD_DEAD */
+    struct store_history history;
+    struct buf items; /* of struct store_record, store_dead for JOB_LOAD_DEAD, store_chunk */
     struct buf bytes; /* of their strings, in order */
     struct store_totals books;
     struct buf findings;
@@ -48,14 +66,16 @@ struct store_job {
     size_t puts;              /* JOB_UNIT: rows it adds */
     bool checks;              /* JOB_UNIT: an append of it expects a version */
     size_t then_at, thens;    /* JOB_UNIT: its callbacks, in the batch's array */
-    uint64_t from;            /* after_key, after; JOB_QUEUE, JOB_LOG: its number */
+    uint64_t from;            /* after_key, after; JOB_QUEUE, JOB_LOG, JOB_HISTORY_PUT: its number */
     uint32_t log;             /* JOB_LOAD_LOG, JOB_TRIM */
     uint64_t bytes;           /* JOB_TRIM: what may stay */
+    uint64_t hash;            /* JOB_HISTORY_FIND; JOB_HISTORY_PUT: `keep` */
     int64_t now_ms;           /* JOB_LOAD_LOG: since_ms; JOB_TRIM: before_ms */
     uint32_t limit;
     bool service;             /* JOB_QUEUE */
     store_rows_fn *on_rows;
     store_audit_fn *on_audit;
+    store_history_fn *on_history;
     store_log_fn *on_page;
     void (*on_trimmed)(void *arg, bool more);
     void *arg;
@@ -67,6 +87,7 @@ struct store_then {
     store_appended_fn *appended; /* instead of fn: of the append at op_at, counted from the unit's start */
     size_t op_at;
     void *arg;
+    size_t guard; /* 0, or 1 + where in its unit the OP_ONCE lies that it depends on */
 };
 
 struct store_batch {
@@ -79,6 +100,7 @@ struct store_batch {
     /* After the jobs are done, for the front: */
     struct store_totals totals;
     uint64_t bytes, burials, room;
+    uint64_t seen, evicted; /* ids on record; given up in this life */
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
     struct buf logs;  /* of struct store_log_row without names: all of them, or nothing has changed */
@@ -110,6 +132,8 @@ struct store {
     struct store_batch *batch; /* the open one */
     unsigned depth;            /* of store_begin() */
     struct store_job unit;     /* the open unit */
+    uint64_t key[2];           /* of the hash of names; the implementation's to set and to keep */
+    size_t guard;              /* as in struct store_then, while one is open */
     uint64_t next_seq;
     struct map queues;         /* 's' or 'p' and the name -> number */
     struct store_queue_row *opened; /* number 1 is at 0 */
@@ -125,6 +149,9 @@ struct store {
 
 void front_init(struct store *st, const struct store_ops *ops);
 void front_fini(struct store *st);
+void job_add(struct store *st, const struct store_job *job);
+/* A job of its own before the open unit, with these bytes (both together; offset and length are set). */
+void job_add_with(struct store *st, struct store_job *job, struct str first, struct str second);
 /* At opening: the next queue that is there already (their numbers are 1, 2, …; name is copied). */
 void front_add_queue(struct store *st, const struct store_queue_row *row);
 
@@ -146,7 +173,10 @@ static inline size_t batch_count(const struct store_batch *b)
 }
 
 /* A job of its own before the open unit, with a text in the batch's buffer. */
-void job_add_named(struct store *st, struct store_job *job, struct str name);
+static inline void job_add_named(struct store *st, struct store_job *job, struct str name)
+{
+    job_add_with(st, job, name, STR_NONE);
+}
 void op_add(struct store *st, struct store_op *op);
 
 static inline struct str job_text(const struct store_batch *b, const struct store_job *job)
@@ -164,6 +194,17 @@ void front_report(struct store *st, struct store_batch *b, size_t end);
 
 /* The change at *at of the batch's buffer, its strings in place; moves *at behind it. */
 struct store_op *batch_op(const struct store_batch *b, size_t *at);
+/* How much of what comes behind it is to be passed over. */
+static inline size_t op_skips(const struct store_op *op)
+{
+    return op->duplicate ? op->guarded : 0;
+}
+/* Does this record of an id, until then, still count? */
+static inline bool seen_counts(const struct once *o, int64_t until_ms)
+{
+    return until_ms > o->now_ms && until_ms - o->now_ms <= o->window_ms;
+}
+int64_t seen_until(const struct once *o);
 
 /* The strings of a dead letter, its record's first. */
 #define DEAD_STRINGS 8
@@ -175,6 +216,8 @@ struct store_answer *answer_new(void);
 void answer_free(struct store_answer *a); /* NULL is legal */
 void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
 void answer_dead(struct store_answer *a, const struct store_dead *d);
+void answer_chunk(struct store_answer *a, uint64_t number, struct str data);
+void answer_close_chunks(struct store_answer *a);
 void answer_close(struct store_answer *a, bool dead); /* sets rows.records or rows.dead */
 #define ENTRY_STRINGS 5
 struct str *entry_string(struct store_entry *e, size_t i);

@@ -90,6 +90,15 @@ void answer_close(struct store_answer *a, bool dead)
     a->rows.dead = dead ? letters : NULL;
 }
 
+/* Nothing of the unit was written where it did not end well: then its result says more. */
+static enum store_result result_of(struct store_batch *b, const struct store_job *job, size_t guard)
+{
+    size_t at = job->ops_at + guard - 1;
+    if (guard == 0 || job->result != STORE_OK)
+        return job->result;
+    return batch_op(b, &at)->duplicate ? STORE_DUPLICATE : STORE_OK;
+}
+
 static void report_unit(struct store *st, struct store_batch *b, const struct store_job *job)
 {
     st->stats.units++;
@@ -98,11 +107,11 @@ static void report_unit(struct store *st, struct store_batch *b, const struct st
         struct store_then then = ((struct store_then *)(void *)buf_data(&b->thens))[i];
         size_t at = job->ops_at + then.op_at;
         struct store_appended told = then.appended != NULL ? batch_op(b, &at)->appended : (struct store_appended){0};
-        told.result = job->result;
+        told.result = result_of(b, job, then.guard);
         if (then.appended != NULL)
             then.appended(then.arg, &told);
         else
-            then.fn(then.arg, job->result);
+            then.fn(then.arg, told.result);
     }
 }
 
@@ -110,9 +119,12 @@ static void report_answer(const struct store_job *job)
 {
     struct store_answer *a = job->answer;
     a->rows.result = job->result;
+    a->history.result = job->result;
     if (job->result != STORE_OK)
-        a->rows.count = 0;
-    if (job->kind == JOB_AUDIT)
+        a->rows.count = a->history.count = a->history.next = 0;
+    if (job->kind == JOB_HISTORY_FIND)
+        job->on_history(job->arg, &a->history);
+    else if (job->kind == JOB_AUDIT)
         job->on_audit(job->arg, &a->books, buf_str(&a->findings));
     else if (job->kind == JOB_LOAD_LOG || job->kind == JOB_TRIM)
         log_report(job);
@@ -131,6 +143,8 @@ static void report_state(struct store *st, struct store_batch *b)
     st->stats.low = b->low;
     st->stats.disk_full = b->disk_full;
     st->stats.faulted = b->faulted;
+    st->stats.seen = b->seen;
+    st->stats.seen_evicted = b->evicted;
     st->stats.commits += b->commits;
     b->commits = 0;
     logs_report(st, b);
@@ -152,7 +166,7 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         struct store_job job = *batch_job(b, b->reported++);
         if (job.kind == JOB_UNIT)
             report_unit(st, b, &job);
-        else if (job.kind != JOB_QUEUE && job.kind != JOB_LOG && job.kind != JOB_LATER)
+        else if (job_answers(job.kind))
             report_answer(&job);
     }
 }

@@ -16,11 +16,14 @@ enum stmt {
     STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
-    STMT_FREE_PAGES, STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE, STMTS
+    STMT_FREE_PAGES, STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE, STMT_SEEN, STMT_SEEN_PUT,
+    STMT_SEEN_EXPIRE, STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMT_SEEN_COUNT, STMT_HISTORY_PUT, STMT_HISTORY_TRIM,
+    STMT_HISTORY_FILTERS, STMT_HISTORY_GET, STMT_HISTORY_LAST, STMTS
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
-enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_QUEUES = 16 };
+enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_SEEN,
+       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
@@ -68,6 +71,9 @@ struct db {
     int64_t changes;                     /* of rows, before this transaction */
     int mark_fd;
     size_t wal_pages, free_pages;
+    uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
+    uint64_t seen_new;                   /* recorded by this transaction */
+    int64_t seen_now_ms;                 /* when it did so */
     bool disk_full; /* the ballast is given up; puts wait until it is there again */
     int64_t ballast_tried_ms;
     bool faulted;
@@ -117,6 +123,16 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
 int db_quarantine_dead(struct db *db, uint64_t number);
+
+/* sqlite_seen.c: the ids of what came. */
+int db_once(struct db *db, struct store_op *op);
+void seen_draw_key(struct db *db); /* of the hash of names; at the first start */
+int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
+
+/* sqlite_history.c */
+int db_history_put(struct db *db, const struct store_batch *b, struct store_job *job);
+int db_history_find(struct db *db, struct store_job *job);
+uint64_t db_history_next(struct db *db); /* 1 above the last number */
 
 /* sqlite_load.c: into the job's answer */
 int db_load(struct db *db, struct store_job *job);

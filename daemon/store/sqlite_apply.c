@@ -225,7 +225,7 @@ static int do_move(struct db *db, struct store_op *op)
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const ops[OP_KINDS])(struct db *db, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, log_append, do_move,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, log_append, do_move, db_once,
     };
     bool agreed = true;
     int rc = SQLITE_OK;
@@ -243,6 +243,7 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
     for (size_t at = job->ops_at; at < job->ops_at + job->ops_len && rc == SQLITE_OK;) {
         struct store_op *op = batch_op(b, &at);
         rc = ops[op->kind](db, op);
+        at += op_skips(op);
     }
     db->adding += job->puts > 0 ? job->ops_len : 0;
     return rc;

@@ -102,6 +102,15 @@ static void compare_queues(struct db *db, struct buf *out)
     }
 }
 
+/* All at once: they are few and small, an index that is counted in milliseconds. */
+static uint64_t count_seen(struct db *db)
+{
+    sqlite3_stmt *s = db_stmt(db, STMT_SEEN_COUNT);
+    uint64_t found = sqlite3_step(s) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+    sqlite3_reset(s);
+    return found;
+}
+
 static void compare(struct db *db, struct store_answer *answer)
 {
     const struct audit *a = &db->audit;
@@ -114,6 +123,7 @@ static void compare(struct db *db, struct store_answer *answer)
     differ(out, "quarantined", books->quarantined, a->quarantined);
     differ(out, "accepted", books->accepted, books->ready + books->delayed + books->done + books->expired +
                                                  books->dropped + books->dead + books->quarantined);
+    differ(out, "ids on record", counter_get(db, COUNTER_SEEN), count_seen(db));
     compare_queues(db, out);
     buf_str_put(out, buf_str(&a->findings));
 }

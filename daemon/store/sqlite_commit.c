@@ -12,6 +12,7 @@
 #include "store/sqlite_log.h"
 
 #define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
+#define SEEN_SHARE 512     /* an id takes about 80 bytes: at most a sixth of the file is theirs */
 #define VACUUM_PAGES 256   /* a step */
 #define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
 #define VACUUM_SHARE 4     /* … and a quarter of the file */
@@ -47,6 +48,7 @@ static int do_answer(struct db *db, const struct store_batch *b, struct store_jo
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
         [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
+        [JOB_HISTORY_FIND] = db_history_find,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -68,6 +70,8 @@ static int do_job(struct db *db, const struct store_batch *b, struct store_job *
         return log_make(db, b, job);
     if (job->kind == JOB_AUDIT)
         return SQLITE_OK; /* begins when this transaction has ended */
+    if (job->kind == JOB_HISTORY_PUT)
+        return db_history_put(db, b, job);
     return do_answer(db, b, job);
 }
 
@@ -97,7 +101,7 @@ static int count_pages(struct db *db)
 
 static int begin(struct db *db)
 {
-    db->adding = db->removed = 0;
+    db->adding = db->removed = db->seen_new = 0;
     db->changes = sqlite3_total_changes64(db->sql);
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
@@ -110,6 +114,8 @@ static int commit(struct db *db, int rc)
         counter_set(db, COUNTER_RESERVED, wanted);
     if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes)
         counter_add(db, COUNTER_COMMITS, 1);
+    if (rc == SQLITE_OK)
+        rc = seen_trim(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
@@ -187,7 +193,7 @@ static void fail_jobs(struct store_batch *b, size_t from)
     for (size_t i = from; i < batch_count(b); i++) {
         struct store_job *job = batch_job(b, i);
         job->result = STORE_UNKNOWN;
-        if (job->kind == JOB_UNIT || job->kind == JOB_QUEUE || job->kind == JOB_LOG)
+        if (!job_answers(job->kind))
             continue;
         answer_free(job->answer);
         job->answer = answer_new();
@@ -240,6 +246,8 @@ void db_tell(const struct db *db, struct store_batch *b)
     counters_totals(db, &b->totals);
     b->bytes = db->used;
     b->burials = counter_get(db, COUNTER_BURIALS);
+    b->seen = counter_get(db, COUNTER_SEEN);
+    b->evicted = db->evicted;
     buf_clear(&b->logs);
     logs_tell(db, b);
     b->full = db_is_full(db);
@@ -345,6 +353,7 @@ bool db_limit(struct db *db, struct err *err)
     int rc = count_pages(db);
     db->put_limit = db->max_bytes > reserve ? db->max_bytes - reserve : 0;
     uint64_t most = db->max_bytes > db->used + reserve ? db->max_bytes : db->used + reserve;
+    db->seen_max = db->max_bytes / SEEN_SHARE < STORE_SEEN_MAX ? db->max_bytes / SEEN_SHARE : STORE_SEEN_MAX;
     snprintf(sql, sizeof(sql), "PRAGMA max_page_count=%llu", (unsigned long long)(most / DB_PAGE));
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);

@@ -36,6 +36,9 @@ static const char *const migrations[] = {
     "UNIQUE(name, service));"
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
     LOG_TABLES,
+    "CREATE TABLE seen(a INTEGER, b INTEGER, until INTEGER NOT NULL, PRIMARY KEY(a, b)) WITHOUT ROWID;"
+    "CREATE INDEX seen_until ON seen(until);",
+    "CREATE TABLE history(number INTEGER PRIMARY KEY, crc INTEGER, filter BLOB, data BLOB);",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -73,6 +76,21 @@ static const char *const statements[STMTS] = {
     [STMT_AUDIT_QUARANTINE] = "SELECT id FROM quarantine WHERE id > ? ORDER BY id LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
+    [STMT_HISTORY_PUT] = "REPLACE INTO history(number, crc, filter, data) VALUES(?, ?, ?, ?)",
+    [STMT_HISTORY_TRIM] = "DELETE FROM history WHERE number IN (SELECT number FROM history WHERE number <= ? "
+                          "ORDER BY number LIMIT ?)",
+    [STMT_HISTORY_FILTERS] = "SELECT number, filter FROM history WHERE number >= ? ORDER BY number LIMIT ?",
+    [STMT_HISTORY_GET] = "SELECT crc, data FROM history WHERE number = ?",
+    [STMT_HISTORY_LAST] = "SELECT max(number) FROM history",
+    [STMT_SEEN_COUNT] = "SELECT count(*) FROM seen",
+    [STMT_SEEN] = "SELECT until FROM seen WHERE a = ? AND b = ?",
+    [STMT_SEEN_PUT] = "REPLACE INTO seen(a, b, until) VALUES(?, ?, ?)",
+    [STMT_SEEN_EXPIRE] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                         "WHERE until <= ? ORDER BY until LIMIT ?)",
+    [STMT_SEEN_AHEAD] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                        "WHERE until > ? ORDER BY until DESC LIMIT ?)",
+    [STMT_SEEN_EVICT] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
+                        "ORDER BY until LIMIT ?)",
 };
 
 int db_prepare(struct db *db)
@@ -334,6 +352,8 @@ static int start_life(struct db *db, bool unclean)
     db->next_seq = next > 0 ? next : 1;
     counter_set(db, COUNTER_RESERVED, seq_reserved(db->next_seq, next));
     counter_set(db, COUNTER_CLEAN, 0);
+    if (counter_get(db, COUNTER_KEY) == 0)
+        seen_draw_key(db);
     if (unclean)
         counter_set(db, COUNTER_SUSPECT, db->next_seq);
     int rc = exec(db, "BEGIN IMMEDIATE; UPDATE delivery SET due = NULL WHERE due = 0");

@@ -76,7 +76,7 @@ void front_fini(struct store *st)
     logs_fini(st);
 }
 
-static void job_add(struct store *st, const struct store_job *job)
+void job_add(struct store *st, const struct store_job *job)
 {
     buf_put(&st->batch->jobs, job, sizeof(*job));
     st->ops->on_job(st);
@@ -114,23 +114,22 @@ void front_add_queue(struct store *st, const struct store_queue_row *row)
     buf_fini(&key);
 }
 
-/* Before the unit, so that a unit that fails does not take it along. Its text must not come between the
- * changes of the open unit: they move behind it. */
-void job_add_named(struct store *st, struct store_job *job, struct str name)
+/* Before the unit, so that a unit that fails does not take it along. The bytes must not come between the
+ * changes of the open unit: they move behind them. */
+void job_add_with(struct store *st, struct store_job *job, struct str first, struct str second)
 {
-    struct store_batch *b = st->batch;
-    size_t at = st->depth > 0 ? st->unit.ops_at : b->ops.len, n = b->ops.len - at;
-    size_t room = (name.n + OP_ALIGN - 1) / OP_ALIGN * OP_ALIGN;
+    struct buf *ops = &st->batch->ops;
     struct buf moved = BUF_EMPTY;
-    job->ops_at = at;
-    job->ops_len = name.n;
-    buf_put(&moved, buf_data(&b->ops) + at, n);
-    b->ops.len = at;
-    buf_str_put(&b->ops, name);
-    buf_put(&b->ops, (char[OP_ALIGN]){0}, room - name.n);
-    buf_str_put(&b->ops, buf_str(&moved));
+    job->ops_at = st->depth > 0 ? st->unit.ops_at : ops->len;
+    job->ops_len = first.n + second.n;
+    buf_put(&moved, buf_data(ops) + job->ops_at, ops->len - job->ops_at);
+    ops->len = job->ops_at;
+    buf_str_put(ops, first);
+    buf_str_put(ops, second);
+    buf_put(ops, (char[OP_ALIGN]){0}, (OP_ALIGN - ops->len % OP_ALIGN) % OP_ALIGN);
+    st->unit.ops_at += ops->len - job->ops_at;
+    buf_str_put(ops, buf_str(&moved));
     buf_fini(&moved);
-    st->unit.ops_at += room;
     job_add(st, job);
 }
 
@@ -184,6 +183,7 @@ void store_commit(struct store *st)
     assert(st->depth > 0);
     if (--st->depth > 0)
         return;
+    assert(st->guard == 0);
     st->unit.ops_len = st->batch->ops.len - st->unit.ops_at;
     st->unit.thens = st->batch->thens.len / sizeof(struct store_then) - st->unit.then_at;
     if (st->unit.ops_len == 0 && st->unit.thens == 0)
@@ -195,7 +195,7 @@ void store_commit(struct store *st)
 void store_then(struct store *st, store_fn *fn, void *arg)
 {
     assert(st->depth > 0);
-    buf_put(&st->batch->thens, &(struct store_then){.fn = fn, .arg = arg}, sizeof(struct store_then));
+    buf_put(&st->batch->thens, &(struct store_then){.fn = fn, .arg = arg, .guard = st->guard}, sizeof(struct store_then));
 }
 
 bool store_unit_puts(const struct store *st)
@@ -225,6 +225,32 @@ struct store_op *batch_op(const struct store_batch *b, size_t *at)
     *at = (size_t)(p - (const char *)buf_data(&b->ops));
     *at += (OP_ALIGN - *at % OP_ALIGN) % OP_ALIGN;
     return op;
+}
+
+void store_once_begin(struct store *st, const struct store_once *o)
+{
+    assert(st->guard == 0);
+    const uint64_t other[2] = {~st->key[0], ~st->key[1]};
+    size_t at = st->batch->ops.len - st->unit.ops_at;
+    op_add(st, &(struct store_op){.kind = OP_ONCE, .once = {.id = {map_hash(st->key, o->name), map_hash(other, o->name)},
+                                                            .now_ms = o->now_ms, .window_ms = o->window_ms}});
+    st->guard = at + 1;
+}
+
+void store_once_end(struct store *st)
+{
+    struct buf *ops = &st->batch->ops;
+    size_t at = st->unit.ops_at + st->guard - 1;
+    assert(st->guard != 0);
+    struct store_op *op = batch_op(st->batch, &at);
+    op->guarded = ops->len - at;
+    st->guard = 0;
+}
+
+int64_t seen_until(const struct once *o)
+{
+    int64_t until;
+    return __builtin_add_overflow(o->now_ms, o->window_ms, &until) ? INT64_MAX : until;
 }
 
 void store_put(struct store *st, const struct store_record *r)

@@ -42,6 +42,7 @@ enum store_result {
     STORE_UNKNOWN, /* the commit failed: it may or may not be there after a restart (S4). Promise
                       nothing; the store is faulted from now on and every further unit ends so */
     STORE_CONFLICT, /* nothing of it was written: an append expected another version (store_log.h) */
+    STORE_DUPLICATE, /* of what store_once_begin() guards: the first copy is on disk, nothing else was written */
 };
 typedef void store_fn(void *arg, enum store_result result);
 
@@ -119,6 +120,23 @@ void store_commit(struct store *st);
 void store_then(struct store *st, store_fn *fn, void *arg);
 bool store_unit_puts(const struct store *st); /* has the open unit put anything so far? */
 
+/* What stands for a message when another copy of it comes. */
+struct store_once {
+    struct str name;   /* any bytes: all that two copies have in common */
+    int64_t now_ms;
+    int64_t window_ms; /* how long it is remembered */
+};
+/* Changes and callbacks between these two (one pair at a time, inside a unit) count for the first of this
+ * name only: it is recorded in the same transaction, until now + window. While it is on record there,
+ * changes are left out and callbacks get STORE_DUPLICATE. Copies in one unit, or in one group commit, count as
+ * well; a first one that was refused does not. What is recorded is a hash of 128 bits under a key of the
+ * store's own, of at most STORE_SEEN_MAX names, less in a small store: the earliest to expire goes first. A record that ends later than now + window (the clock was set
+ * back, or the file is damaged) does not count: rather twice than never. */
+#define STORE_SEEN_MAX 1000000
+#define STORE_WINDOW_MAX (INT64_C(7) * 86400000) /* of window_ms */
+void store_once_begin(struct store *st, const struct store_once *o);
+void store_once_end(struct store *st);
+
 struct store_change {
     uint64_t key;
     uint32_t attempt;
@@ -170,6 +188,33 @@ struct store_totals {
 typedef void store_audit_fn(void *arg, const struct store_totals *books, struct str findings);
 void store_audit(struct store *st, store_audit_fn *fn, void *arg);
 
+/* ---------------------------------------------------------------- history */
+
+/* Chunks of bytes under rising numbers: notes of what happened, in no books. They are what gives way: where
+ * the store is full none is written, and the oldest go. */
+struct store_chunk {
+    uint64_t number;
+    struct str filter; /* STORE_FILTER_BYTES: what may be in it. Empty when found */
+    struct str data;
+};
+#define STORE_FILTER_BYTES 2048
+void store_filter_add(uint8_t *filter, uint64_t hash);
+bool store_filter_has(const uint8_t *filter, uint64_t hash); /* true for one in a few hundred that is not */
+
+/* Written with the next commit; the one that has its number already is replaced. Chunks `keep` and more
+ * numbers below it go, a few at a time. Not while it waits for a unit: it is none. */
+void store_history_put(struct store *st, const struct store_chunk *c, uint64_t keep);
+
+struct store_history { /* valid during its callback only */
+    enum store_result result;
+    size_t count;
+    const struct store_chunk *chunks; /* in order; a damaged one is left out */
+    uint64_t next;                    /* where to go on; 0 = there are no more */
+};
+typedef void store_history_fn(void *arg, const struct store_history *found);
+/* Those that may hold the hash among the first few from that number on. */
+void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_history_fn *fn, void *arg);
+
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
@@ -177,6 +222,8 @@ struct store_stats {
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
     uint64_t burials;              /* the number of the newest dead letter that ever was, as of the last commit reported */
+    uint64_t seen, seen_evicted;   /* names on record; those that had to go before their time, in this life */
+    uint64_t history_next;         /* above the numbers of all chunks when the store was opened */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     uint64_t room;                 /* bytes that it still takes of puts, roughly; as of the last commit reported */

@@ -117,7 +117,8 @@ void store_append(struct store *st, const struct store_append *a, store_appended
                           .d.record = {.key = store_key(a->log, 0), .accepted_ms = a->now_ms, .as = a->key,
                                        .route = a->route, .subject = a->subject, .headers = a->headers,
                                        .body = a->body}};
-    struct store_then then = {.appended = fn, .arg = arg, .op_at = st->batch->ops.len - st->unit.ops_at};
+    struct store_then then = {.appended = fn, .arg = arg, .op_at = st->batch->ops.len - st->unit.ops_at,
+                              .guard = st->guard};
     assert(a->log >= 1 && a->log <= st->log_count);
     st->unit.puts++;
     st->unit.checks |= op.expected != STORE_ANY_VERSION;

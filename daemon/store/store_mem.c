@@ -20,7 +20,25 @@ struct rows { /* by rising number: a live row's key, a dead letter's number */
     bool dead;
 };
 
+struct seen { /* ids, sorted */
+    struct seen_row {
+        uint64_t id[2];
+        int64_t until_ms;
+    } *at;
+    size_t count, cap;
+};
+
+struct history { /* by rising number */
+    struct chunk {
+        uint64_t number;
+        struct buf bytes; /* filter and data */
+    } *at;
+    size_t count;
+};
+
 struct store_disk {
+    struct history history;
+    struct seen seen;
     uint64_t max_rows;
     struct rows live, dead;
     struct mem_logs logs;
@@ -251,6 +269,56 @@ static void do_move(struct store_disk *d, struct store_op *op)
     live_add(d, &moved);
 }
 
+/* Below 0: the row comes before the id. */
+static int seen_compare(const struct seen_row *row, const uint64_t id[2])
+{
+    size_t k = row->id[0] == id[0];
+    return row->id[k] < id[k] ? -1 : row->id[k] > id[k];
+}
+
+/* Those whose time is over make room for what comes. */
+static void seen_grow(struct seen *s, const struct once *o)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->at[i].until_ms > o->now_ms)
+            s->at[kept++] = s->at[i];
+    }
+    s->count = kept;
+    if (kept < s->cap / 2 || s->cap >= STORE_SEEN_MAX)
+        return;
+    s->cap = s->cap > 0 ? s->cap * 2 : 64;
+    s->at = mem_realloc(s->at, s->cap * sizeof(*s->at));
+}
+
+static size_t seen_find(const struct seen *s, const uint64_t id[2])
+{
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (seen_compare(&s->at[middle], id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void do_once(struct store_disk *d, struct store_op *op)
+{
+    struct seen *s = &d->seen;
+    if (s->count == s->cap)
+        seen_grow(s, &op->once);
+    size_t i = seen_find(s, op->once.id);
+    bool found = i < s->count && seen_compare(&s->at[i], op->once.id) == 0;
+    op->duplicate = found && seen_counts(&op->once, s->at[i].until_ms);
+    if (op->duplicate || (!found && s->count == s->cap))
+        return;
+    if (!found)
+        memmove(s->at + i + 1, s->at + i, (s->count++ - i) * sizeof(*s->at));
+    s->at[i] = (struct seen_row){{op->once.id[0], op->once.id[1]}, seen_until(&op->once)};
+}
+
 static void do_append(struct store_disk *d, struct store_op *op)
 {
     mem_log_append(&d->logs, op);
@@ -264,7 +332,7 @@ static uint64_t disk_rows(const struct store_disk *d)
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
     static void (*const ops[OP_KINDS])(struct store_disk *d, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_move,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_move, do_once,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
@@ -279,6 +347,7 @@ static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
             struct store_op *op = batch_op(b, &at);
             ops[op->kind](d, op);
+            at += op_skips(op);
         }
         b->commits = 1;
     }
@@ -297,6 +366,38 @@ static void do_queue(struct store_mem *m, struct store_batch *b, struct store_jo
     d->queues[d->queue_count++] = (struct store_queue_row){
         .name = mem_strndup((const char *)buf_data(&b->ops) + job->ops_at, job->ops_len),
         .name_len = job->ops_len, .service = job->service};
+}
+
+static void history_forget(struct history *h, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        buf_fini(&h->at[i].bytes);
+    h->count -= count;
+    memmove(h->at, h->at + count, h->count * sizeof(*h->at));
+}
+
+static struct chunk *history_chunk(struct history *h, uint64_t number)
+{
+    if (h->count > 0 && h->at[h->count - 1].number == number)
+        return &h->at[h->count - 1];
+    h->at = mem_realloc(h->at, (h->count + 1) * sizeof(*h->at));
+    h->at[h->count] = (struct chunk){.number = number};
+    return &h->at[h->count++];
+}
+
+static void do_history_put(struct store_mem *m, struct store_batch *b, struct store_job *job)
+{
+    struct history *h = &m->disk->history;
+    size_t old = 0;
+    if (m->faulted)
+        return;
+    struct chunk *c = history_chunk(h, job->from);
+    buf_clear(&c->bytes);
+    buf_put(&c->bytes, buf_data(&b->ops) + job->ops_at, job->ops_len);
+    while (old < h->count && old < HISTORY_TRIM && h->at[old].number + job->hash <= job->from)
+        old++;
+    if (old > 0)
+        history_forget(h, old);
 }
 
 /* ---------------------------------------------------------------- loads */
@@ -352,6 +453,22 @@ static void do_load_dead(struct store_mem *m, struct store_job *job)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 
+static void do_history_find(struct store_mem *m, struct store_job *job)
+{
+    const struct history *h = &m->disk->history;
+    uint32_t seen = 0;
+    for (size_t i = 0; i < h->count && seen < job->limit; i++) {
+        const uint8_t *filter = buf_data(&h->at[i].bytes);
+        if (h->at[i].number < job->from)
+            continue;
+        if (store_filter_has(filter, job->hash))
+            answer_chunk(job->answer, h->at[i].number,
+                         str_make(filter + STORE_FILTER_BYTES, h->at[i].bytes.len - STORE_FILTER_BYTES));
+        if (++seen == job->limit)
+            job->answer->history.next = h->at[i].number + 1;
+    }
+}
+
 static void do_audit(struct store_mem *m, struct store_job *job)
 {
     struct store_totals *t = &job->answer->books;
@@ -364,7 +481,7 @@ static void do_answer(struct store_mem *m, const struct store_batch *b, struct s
 {
     static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
         [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead,
-        [JOB_AUDIT] = do_audit,
+        [JOB_AUDIT] = do_audit, [JOB_HISTORY_FIND] = do_history_find,
     };
     job->answer = answer_new();
     if (m->faulted) {
@@ -377,6 +494,9 @@ static void do_answer(struct store_mem *m, const struct store_batch *b, struct s
         answer_close_log(job->answer);
     } else if (job->kind == JOB_TRIM) {
         mem_log_trim(&m->disk->logs, job);
+    } else if (job->kind == JOB_HISTORY_FIND) {
+        do_history_find(m, job);
+        answer_close_chunks(job->answer);
     } else {
         loads[job->kind](m, job);
         answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
@@ -403,6 +523,10 @@ void store_disk_free(struct store_disk *d)
     for (size_t i = 0; i < d->queue_count; i++)
         mem_free(d->queues[i].name);
     mem_free(d->queues);
+    mem_free(d->seen.at);
+    if (d->history.count > 0)
+        history_forget(&d->history, d->history.count);
+    mem_free(d->history.at);
     mem_logs_fini(&d->logs);
     mem_free(d);
 }
@@ -432,6 +556,8 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
             do_unit(m, b, job);
         else if (job->kind == JOB_QUEUE || job->kind == JOB_LOG)
             do_queue(m, b, job);
+        else if (job->kind == JOB_HISTORY_PUT)
+            do_history_put(m, b, job);
         else
             do_answer(m, b, job);
     }
@@ -463,6 +589,7 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
     b->totals = d->totals;
     b->bytes = disk_rows(d);
     b->burials = d->burials;
+    b->seen = d->seen.count;
     mem_logs_tell(&d->logs, b);
     b->full = b->bytes >= d->max_rows;
     b->room = room_of(d);
@@ -554,11 +681,14 @@ struct store *store_mem_open(struct store_disk *d)
     for (size_t i = 0; i < d->logs.count; i++)
         front_add_log(&m->base, &d->logs.at[i].row);
     m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
+    m->base.key[0] = 1; /* the same in every life, and in every run */
     if (d->unclean)
         d->suspect_below = m->base.next_seq;
     m->base.stats = (struct store_stats){.totals = d->totals, .bytes = disk_rows(d),
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
-                                         .suspect_below = d->suspect_below};
+                                         .suspect_below = d->suspect_below, .history_next = 1};
+    if (d->history.count > 0)
+        m->base.stats.history_next = d->history.at[d->history.count - 1].number + 1;
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
     m->base.stats.room = room_of(d);
     m->base.stats.low = room_is_low(d);

@@ -255,6 +255,10 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     stats->unclean = state->unclean;
     stats->lost_commits = state->lost_commits;
     stats->suspect_below = counter_get(&s->db, COUNTER_SUSPECT);
+    s->base.key[0] = counter_get(&s->db, COUNTER_KEY);
+    s->base.key[1] = counter_get(&s->db, COUNTER_KEY_END);
+    stats->history_next = db_history_next(&s->db);
+    stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);

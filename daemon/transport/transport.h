@@ -74,12 +74,31 @@ struct reply {
     struct str body;     /* reply, streamed item, or the detail of an error (JSON or text) */
 };
 
+/* Did the process that held it die? */
+enum crash {
+    CRASH_NONE,
+    CRASH_SHARED, /* with more than this in hand */
+    CRASH_SOLE,   /* with nothing else in hand */
+};
+
 struct settlement {
     enum outcome outcome;
+    enum crash crash; /* with RETRY */
+    int pid;          /* of the process, with a crash; 0 = not known */
     struct reply reply;
     int64_t retry_after_ms; /* the peer's wish with RETRY; -1 = none */
     bool final;             /* with RETRY for a request: the peer itself answered with an error,
                                which goes to the asker instead of being tried again */
+};
+
+/* Who has deliveries in hand, for people: "pid 4711, client 3". The carrier's, but for what the core notes. */
+struct noted { /* the numbers that stand for it in a chunk of notes */
+    uint64_t chunk, light_chunk;
+    uint16_t number, light_number;
+};
+struct holder {
+    const char *text;
+    struct noted noted; /* the core's; zeroed at first */
 };
 
 /* One delivery in the hands of a carrier. The core owns it; the carrier may use the last three
@@ -91,10 +110,12 @@ struct handover {
     unsigned attempt;      /* 1, 2, … */
     const char *redelivered; /* why it may have been seen before: "timeout" "lost" "failed" "released"
                                 "crash" "retry" "redrive"; NULL = it was not. Static text */
+    bool alone;            /* it may kill who gets it: to one that holds nothing, and nothing beside it */
     int64_t deadline_ms;   /* monotonic: when the core gives this attempt up; INT64_MAX = never */
     const struct target_conf *to; /* what the route says of this destination; NULL = nothing. Ask it
                                      with handover_keys() and handover_codec() */
     const struct sink_up *core; /* whom to report to */
+    struct holder *holder; /* set by the carrier in send(); stays as long as it holds this; NULL = not known */
     struct list_node link;
     void *carrier;
     uint64_t carrier_id;

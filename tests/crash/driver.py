@@ -28,14 +28,16 @@ CONFIG = {
     "log": {"level": "info", "format": "json"},
     "drain_timeout": "200ms",  # shorter than the time-out: something may be in flight at its end
     "services": {"open": True, STRICT: {"order_by": "header:key", "order": "strict"}},
-    "policies": {"hard": harness.policy("2s", attempts=100000, delay="1ms", breaker={"failures": 1000000})},
+    "policies": {"hard": harness.policy("2s", attempts=100000, delay="1ms", breaker={"failures": 1000000}, crashes=0)},
     "routes": [
         {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard",
          "log": {"name": "direct", "keep": "unlimited", "max_size": "unlimited"}},
         {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
+        {"name": "once", "from": "local", "match": "u.*", "to": "once", "durable": True, "policy": "hard",
+         "dedupe": {"by": "id", "window": "1h"}},
         {"name": "outbox", "from": "local", "match": "o.*", "to": "last", "durable": True, "policy": "hard"}],
 }
-SERVICES = ("sink", "sink", "left", "right", "right", "last")
+SERVICES = ("sink", "sink", "left", "right", "right", "last", "once")
 
 
 class Publisher:
@@ -254,7 +256,7 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix="bellhop-crash-")
         self.oracle = Oracle()
         self.publishers = [Publisher("p1", "d", seed, self.oracle), Publisher("p2", "d", seed, self.oracle),
-                           Publisher("p3", "f", seed, self.oracle)]
+                           Publisher("p3", "f", seed, self.oracle), Publisher("p4", "u", seed, self.oracle)]
         self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = 0
         self.ready_times, self.dead_rows = [], []
 

@@ -2,7 +2,8 @@
 
 A *message* is what a publisher wants delivered, under one id. Each PUB of it makes a *record* of its own
 (the body carries the number of the PUB), so that a second copy that stems from a resend can be told from a
-second delivery of the same record. Only what has no OK is sent again.
+second delivery of the same record. Only what has no OK is sent again. On a route with `dedupe` a message has one
+record at most.
 
 Some deliveries to `left` are answered with a *staged* message for `last` (PUB with `with:`). However often they had to
 be answered, exactly one of what was staged with them may come out.
@@ -10,10 +11,11 @@ be answered, exactly one of what was staged with them may come out.
 import collections
 import threading
 
-TARGETS = {"d": ("sink",), "f": ("left", "right")}  # first token of the subject -> its services
+TARGETS = {"d": ("sink",), "f": ("left", "right"), "u": ("once",)}  # first token of the subject -> its services
 STRICT = "right"       # the service whose deliveries are in strict order by their key
 STAGING = "left"       # the service that stages, one in STAGE_EVERY of what it gets
 STAGE_EVERY = 4
+ONCE = "once"          # the service behind a route with `dedupe`
 POISON_EVERY = 61  # a message that its service refuses for good until it is redriven
 
 
@@ -73,7 +75,7 @@ class Oracle:
         self.last = {}      # (life, instance or key, publisher) -> send number of the last first delivery
         self.undone = collections.defaultdict(set)  # key -> numbers of records that STRICT got and has not done
         self.sent = self.acknowledged = self.deliveries = self.open = self.sent_staged = 0
-        self.duplicates = self.explained = self.after_crash = 0
+        self.duplicates = self.explained = self.after_crash = self.copies = 0
         self.violations = collections.defaultdict(list)
 
     def violate(self, what, text):
@@ -186,6 +188,8 @@ class Oracle:
         message.seen[target] = before + 1
         if before == 0:
             return
+        if target == ONCE and record.count == 0:
+            self.violate("one copy where there is dedupe", f"{message.id}: PUB {send} of {message.sends}")
         self.duplicates += 1
         if marked or record.count == 0:  # an other record of it: the first one was not acknowledged
             self.explained += 1
@@ -228,6 +232,8 @@ class Oracle:
         dead = collections.Counter((row["destination"], row["id"]) for row in dead_rows)
         lost = 0
         for message in self.messages.values():
+            if ONCE in message.targets and message.acked:  # of what has an OK the last PUB was answered with it
+                self.copies += (ONCE, message.publisher, message.sends[-1]) not in self.records
             for target in message.targets:
                 buried = dead.pop((target, message.id), 0)
                 if buried and not message.poison or buried > len(message.sends):

@@ -66,6 +66,7 @@ static const char config_example[] =
     "    from: { endpoint: rabbit, queue: orders }\n"
     "    to: [billing, audit]\n"
     "    durable: true\n"
+    "    dedupe: { by: \"header:order\" }\n"
     "    policy: patient\n"
     "  - name: reserve                        # a local service calls a NestJS service elsewhere, with mTLS\n"
     "    from: local\n"

@@ -64,6 +64,7 @@ START_TEST(a_group_shares_the_load)
     hear(&d, VERB_PUB, 2);
     hear_nothing(&b);
     hear_nothing(&c);
+    say(&b, "BYE 0 0 0\n");
     client_close(&b); /* the other one of the group gets what it held */
     hear(&c, VERB_PUB, 2);
     say(&c, "OK 1 0 0\nOK 2 0 0\n");

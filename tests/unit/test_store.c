@@ -364,6 +364,143 @@ static void what_was_told_survives_a_crash(struct bed *b)
     audit_is(b, "totals 3 2 0 0 0 0 1 0\n");
 }
 
+/* ---------------------------------------------------------------- copies */
+
+static void put_once(struct bed *b, uint64_t id, int64_t now_ms, const char *body)
+{
+    struct store_once once = {.name = str_make(&id, sizeof(id)), .now_ms = now_ms, .window_ms = 100};
+    struct store_record r = record(store_key(store_queue(b->st, STR("q"), true), store_next_seq(b->st)), body);
+    store_begin(b->st);
+    store_once_begin(b->st, &once);
+    store_put(b->st, &r);
+    store_then(b->st, on_unit, b);
+    store_once_end(b->st);
+    store_commit(b->st);
+}
+
+static void only_the_first_copy_within_the_window_is_put(struct bed *b)
+{
+    put_once(b, 1, 1000, "A");
+    put_once(b, 1, 1000, "A again"); /* of the same group commit */
+    put_once(b, 2, 1000, "B");
+    TRACE_IS(b, "unit ok\nunit duplicate\nunit ok\n");
+    put_once(b, 1, 1099, "A once more");
+    put_once(b, 1, 1100, "A anew"); /* its time is over, and begins again */
+    put_once(b, 1, 1199, "A again");
+    TRACE_IS(b, "unit duplicate\nunit ok\nunit duplicate\n");
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+}
+
+static void a_copy_is_known_after_a_close_and_a_crash(struct bed *b)
+{
+    put_once(b, 1, 1000, "A");
+    TRACE_IS(b, "unit ok\n");
+    bed_reopen(b);
+    put_once(b, 1, 1050, "A");
+    put_once(b, 2, 1050, "B");
+    TRACE_IS(b, "unit duplicate\nunit ok\n");
+    b->kind->crash(b);
+    b->kind->open(b);
+    put_once(b, 1, 1060, "A");
+    put_once(b, 2, 1060, "B");
+    TRACE_IS(b, "unit duplicate\nunit duplicate\n");
+    audit_is(b, "totals 2 2 0 0 0 0 0 0\n");
+}
+
+/* A guard holds what is inside it, and nothing else of its unit. */
+static void a_guard_is_part_of_a_unit(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    uint64_t key = put(b, queue, "before");
+    put_once(b, 1, 1000, "A");
+    TRACE_IS(b, "unit ok\n");
+    for (uint64_t id = 1; id <= 2; id++) {
+        store_begin(b->st);
+        store_end(b->st, key + id - 1, STORE_DONE);
+        put_once(b, id, 1001, "in");
+        ck_assert_uint_ne(store_queue(b->st, id == 1 ? STR("made") : STR("in between"), true), 0);
+        put_once(b, id, 1001, "in again");
+        struct store_record r = record(store_key(queue, store_next_seq(b->st)), "out");
+        store_put(b->st, &r);
+        bed_settle(b); /* what is open moves to another batch */
+        store_then(b->st, on_unit, b);
+        store_commit(b->st);
+    }
+    TRACE_IS(b, "unit duplicate\nunit duplicate\nunit ok\nunit ok\nunit duplicate\nunit ok\n");
+    audit_is(b, "totals 5 3 0 2 0 0 0 0\n");
+}
+
+/* A clock that was set back must not make a message wait for it: it comes again, which is allowed. */
+static void a_record_from_the_future_does_not_count(struct bed *b)
+{
+    put_once(b, 1, 1000000, "A");
+    put_once(b, 1, 1000, "A");
+    put_once(b, 1, 1001, "A");
+    TRACE_IS(b, "unit ok\nunit ok\nunit duplicate\n");
+}
+
+static void a_window_may_have_no_end(struct bed *b)
+{
+    struct store_once once = {.name = STR("one"), .now_ms = INT64_MAX - 5, .window_ms = 100};
+    for (int i = 0; i < 2; i++) {
+        store_begin(b->st);
+        store_once_begin(b->st, &once);
+        store_then(b->st, on_unit, b);
+        store_once_end(b->st);
+        store_commit(b->st);
+    }
+    TRACE_IS(b, "unit ok\nunit duplicate\n");
+}
+
+/* ---------------------------------------------------------------- history */
+
+static void chunk_put(struct bed *b, uint64_t number, uint64_t hash, const char *data)
+{
+    uint8_t filter[STORE_FILTER_BYTES] = {0};
+    store_filter_add(filter, hash);
+    store_history_put(b->st, &(struct store_chunk){.number = number, .data = str_of(data),
+                                                   .filter = str_make(filter, sizeof(filter))}, 100);
+}
+
+static void on_history(void *arg, const struct store_history *found)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "%s next %llu:", result_name(found->result), (unsigned long long)found->next);
+    for (size_t i = 0; i < found->count; i++)
+        buf_printf(&b->trace, " %llu=" STR_FMT, (unsigned long long)found->chunks[i].number,
+                   STR_ARG(found->chunks[i].data));
+    buf_putc(&b->trace, '\n');
+}
+
+static void chunks_are_found_by_hash_and_the_oldest_go(struct bed *b)
+{
+    struct store_stats s;
+    store_begin(b->st); /* while a unit is open, and before it */
+    struct store_record r = record(store_key(store_queue(b->st, STR("q"), true), store_next_seq(b->st)), "A");
+    store_put(b->st, &r);
+    chunk_put(b, 1, 77, "one");
+    store_commit(b->st);
+    chunk_put(b, 2, UINT64_MAX, "two");
+    chunk_put(b, 3, 77, "three");
+    chunk_put(b, 3, 77, "three, and more");
+    store_history_find(b->st, 1, 77, on_history, b);
+    store_history_find(b->st, 2, 77, on_history, b);
+    store_history_find(b->st, 1, 78, on_history, b);
+    TRACE_IS(b, "ok next 0: 1=one 3=three, and more\nok next 0: 3=three, and more\nok next 0:\n");
+    bed_reopen(b);
+    store_stats(b->st, &s);
+    ck_assert_uint_eq(s.history_next, 4);
+    for (uint64_t n = 4; n <= 102; n++)
+        chunk_put(b, n, n == 64 || n == 65 ? 77 : 5, "x");
+    store_history_find(b->st, 1, 77, on_history, b); /* 1 and 2 are gone; 3 … 66 */
+    store_history_find(b->st, 67, 77, on_history, b);
+    TRACE_IS(b, "ok next 67: 3=three, and more 64=x 65=x\nok next 0:\n");
+    chunk_put(b, 500, 5, "y"); /* a few at a time */
+    store_history_find(b->st, 1, 77, on_history, b);
+    TRACE_IS(b, "ok next 75: 64=x 65=x\n");
+    audit_is(b, "totals 1 1 0 0 0 0 0 0\n");
+}
+
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
@@ -371,6 +508,8 @@ static case_fn *const cases[] = {
     what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
     what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
+    only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,
+    chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

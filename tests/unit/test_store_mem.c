@@ -52,6 +52,34 @@ START_TEST(a_crash_keeps_the_jobs_before_it)
 }
 END_TEST
 
+static void put_once(struct store *st, uint32_t queue, struct bed *b)
+{
+    store_begin(st);
+    store_once_begin(st, &(struct store_once){.name = STR("one"), .now_ms = 1, .window_ms = 10});
+    put(st, queue, b);
+    store_once_end(st);
+    store_commit(st);
+}
+
+/* S1: the second copy of one that was refused is a first one. */
+START_TEST(what_was_refused_is_not_on_record)
+{
+    struct bed b;
+    bed_open(&b, &kind_mem, 1);
+    uint32_t queue = store_queue(b.st, STR("q"), true);
+    uint64_t key = put(b.st, queue, &b);
+    put_once(b.st, queue, &b);
+    put_once(b.st, queue, &b);
+    TRACE_IS(&b, "unit ok\nunit full\nunit full\n");
+    store_begin(b.st);
+    store_end(b.st, key, STORE_DONE);
+    store_commit(b.st);
+    put_once(b.st, queue, &b);
+    TRACE_IS(&b, "unit ok\n");
+    bed_fini(&b);
+}
+END_TEST
+
 static void on_fault(void *arg, const char *why)
 {
     struct bed *b = arg;
@@ -107,7 +135,7 @@ int main(void)
     Suite *s = suite_create("store/mem");
     TCase *t = tcase_create("mem");
     const TTest *const tests[] = {
-        puts_above_its_rows_are_full, a_crash_keeps_the_jobs_before_it, a_failed_commit_is_final,
+        what_was_refused_is_not_on_record, puts_above_its_rows_are_full, a_crash_keeps_the_jobs_before_it, a_failed_commit_is_final,
         a_callback_may_ask_for_more,
     };
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -367,7 +367,7 @@ START_TEST(a_file_of_version_1_is_taken_over)
     bed_settle(&b);
     close_store(&b);
     buf_clear(&b.trace);
-    tamper(&b, "DROP TABLE entry; DROP TABLE log; PRAGMA user_version=1");
+    tamper(&b, "DROP TABLE entry; DROP TABLE log; DROP TABLE seen; DROP TABLE history; PRAGMA user_version=1");
     sqlite_open(&b);
     append(&b, 0);
     TRACE_IS(&b, "append ok 1 v1\n");
@@ -439,6 +439,82 @@ START_TEST(a_close_in_the_turn_of_a_put_commits_it)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- ids on record */
+
+static void once(struct bed *b, uint64_t id, int64_t now_ms, int64_t window_ms)
+{
+    store_begin(b->st);
+    store_once_begin(b->st, &(struct store_once){.name = str_make(&id, sizeof(id)), .now_ms = now_ms, .window_ms = window_ms});
+    store_then(b->st, on_unit, b);
+    store_once_end(b->st);
+    store_commit(b->st);
+}
+
+/* The clock stood ten years ahead for a while: those ids go too. */
+START_TEST(ids_leave_when_their_time_is_over)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    for (uint64_t i = 0; i < 400; i++)
+        once(&b, i, INT64_C(315360000000), 100);
+    bed_settle(&b);
+    ck_assert_uint_eq(stats(&b).seen, 400);
+    for (uint64_t i = 400; i < 900; i++)
+        once(&b, i, 1000, 100);
+    bed_settle(&b);
+    ck_assert_uint_eq(stats(&b).seen, 500);
+    for (uint64_t i = 1000; i < 1050; i++) {
+        once(&b, i, 2000, 100);
+        bed_settle(&b); /* a commit each: a bounded step each */
+        ck_assert_uint_gt(stats(&b).seen, i < 1010 ? 200 : 0);
+    }
+    ck_assert_uint_eq(stats(&b).seen, 50);
+    ck_assert_uint_eq(stats(&b).seen_evicted, 0);
+    bed_reopen(&b);
+    ck_assert_uint_eq(stats(&b).seen, 50);
+    buf_clear(&b.trace);
+    audit_is(&b, "totals 0 0 0 0 0 0 0 0\n");
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(above_their_limit_the_earliest_to_expire_goes)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 1 << 20); /* 2,048 of them */
+    for (uint64_t i = 0; i < 3000; i++) {
+        once(&b, i, 1000 + (int64_t)i, 100000);
+        if (i % 100 == 0)
+            bed_settle(&b);
+    }
+    bed_settle(&b);
+    ck_assert_uint_eq(stats(&b).seen, 2048);
+    ck_assert_uint_eq(stats(&b).seen_evicted, 952);
+    buf_clear(&b.trace);
+    once(&b, 952, 5000, 100000);
+    once(&b, 951, 5000, 100000);
+    TRACE_IS(&b, "unit duplicate\nunit ok\n");
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(a_store_of_an_earlier_version_is_taken_over)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    put(&b, "A", 1);
+    close_store(&b);
+    tamper(&b, "DROP TABLE seen; DROP TABLE history; DELETE FROM counter WHERE id IN (13, 14, 15); PRAGMA user_version=2");
+    sqlite_open(&b);
+    buf_clear(&b.trace);
+    once(&b, 1, 1, 10);
+    once(&b, 1, 1, 10);
+    TRACE_IS(&b, "unit ok\nunit duplicate\n");
+    audit_is(&b, "totals 1 1 0 0 0 0 0 0\n");
+    bed_fini(&b);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- against the model */
 
 #define OPERATIONS 20000
@@ -449,6 +525,7 @@ struct pair {
     struct rand rand;
     uint64_t keys[LIVE_MAX]; /* some that were put; they may have ended */
     uint64_t deads;          /* burials tried */
+    int64_t now_ms;
 };
 
 static struct str any_text(struct pair *p, char *out, size_t most)
@@ -459,7 +536,7 @@ static struct str any_text(struct pair *p, char *out, size_t most)
     return str_make(out, n);
 }
 
-static void random_put(struct pair *p, struct store *stores[2])
+static void put_any(struct pair *p, struct store *stores[2])
 {
     static char texts[6][20000];
     uint64_t seq = store_next_seq(stores[0]);
@@ -477,6 +554,21 @@ static void random_put(struct pair *p, struct store *stores[2])
     p->keys[rand_below(&p->rand, LIVE_MAX)] = r.key;
     for (size_t i = 0; i < 2; i++)
         store_put(stores[i], &r);
+}
+
+static void random_put(struct pair *p, struct store *stores[2])
+{
+    char name = (char)rand_below(&p->rand, 40);
+    struct store_once once = {.name = str_make(&name, 1), .now_ms = p->now_ms += (int64_t)rand_below(&p->rand, 9),
+                              .window_ms = (int64_t)rand_below(&p->rand, 1000) + 1};
+    bool guard = rand_below(&p->rand, 4) == 0;
+    for (size_t i = 0; guard && i < 2; i++)
+        store_once_begin(stores[i], &once);
+    put_any(p, stores);
+    for (size_t i = 0; guard && i < 2; i++) {
+        store_then(stores[i], on_unit, &p->beds[i]);
+        store_once_end(stores[i]);
+    }
 }
 
 static void random_change(struct pair *p, struct store *stores[2])
@@ -735,8 +827,10 @@ int main(void)
         what_fails_its_checksum_is_put_aside, a_damaged_entry_is_never_shown, the_books_of_a_log_are_held_against_it,
         a_file_of_version_1_is_taken_over, a_damaged_page_is_refused_after_an_unclean_stop,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
-        random_operations_do_what_the_model_does, an_audit_goes_on_between_commits,
-        an_audit_begins_anew_where_a_transaction_is_taken_back, an_audit_of_a_log_that_is_trimmed,
+        ids_leave_when_their_time_is_over, above_their_limit_the_earliest_to_expire_goes,
+        a_store_of_an_earlier_version_is_taken_over, random_operations_do_what_the_model_does,
+        an_audit_goes_on_between_commits, an_audit_begins_anew_where_a_transaction_is_taken_back,
+        an_audit_of_a_log_that_is_trimmed,
     };
     tcase_set_timeout(t, 120);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

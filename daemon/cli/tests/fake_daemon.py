@@ -24,6 +24,14 @@ LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "o
           "2026-11-22T10:00:00.000Z", "source": "rabbit", "size": 12}
 
 
+WHY = [dict({"accepted": "2026-01-01T00:00:00.000Z", "accepted_ms": 1767225600000, "stored": True, "request": False, "told": False, "generation": 3,
+             "source": "shop", "subject": "order.created", "route": "orders", "destination": "billing"}, **more) for more in (
+    {"event": "retry", "time": "2026-01-01T00:00:00.009Z", "handed_over": "2026-01-01T00:00:00.001Z", "attempt": 1,
+     "peer": "pid 7, client 2", "detail": "failed: no", "took_ms": 8, "pause_ms": 100},
+    {"event": "done", "time": "2026-01-01T00:00:00.110Z", "handed_over": "2026-01-01T00:00:00.109Z", "attempt": 2, "took_ms": 1,
+     "peer": "pid 8, client 3", "redelivered": "failed"})]
+
+
 class Peer:
     """One connection: frames in, frames out."""
 
@@ -194,6 +202,7 @@ class FakeDaemon:
                                    "durable": False, "log": "events", "policy": "default", "matched": 12}]},
             "explain": {"route": "sum", "why": "matches", "captures": ["x"], "to": [{"destination": "math", "subject": "s"}],
                         "policy": {"timeout_ms": 5000, "attempts": 5, "worst_case_ms": 30500}},
+            "why": {"id": args.get("id"), "complete": args.get("id") != "cut", "items": [] if args.get("id") == "gone" else WHY},
             "dlq.ls": {"total": 3, "items": [LETTER]},
             "dlq.show": dict(LETTER, headers="id: 01\nkey: 7\n", body="the body"),
             "dlq.redrive": {"count": 2}, "dlq.purge": {"count": 1},

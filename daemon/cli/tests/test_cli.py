@@ -66,7 +66,7 @@ class Tool(unittest.TestCase):
     def test_help_of_everything(self):
         out = self.ok("--help")
         self.assertIn("request", out)
-        for command in ("request publish subscribe serve status routes explain dlq log replay tap check reload drain bench version "
+        for command in ("request publish subscribe serve status routes explain why dlq log replay tap check reload drain bench version "
                         "completion").split():
             self.assertIn(f"Usage: bellhop {command} ", self.ok(command, "--help"))
             self.assertIn("Example:", self.ok(command, "-h"))
@@ -245,6 +245,21 @@ class Tool(unittest.TestCase):
         self.assertIn("30s", out)
         self.assertIn("math", out)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]), {"from": "edge", "subject": "s"})
+
+    def test_why(self):
+        lines = self.ok("why", "01").splitlines()
+        self.assertEqual(lines[:4], ["id       01", "subject  order.created", "kind     event", "from     shop"])
+        self.assertEqual([" ".join(word for word in line.split() if word != "-") for line in lines[6:]],
+                         ["2026-01-01T00:00:00.000Z accepted route orders of configuration 3; on disk, then its source was told",
+                          "2026-01-01T00:00:00.001Z handed over billing 1 pid 7, client 2",
+                          "2026-01-01T00:00:00.009Z retry billing failed: no; after 8ms; again in 100ms",
+                          "2026-01-01T00:00:00.109Z handed over billing 2 pid 8, client 3 redelivered: failed",
+                          "2026-01-01T00:00:00.110Z done billing after 1ms"])
+        code, _, err = self.run_tool("why", "gone")
+        self.assertEqual(code, 1)
+        self.assertIn("nothing is known of gone", err)
+        self.assertIn("there is more than this", self.run_tool("why", "cut")[2])
+        self.assertEqual(json.loads(self.ok("why", "01", "-o", "json"))["id"], "01")
 
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")

@@ -96,6 +96,7 @@ static bool client_send(struct sink *s, struct handover *h)
         c->starved = true;
         return false;
     }
+    h->holder = &c->endpoint->holder;
     bool legal = nest_body_json(h->msg->body, headers_get(h->msg->headers, "content-type"), &scratch, &data);
     if (legal && wants_ack(c, h)) {
         h->carrier = c;

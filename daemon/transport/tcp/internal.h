@@ -36,6 +36,7 @@ struct endpoint {
     struct list peers;         /* listen: struct peer */
     bool stopped;
     struct client *client;     /* connect */
+    struct holder holder;      /* connect */
     struct buf subject; /* scratch of the packet that is being taken */
     struct memo memo;   /* listen: subjects of patterns */
     struct msg_pool *pool;   /* listen */

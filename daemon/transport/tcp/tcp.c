@@ -59,6 +59,7 @@ static struct endpoint *tcp_open(const struct endpoint_conf *conf, const struct 
     e->env = *env;
     e->env.tls = env->tls != NULL ? tls_context_ref(env->tls) : NULL;
     e->sink.name = conf->name;
+    e->holder.text = conf->url.text;
     list_init(&e->peers);
     list_init(&e->spare_asks);
     if (!conf->listen) {
