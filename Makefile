@@ -16,7 +16,7 @@ PKG_CONFIG = pkg-config
 -include config.mak
 
 B = build$(if $(SAN),/san)
-PACKAGES = libevent_core libevent_extra openssl yaml-0.1 jansson sqlite3
+PACKAGES = libevent_core libevent_extra openssl yaml-0.1 jansson sqlite3 hiredis librabbitmq
 WARN = -Wall -Wextra -Wconversion -Wformat=2 -Wimplicit-fallthrough -Wshadow -Wstrict-prototypes \
        -Wmissing-prototypes -Werror=format-security -Werror=implicit -Werror=int-conversion \
        -Werror=incompatible-pointer-types $(if $(DEV),-Werror)
@@ -92,7 +92,7 @@ install: all libbellhop
 include scripts/module.mk clients/c/module.mk
 # An image is built without the tests.
 -include tests/bench/module.mk tests/sim/module.mk tests/fuzz/module.mk tests/crash/module.mk
--include tests/storefault/module.mk tests/model/module.mk
+-include tests/storefault/module.mk tests/contract/module.mk tests/model/module.mk tests/torture/module.mk
 -include $(DAEMON_OBJ:.o=.d) $(B)/daemon/app/main.d $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
 
 # Against the real daemon and real peers; with SAN=1 against the sanitized one.
@@ -101,4 +101,4 @@ check-conformance: all
 	@$(MAKE) -s SAN= build/clients/c/conformance
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
 check-e2e: all
-	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py
+	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py $(NAMES)

@@ -35,6 +35,9 @@ struct admin_app {
                                      const struct endpoint_status *status, int64_t cert_expires_wall_ms),
                           void *arg);              /* expiry 0 = no certificate */
     void (*each_schedule)(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg);
+    /* Has each endpoint that is up look at its far end (transport.h, doctor): ask gives a doctor for an endpoint's name, or
+     * NULL to leave it out. */
+    void (*examine)(void *app, struct doctor *(*ask)(void *arg, const char *endpoint), void *arg);
     /* What would change, a line each; dry_run changes nothing. false with err: refused, nothing changed. */
     bool (*reload)(void *app, bool dry_run, struct texts *changes, struct err *err);
     void (*drain)(void *app);                      /* as SIGTERM; returns at once */

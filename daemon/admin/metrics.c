@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "admin/internal.h"
+#include "base/mem.h"
+#include "delivery/log.h"
 #include "metrics/exposition.h"
 
 static void write_messages(struct admin *a, struct buf *out)
@@ -140,6 +142,51 @@ static void write_schedules(struct admin *a, struct buf *out)
         struct schedule_rows r = {out, rows[i].name, rows[i].value};
         metric_head(out, rows[i].name, rows[i].type, rows[i].help);
         a->env.ops->each_schedule(a->env.app, schedule_row, &r);
+    }
+}
+
+struct log_rows { /* one metric over all event logs */
+    struct buf *out;
+    const char *name;
+    uint64_t (*value)(const struct store_log_view *v);
+};
+
+static uint64_t log_entries(const struct store_log_view *v)
+{
+    return v->last + 1 - v->first;
+}
+
+static uint64_t log_bytes(const struct store_log_view *v)
+{
+    return v->bytes;
+}
+
+static uint64_t log_offset(const struct store_log_view *v)
+{
+    return v->last;
+}
+
+static void log_row(void *arg, const struct store_log_view *v)
+{
+    struct log_rows *r = arg;
+    char *name = str_dup(v->name);
+    metric_u64(r->out, r->name, "log", name, r->value(v));
+    mem_free(name);
+}
+
+static void write_logs(struct admin *a, struct buf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        uint64_t (*value)(const struct store_log_view *v);
+    } rows[] = {
+        {"bellhop_log_entries", "gauge", "Entries of the event log.", log_entries},
+        {"bellhop_log_bytes", "gauge", "Bytes of its entries.", log_bytes},
+        {"bellhop_log_appended_total", "counter", "Entries ever appended: the last one's offset.", log_offset},
+    };
+    for (size_t i = 0; hub_store(a->env.hub) != NULL && i < sizeof(rows) / sizeof(rows[0]); i++) {
+        metric_head(out, rows[i].name, rows[i].type, rows[i].help);
+        hub_each_log(a->env.hub, log_row, &(struct log_rows){out, rows[i].name, rows[i].value});
     }
 }
 
@@ -284,6 +331,7 @@ void metrics_write(struct admin *a, struct buf *out)
     write_store(a, out);
     write_drift(a, out);
     write_schedules(a, out);
+    write_logs(a, out);
     write_destinations(a, out);
     write_endpoints(a, out);
 }

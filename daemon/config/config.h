@@ -17,7 +17,8 @@ struct endpoint_conf;
 /* What a transport adds to the configuration; app/ hands the table of those that are linked. */
 struct config_transport {
     const char *name;           /* "tcp" */
-    const char *const *schemes; /* NULL-terminated: {"tcp", "tls", NULL} */
+    const char *const *schemes; /* NULL-terminated: {"tcp", "tls", NULL}. With TLS are `tls` and what is another of them
+                                   with an `s` behind it (redis, rediss); where there is none, each may have a profile */
     bool can_listen, can_connect;
     const struct key *endpoint_keys; /* further keys of an endpoint, or NULL */
     size_t endpoint_size;            /* of the struct they fill */

@@ -145,6 +145,7 @@ struct route_view {
     const struct target_conf *to;
     size_t to_count;
     bool durable;
+    const char *log; /* the event log that it appends to, or NULL */
     uint64_t matched;
 };
 void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct route_view *r), void *arg);

@@ -121,7 +121,8 @@ static struct route_view view_of(const struct route *r)
 {
     return (struct route_view){
         .name = r->conf->name, .from = r->conf->from, .match = r->conf->match, .policy = r->policy,
-        .to = r->conf->to, .to_count = r->conf->to_count, .durable = r->conf->durable, .matched = r->matched};
+        .to = r->conf->to, .to_count = r->conf->to_count, .durable = r->conf->durable,
+        .log = r->conf->log.name, .matched = r->matched};
 }
 
 void hub_each_route(const struct hub *h, void (*fn)(void *arg, const struct route_view *r), void *arg)

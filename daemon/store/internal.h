@@ -88,7 +88,7 @@ struct store_batch {
 
 struct store_ops {
     void (*on_job)(struct store *st); /* the open batch has one job more */
-    void (*close)(struct store *st);  /* everything; ends with front_fini() and its own free */
+    bool (*close)(struct store *st);  /* as store_close(); ends with front_fini() and its own free */
 };
 
 struct store_queue_row { /* as in struct store_queue_view; name is the owner's */

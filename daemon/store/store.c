@@ -316,8 +316,7 @@ void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *wh
     st->fault_arg = arg;
 }
 
-void store_close(struct store *st)
+bool store_close(struct store *st)
 {
-    if (st != NULL)
-        st->ops->close(st);
+    return st == NULL || st->ops->close(st);
 }

@@ -196,5 +196,6 @@ void store_stats(const struct store *st, struct store_stats *out);
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
 
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
- * No callback any more. Not from inside one of its callbacks. NULL is legal. */
-void store_close(struct store *st);
+ * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this
+ * one or an earlier one; what was pending may or may not be there after a restart. */
+bool store_close(struct store *st);

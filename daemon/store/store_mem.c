@@ -507,13 +507,15 @@ void store_mem_crash(struct store *st, size_t jobs)
     mem_free_all(m, false);
 }
 
-static void mem_close(struct store *st)
+static bool mem_close(struct store *st)
 {
     struct store_mem *m = mem_of(st);
     mem_do(m, SIZE_MAX);
-    if (!m->faulted)
+    bool whole = !m->faulted;
+    if (whole)
         m->disk->reserved = st->next_seq;
-    mem_free_all(m, !m->faulted);
+    mem_free_all(m, whole);
+    return whole;
 }
 
 void store_mem_fault(struct store *st)

@@ -188,7 +188,7 @@ static void sqlite_free(struct store_sqlite *s)
         mem_free(s);
 }
 
-static void sqlite_close(struct store *st)
+static bool sqlite_close(struct store *st)
 {
     struct store_sqlite *s = sqlite_of(st);
     s->closing = true;
@@ -199,7 +199,11 @@ static void sqlite_close(struct store *st)
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
     post_free(s->post);
+    bool whole = !s->db.faulted;
+    if (!whole && !s->base.fault_told)
+        log_write(s->log, LOG_ERROR, "store_faulted", "why", s->db.why, NULL);
     sqlite_free(s);
+    return whole;
 }
 
 /* Signals are the loop's. */
