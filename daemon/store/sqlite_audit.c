@@ -160,9 +160,9 @@ static int slice(struct db *db)
         count_row(a, s);
         rows++;
     }
-    int end = sqlite3_reset(s);
+    sqlite3_reset(s);
     if (rc != SQLITE_DONE)
-        return end;
+        return rc;
     if (rows < SLICE_ROWS) {
         a->table++;
         a->through = INT64_MIN;

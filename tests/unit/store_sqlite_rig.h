@@ -99,10 +99,10 @@ static inline void sqlite_settle(struct bed *b)
         bool settled = false;
         store_load(b->st, store_key(1, 0), 0, on_settled, &settled);
         RIG_UNTIL(&b->rig, settled);
-        settled = false;
-        store_audit(b->st, on_settled_audit, &settled);
-        RIG_UNTIL(&b->rig, settled);
     }
+    bool settled = false;
+    store_audit(b->st, on_settled_audit, &settled);
+    RIG_UNTIL(&b->rig, settled);
 }
 
 static inline void sqlite_crash(struct bed *b)
