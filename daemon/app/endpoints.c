@@ -107,7 +107,7 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
         find_sources(a, e, g->conf);
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
-            .loop = a->loop, .log = a->log, .body_max = g->conf->limits.body, .tls = e->tls,
+            .loop = a->loop, .log = a->log, .node = g->conf->node, .body_max = g->conf->limits.body, .tls = e->tls,
             .listen_fd = inherited_fd(a, conf),
             .intake = conf->listen ? hub_intake(a->hub, conf->name, conf->name) : NULL,
             .sources = e->sources, .source_count = e->source_count};

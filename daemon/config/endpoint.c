@@ -237,12 +237,7 @@ static void check_spoken(struct walk *w, const struct node *n, unsigned codec, c
 void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t)
 {
     const struct node *n = node_get(map, "codec");
-    bool missing = (codec == CODEC_RAW && !w->features->raw) ||
-                   (codec == CODEC_CLOUDEVENTS && !w->features->cloudevents);
-    if (n != NULL && missing)
-        problem_add(w->errors, n->place, "codec `%s` is not built in yet; built in is: nest",
-                    codec == CODEC_RAW ? "raw" : "cloudevents");
-    else if (n != NULL && t != NULL)
+    if (n != NULL && t != NULL)
         check_spoken(w, n, codec, t);
 }
 

@@ -2,6 +2,4 @@
 
 const struct config_features config_features = {
     .otlp = false,
-    .raw = false,
-    .cloudevents = false,
 };

@@ -6,9 +6,7 @@
 #include <stdbool.h>
 
 struct config_features {
-    bool otlp;        /* tracing.otlp: spans are exported */
-    bool raw;         /* codec: raw */
-    bool cloudevents; /* codec: cloudevents */
+    bool otlp; /* tracing.otlp: spans are exported */
 };
 
 extern const struct config_features config_features;

@@ -110,6 +110,9 @@ static bool target_map(struct walk *w, const struct node *n, size_t captures, st
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);
     check_codec(w, n, t->codec, t->transport);
+    if (t->service && t->codec != CODEC_UNSET)
+        ok = problem_add(w->errors, node_get(n, "codec")->place,
+                         "`codec` is for endpoints; a service gets headers and body as they are");
     if (t->subject != NULL && !template_valid(str_of(t->subject), captures, &why))
         ok = problem_add(w->errors, subject->place,
                          "`subject`: %s (`match` has %zu wildcard%s)", why, captures,

@@ -223,6 +223,7 @@ struct endpoint_source {
 struct endpoint_env {
     struct loop *loop;
     struct log *log;
+    const char *node;         /* this daemon's name; borrowed, outlives the endpoint */
     uint64_t body_max;        /* limits.body */
     struct tls_context *tls;  /* referenced by whoever keeps it; NULL = plain */
     int listen_fd;            /* handed over by systemd, or -1 */

@@ -385,7 +385,8 @@ class Node:
 
     def _read(self):
         for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+            if line.startswith("{"):  # the rest is NestJS's own log
+                self.lines.append(json.loads(line))
 
     def wait_line(self, matches, what, timeout=PATIENCE):
         def look():
@@ -415,8 +416,8 @@ class Node:
 
 
 class NestServer(Node):
-    def __init__(self, version, port=0, tls=None):
-        super().__init__(f"{version}/server.js", {"port": port, "tlsOptions": tls})
+    def __init__(self, version, port=0, tls=None, **options):
+        super().__init__(f"{version}/server.js", {"port": port, "tlsOptions": tls, **options})
         self.port = self.wait_line(lambda l: "ready" in l, "a NestJS server")["ready"]
 
     def seen(self, kind, pattern, key=None):
@@ -439,8 +440,8 @@ class NestServer(Node):
 
 
 class NestClient(Node):
-    def __init__(self, version, port, tls=None, host="127.0.0.1"):
-        super().__init__(f"{version}/client.js", {"host": host, "port": port, "tlsOptions": tls})
+    def __init__(self, version, port, tls=None, host="127.0.0.1", **options):
+        super().__init__(f"{version}/client.js", {"host": host, "port": port, "tlsOptions": tls, **options})
         self.calls = 0
         self.wait_line(lambda l: "ready" in l, "a NestJS client")
 

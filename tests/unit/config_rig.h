@@ -45,7 +45,7 @@ static const struct config_transport fake = {
     .codecs = CODEC_BIT(CODEC_NEST) | CODEC_BIT(CODEC_RAW) | CODEC_BIT(CODEC_CLOUDEVENTS),
 };
 static const struct config_transport *const all[] = {&tcp, &fake, NULL};
-static const struct config_features everything = {true, true, true};
+static const struct config_features everything = {true};
 
 static inline struct config *parse(const char *text)
 {

@@ -144,6 +144,13 @@ START_TEST(test_binary_refused)
     ck_assert_ptr_ne(strstr(what, "batch"), NULL);
     in.content_type = STR("application/cloudevents+avro");
     ck_assert(!read_lines(&kafka, "", &in, &m));
+    struct buf id = BUF_EMPTY;
+    buf_puts(&id, "ce_specversion: 1.0\nce_type: t\nce_source: /a\nce_id: ");
+    for (unsigned i = 0; i < MSG_ID_MAX + 1; i++)
+        buf_putc(&id, '1');
+    buf_putc(&id, '\n');
+    assert_refused(buf_cstr(&id), "256 bytes");
+    buf_fini(&id);
     in = (struct wire_message){0}; /* the type is the subject, and has to be one */
     struct buf lines = BUF_EMPTY;
     buf_puts(&lines, "ce_specversion: 1.0\nce_id: 1\nce_source: /a\nce_type: ");
@@ -169,7 +176,29 @@ START_TEST(test_places)
                           "time: never\nkey: k\ncorrelation-id: c\n");
     ck_assert(read_lines(&kafka, "ce_specversion: 1.0\nce_id: 1\nce_source: /a\nce_type: t\nce_datacontenttype: x/y\n", &in, &m));
     assert_str(m.headers, "id: 1\nce-source: /a\nce-type: t\ncontent-type: x/y\n");
-    ck_assert(read_lines(&mqtt, "tenant: a\n", &in, &m) == false); /* no specversion: unprefixed names are headers */
+    /* without `specversion` unprefixed names are headers */
+    ck_assert(read_lines(&mqtt, "ce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t\ntenant: a\n", &in, &m));
+    assert_str(m.headers, "id: 1\nce-source: /a\nce-type: t\ntenant: a\n");
+}
+END_TEST
+
+/* A long value stands once: the block has room for what msg_new() adds. */
+START_TEST(test_long_twin)
+{
+    struct wire_message in = {.subject = STR("s")};
+    struct message_parts m;
+    struct buf lines = BUF_EMPTY;
+    for (unsigned n = 512; n <= 513; n++) {
+        buf_clear(&lines);
+        buf_puts(&lines, "ce_specversion: 1.0\nce_id: 1\nce_source: /a\nce_type: t\nce_correlationid: ");
+        for (unsigned i = 0; i < n; i++)
+            buf_putc(&lines, 'c');
+        buf_putc(&lines, '\n');
+        ck_assert(read_lines(&kafka, buf_cstr(&lines), &in, &m));
+        ck_assert_uint_eq(headers_get(m.headers, "ce-correlationid").n, n);
+        ck_assert_int_eq(headers_get(m.headers, "correlation-id").n == n, n == 512);
+    }
+    buf_fini(&lines);
 }
 END_TEST
 
@@ -391,6 +420,7 @@ int main(void)
     tcase_add_test(tc, test_escapes_read);
     tcase_add_test(tc, test_binary_refused);
     tcase_add_test(tc, test_places);
+    tcase_add_test(tc, test_long_twin);
     tcase_add_test(tc, test_structured_read);
     tcase_add_test(tc, test_structured_refused);
     tcase_add_test(tc, test_structured_many);

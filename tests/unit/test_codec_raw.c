@@ -54,6 +54,17 @@ START_TEST(test_native_headers)
 }
 END_TEST
 
+START_TEST(test_long_id)
+{
+    char id[MSG_ID_MAX + 1];
+    struct codec_room room = {0};
+    memset(id, '1', sizeof(id));
+    ck_assert(!codec_header(&raw, &room, STR("id"), str_make(id, MSG_ID_MAX + 1)));
+    ck_assert(codec_header(&raw, &room, STR("id"), str_make(id, MSG_ID_MAX)));
+    codec_room_fini(&room);
+}
+END_TEST
+
 START_TEST(test_prefixes)
 {
     static const char *const names[] = {"ce-id", "ce_id", "CE-Id", "cloudEvents:id", "cloudEvents_id", "CLOUDEVENTS_ID"};
@@ -85,7 +96,9 @@ START_TEST(test_room)
     codec_begin(&room);
     ck_assert(!codec_header(&raw, &room, STR("x"), value));
     ck_assert(!codec_header(&raw, &room, value, STR("x")));
-    value.n -= 4;
+    value.n -= 3;
+    ck_assert(!codec_header(&raw, &room, STR("x"), value));
+    value.n--;
     ck_assert(codec_header(&raw, &room, STR("x"), value));
     ck_assert_uint_eq(codec_room_headers(&room).n, CODEC_HEADERS_BYTES);
     ck_assert(!codec_header(&raw, &room, STR("x"), STR("")));
@@ -178,6 +191,7 @@ int main(void)
     Suite *suite = suite_create("codec_raw");
     TCase *tc = tcase_create("codec_raw");
     tcase_add_test(tc, test_native_headers);
+    tcase_add_test(tc, test_long_id);
     tcase_add_test(tc, test_prefixes);
     tcase_add_test(tc, test_room);
     tcase_add_test(tc, test_decode);

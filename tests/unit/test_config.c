@@ -262,7 +262,9 @@ static const struct refusal refusals[] = {
     {"policies: { p: { retry: { delay: 1m } } }\n",
      "t.yaml:1:13: policy `p`: retry.max_delay is shorter than retry.delay\n"},
     {EDGE "routes:\n  - { from: edge, to: { service: m, codec: raw } }\n",
-     "t.yaml:3:44: codec `raw` is not built in yet; built in is: nest\n"},
+     "t.yaml:3:44: `codec` is for endpoints; a service gets headers and body as they are\n"},
+    {"endpoints: { edge: { listen: \"tcp://127.0.0.1:4000\", codec: cloudevents } }\n",
+     "t.yaml:1:61: `codec`: transport `tcp` speaks nest\n"},
     {"local: { socket: /a }\nadmin: { socket: /a }\n",
      "t.yaml:1:1: `local.socket` and `admin.socket` are the same: /a\n"},
 };

@@ -1,15 +1,10 @@
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/mem.h"
 #include "loop/timer.h"
 #include "msg/headers.h"
+#include "transport/nest.h"
 #include "transport/tcp/internal.h"
-#include "wire/json.h"
 
-#define ID_DIGITS 21 /* as NestJS writes them: lower-case hex */
 #define STREAM_STALL_MS 2000
-#define NO_HANDLER "\"There is no matching message handler defined in the remote service.\""
 
 /* The one connection to a NestJS server; requests are multiplexed by id. */
 struct client {
@@ -67,7 +62,7 @@ static void settle_sent(void *arg)
     for (size_t n = c->sent.count; n > 0 && !list_empty(&c->sent); n--) {
         struct handover *h = CONTAINER_OF(list_first(&c->sent), struct handover, link);
         struct reply ok = {0}, bad = {.code = CODE_INVALID,
-                                      .body = STR("NestJS needs a body of JSON or UTF-8 text")};
+                                      .body = STR(NEST_NO_BODY)};
         bool legal = h->carrier_id != 0;
         list_remove(&c->sent, &h->link);
         report(h, legal ? OUTCOME_OK : OUTCOME_REJECT, legal ? &ok : &bad, true);
@@ -86,23 +81,10 @@ static void settle_later(struct client *c, struct handover *h, bool legal)
 
 static void write_request(struct client *c, const struct handover *h, struct str data, uint64_t id)
 {
-    struct buf metadata = BUF_EMPTY, headers = BUF_EMPTY;
-    char text[ID_DIGITS + 1];
-    struct str id_text = STR_NONE;
-    if (h->kind == MSG_REQUEST) { /* the time that is left crosses the hop */
-        int64_t left = h->deadline_ms - loop_now(c->endpoint->env.loop);
-        buf_printf(&headers, "timeout: %" PRId64 "ms\n", left > 0 ? left : 0);
-    }
-    buf_str_put(&headers, h->msg->headers);
-    nest_headers_metadata(buf_str(&headers), &metadata);
-    if (id != 0) {
-        snprintf(text, sizeof(text), "%05" PRIx32 "%016" PRIx64, c->salt & 0xFFFFF, id);
-        id_text = str_make(text, ID_DIGITS);
-    }
-    nest_request_format(stream_out(link_stream(c->link)), h->subject, data, buf_str(&metadata), id_text);
+    char text[NEST_ID_DIGITS + 1];
+    nest_put_handover(stream_out(link_stream(c->link)), h, data, id != 0 ? nest_id(c->salt, id, text) : STR_NONE,
+                      loop_now(c->endpoint->env.loop));
     c->endpoint->sent++;
-    buf_fini(&headers);
-    buf_fini(&metadata);
 }
 
 static bool client_send(struct sink *s, struct handover *h)
@@ -145,34 +127,6 @@ static const struct sink_ops client_sink = {.send = client_send, .cancel = clien
 
 /* ---------------------------------------------------------------- in */
 
-static bool parse_id(const struct client *c, struct str raw, uint64_t *id)
-{
-    uint64_t salt = 0;
-    *id = 0;
-    if (raw.n != ID_DIGITS + 2 || raw.p[0] != '"')
-        return false;
-    for (size_t i = 1; i <= ID_DIGITS; i++) {
-        char d = raw.p[i];
-        unsigned digit = d >= '0' && d <= '9' ? (unsigned)(d - '0') : (unsigned)(d - 'a') + 10;
-        if (digit > 15)
-            return false;
-        if (i <= 5)
-            salt = salt << 4 | digit;
-        else
-            *id = *id << 4 | digit;
-    }
-    return salt == (c->salt & 0xFFFFF);
-}
-
-static void end_with_error(struct handover *h, const struct nest_reply *r)
-{
-    bool no_handler = str_is(r->err, NO_HANDLER);
-    struct reply err = {.code = no_handler ? CODE_NO_ROUTE : CODE_FAILED, .body = r->err,
-                        .headers = STR("content-type: application/json\n")};
-    bool retry = h->kind == MSG_EVENT && !no_handler;
-    report(h, retry ? OUTCOME_RETRY : OUTCOME_REJECT, &err, true);
-}
-
 /* The asker has taken nothing for a while: its stream ends, so that the others on this connection go on. */
 static void on_patience(void *arg)
 {
@@ -189,9 +143,8 @@ static void on_patience(void *arg)
 static void on_reply(struct client *c, const struct nest_reply *r)
 {
     uint64_t id;
-    struct handover *h = parse_id(c, r->id, &id) ? idmap_get(&c->waiting, id) : NULL;
-    struct reply value = {.body = r->response,
-                          .headers = r->response.p != NULL ? STR("content-type: application/json\n") : STR_NONE};
+    struct handover *h = nest_id_parse(r->id, c->salt, &id) ? idmap_get(&c->waiting, id) : NULL;
+    struct reply value = nest_item(r);
     if (h == NULL)
         return; /* late, or not ours: NestJS clients ignore these too */
     c->endpoint->received++;
@@ -206,10 +159,7 @@ static void on_reply(struct client *c, const struct nest_reply *r)
     if (!r->last)
         return;
     idmap_remove(&c->waiting, id);
-    if (r->err.p != NULL)
-        end_with_error(h, r);
-    else
-        report(h, OUTCOME_OK, &value, true);
+    nest_settle(h, r);
     wake_core(c);
 }
 

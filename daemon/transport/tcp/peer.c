@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "msg/headers.h"
+#include "transport/nest.h"
 #include "transport/tcp/internal.h"
 #include "wire/json.h"
 
@@ -134,41 +135,12 @@ static struct buf *answer_buf(struct peer *p)
     return stream_out(p->stream);
 }
 
-/* {"status":"error","message":…,"code":…}: what NestJS callers read, and our code beside it. */
-static void put_error(struct buf *out, struct str id, enum code code, struct str detail)
-{
-    struct buf err = BUF_EMPTY;
-    enum json_type type;
-    if (detail.n > 0 && json_valid(detail, &type, NULL) && (type == JSON_OBJECT || type == JSON_STRING)) {
-        nest_reply_error(out, id, detail);
-        return;
-    }
-    buf_puts(&err, "{\"status\":\"error\",\"message\":");
-    json_quote(detail.n > 0 && str_utf8(detail) ? detail : str_of(code_name(code)), &err);
-    buf_printf(&err, ",\"code\":\"%s\"}", code_name(code));
-    nest_reply_error(out, id, buf_str(&err));
-    buf_fini(&err);
-}
-
-static void put_value(struct peer *p, struct str id, const struct reply *r, bool last)
-{
-    struct buf scratch = BUF_EMPTY;
-    struct str json, type = r->headers.n > 0 ? headers_get(r->headers, "content-type") : STR_NONE;
-    if (!nest_body_json(r->body, type, &scratch, &json))
-        put_error(answer_buf(p), id, CODE_INVALID, STR("the service's reply is neither JSON nor UTF-8 text"));
-    else if (json.p != NULL)
-        nest_reply_value(answer_buf(p), id, json, last);
-    else if (last)
-        nest_reply_end(answer_buf(p), id);
-    buf_fini(&scratch);
-}
-
 static bool on_more(void *ctx, uint64_t token, const struct reply *item, struct waiter *w)
 {
     struct ask *a = ctx;
     struct peer *p = a->peer;
     (void)token;
-    put_value(p, str_make(a->id, a->id_length), item, false);
+    nest_put_value(answer_buf(p), str_make(a->id, a->id_length), item, false);
     p->full = stream_pending(p->stream) > OUTPUT_HIGH;
     if (p->full && w != NULL && w->in == NULL)
         waiter_enrol(w, &p->askers_waiting);
@@ -179,15 +151,9 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
 {
     struct ask *a = ctx;
     struct peer *p = a->peer;
-    struct str id = str_make(a->id, a->id_length);
     (void)token;
     list_remove(&p->asks, &a->link);
-    if (r->code == CODE_OK)
-        put_value(p, id, r, true);
-    else if (r->code == CODE_NO_ROUTE)
-        nest_reply_no_handler(answer_buf(p), id);
-    else
-        put_error(answer_buf(p), id, r->code, r->body);
+    nest_put_end(answer_buf(p), str_make(a->id, a->id_length), r);
     p->full = stream_pending(p->stream) > OUTPUT_HIGH;
     ask_free(p->endpoint, a);
     close_when_answered(p);
@@ -211,14 +177,8 @@ static void refuse(struct peer *p, const struct nest_request *req, struct str su
     if (code == CODE_NO_ROUTE)
         nest_reply_no_handler(answer_buf(p), req->id);
     else
-        put_error(answer_buf(p), req->id, code, str_of(why));
+        nest_put_error(answer_buf(p), req->id, code, str_of(why));
 }
-
-static const char *const accept_errors[CODE_COUNT] = {
-    [CODE_NO_SERVICE] = "no instance of the service is attached",
-    [CODE_UNAVAILABLE] = "the destination is down or its circuit breaker is open",
-    [CODE_OVERLOADED] = "the destination's queue or limits.memory is full",
-};
 
 static struct msg *make(struct peer *p, const struct nest_request *req, struct str subject,
                         const char **what)
@@ -259,7 +219,7 @@ static bool offer(struct peer *p, const struct nest_request *req, struct msg *m)
         ask_free(p->endpoint, a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
-        refuse(p, req, m->subject, code, accept_errors[code] != NULL ? accept_errors[code] : code_name(code));
+        refuse(p, req, m->subject, code, nest_refusal(code));
     return code != CODE_BUSY;
 }
 

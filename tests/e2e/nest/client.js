@@ -1,9 +1,9 @@
 // A real NestJS ClientProxy, driven by the end-to-end tests: one JSON object a line comes in,
 // { call, op: 'send' | 'emit' | 'many' | 'close', pattern, data, timeout, metadata, n }, and lines
 // { call, next }, { call, done: true }, { call, error, kind } go out. A value that is undefined is
-// told as { call, undefined: true }. options: { host, port, tlsOptions }.
+// told as { call, undefined: true }. options: as those of server.js.
 import { createInterface } from 'node:readline';
-import { tell, tlsOptions } from './server.js';
+import { peer, tell } from './server.js';
 
 function describe(error) {
   if (error instanceof Error) return { kind: error.constructor.name, error: error.message };
@@ -11,10 +11,7 @@ function describe(error) {
 }
 
 export async function drive(nest, options) {
-  const client = nest.ClientProxyFactory.create({
-    transport: nest.Transport.TCP,
-    options: { host: '127.0.0.1', ...options, tlsOptions: tlsOptions(options.tlsOptions) },
-  });
+  const client = nest.ClientProxyFactory.create(peer(nest, options));
   client.on?.('error', () => {});
   const metadata = new Map(); // pattern -> what the hook adds; the hook runs after connecting
   client.setOnDispatchHook?.((packet) => {

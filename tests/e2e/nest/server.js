@@ -1,12 +1,21 @@
-// A real NestJS TCP server, driven by the end-to-end tests. nest is the merged API of one NestJS
-// version. options: { port, host, tlsOptions: { key, cert, ca as paths, … } }. Tells what happens as
-// one JSON object a line on standard output; ends with its standard input.
+// A real NestJS server, driven by the end-to-end tests. nest is the merged API of one NestJS version.
+// options: { transport: 'TCP' unless named, port, host, tlsOptions or tls: { key, cert, ca as paths, … }, and what else
+// that transport takes }. Tells what happens as one JSON object a line on standard output; ends with its standard input.
 import { readFileSync } from 'node:fs';
 
 export function tlsOptions(paths) {
   if (!paths) return undefined;
   const read = (key) => (paths[key] ? { [key]: readFileSync(paths[key]) } : {});
   return { ...paths, ...read('ca'), ...read('cert'), ...read('key') };
+}
+
+// What NestJS is given for a transport of ours.
+export function peer(nest, { transport = 'TCP', ...options }) {
+  const tls = transport === 'TCP' ? 'tlsOptions' : 'tls';
+  return {
+    transport: nest.Transport[transport],
+    options: { host: '127.0.0.1', ...options, [tls]: tlsOptions(options[tls]) },
+  };
 }
 
 export function tell(object) {
@@ -79,16 +88,15 @@ export async function serve(nest, options) {
   class App {}
   nest.Module({ controllers: [controller(nest)] })(App);
   const app = await nest.NestFactory.createMicroservice(App, {
-    transport: nest.Transport.TCP,
-    options: { host: '127.0.0.1', ...options, tlsOptions: tlsOptions(options.tlsOptions) },
+    ...peer(nest, options),
     logger: false,
   });
   await app.listen();
   const server = app.unwrap();
   for (const kind of ['connection', 'secureConnection']) {
-    server.on(kind, () => tell({ kind }));
+    server.on?.(kind, () => tell({ kind }));
   }
-  tell({ ready: server.address().port });
+  tell({ ready: server.address?.().port ?? true });
   process.stdin.resume();
   process.stdin.on('end', () => process.exit(0));
 }

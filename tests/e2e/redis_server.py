@@ -1,0 +1,151 @@
+"""A real redis-server in a folder of its own, and a client of it by hand (RESP2)."""
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from harness import PATIENCE, free_port, wait_until
+
+
+class RedisError(Exception):
+    pass
+
+
+class Redis:
+    """One connection: call("SET", "a", 1); subscribe() and message() for pub/sub."""
+
+    def __init__(self, port, timeout=PATIENCE, tls=None):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+        self.sock.settimeout(timeout)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
+        self.file = self.sock.makefile("rb")
+
+    def send(self, *words):
+        parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+        self.sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+
+    def reply(self):
+        line = self.file.readline()
+        if not line:
+            raise ConnectionError("closed by redis")
+        mark, rest = line[:1], line[1:-2]
+        if mark == b"+":
+            return rest.decode()
+        if mark == b"-":
+            raise RedisError(rest.decode())
+        if mark == b":":
+            return int(rest)
+        if mark == b"$":
+            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
+        return None if rest == b"-1" else [self.reply() for _ in range(int(rest))]
+
+    def call(self, *words):
+        self.send(*words)
+        return self.reply()
+
+    def subscribe(self, *channels, pattern=False):
+        for channel in channels:
+            self.call("PSUBSCRIBE" if pattern else "SUBSCRIBE", channel)
+        return self
+
+    def message(self, timeout=PATIENCE):
+        """(channel, payload) of the next message."""
+        self.sock.settimeout(timeout)
+        got = self.reply()
+        return got[-2].decode(), got[-1]
+
+    def silent(self, seconds):
+        with contextlib.suppress(TimeoutError):
+            raise AssertionError(f"unexpected: {self.message(seconds)}")
+        return True
+
+    def entries(self, stream):
+        """The entries of a stream: [(id, {field: value})]."""
+        return [(i.decode(), dict(zip((f.decode() for f in fields[::2]), fields[1::2])))
+                for i, fields in self.call("XRANGE", stream, "-", "+")]
+
+    def pending(self, stream, group="bellhop"):
+        return self.call("XPENDING", stream, group)[0]
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class RedisServer:
+    """Durable (appendonly, always) unless told otherwise; options are redis.conf's."""
+
+    def __init__(self, port=None, folder=None, tls=None, **options):
+        self.port = port or free_port()
+        self.own_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix="bellhop-redis-")
+        self.options = {"bind": "127.0.0.1", "port": self.port, "dir": self.folder, "save": '""', "appendonly": "yes",
+                        "appendfsync": "always", "daemonize": "no", "loglevel": "warning", **options}
+        if tls:  # certificates: (ca, certificate, key) as paths; clients must show one
+            self.options |= {"port": 0, "tls-port": self.port, "tls-ca-cert-file": tls[0], "tls-cert-file": tls[1],
+                             "tls-key-file": tls[2], "tls-auth-clients": "yes"}
+        self.tls = tls
+        self.process = None
+        self.start()
+
+    def start(self):
+        arguments = [word for k, v in self.options.items() for word in ("--" + k.replace("_", "-"), *str(v).split(" "))]
+        self.log = open(os.path.join(self.folder, "log"), "ab")
+        self.process = subprocess.Popen(["redis-server", *arguments], stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log, cwd=self.folder)
+        wait_until(self._answers, f"redis-server on port {self.port}")
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            with open(os.path.join(self.folder, "log")) as f:
+                raise AssertionError("redis-server ended: " + f.read()[-2000:])
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                if self.tls:
+                    return True
+                s.sendall(b"PING\r\n")
+                s.settimeout(2)
+                return s.recv(64)[:8] not in (b"", b"-LOADING")
+        except OSError:
+            return False
+
+    def client(self, **more):
+        return Redis(self.port, **more)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            self.process.wait()
+        self.log.close()
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def restart(self, down=0.0):
+        """Dies, and is there again on the same port with what it had on disk."""
+        self.kill()
+        time.sleep(down)
+        self.start()
+
+    def close(self):
+        self.kill()
+        if self.own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
