@@ -1,0 +1,82 @@
+#pragma once
+/*
+ * One AMQP connection that is kept up for ever (transport/link.h): handshake, heartbeats, channels.
+ * The owners of the channels bring what happens on them.
+ *
+ *     connected: header sent --start--> start-ok sent --tune--> open sent --open-ok--> ready
+ *        any of them: link lost, no end to it (transport/link.h), close from the broker -> down
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "loop/loop.h"
+#include "loop/tls.h"
+#include "transport/amqp/wire.h"
+
+#define CONN_OUTPUT_HIGH (1u << 20) /* unwritten bytes above which nothing more is published */
+
+struct conn;
+
+/* All optional but on_ready and on_method. None is called from inside a call of this header but conn_reset(). */
+struct channel_ops {
+    void (*on_ready)(void *arg);  /* the connection is there: open the channel */
+    void (*on_method)(void *arg, const amqp_method_t *m); /* any but close */
+    /* Of a basic.deliver or basic.return that on_method was told of. */
+    void (*on_properties)(void *arg, const amqp_basic_properties_t *p);
+    void (*on_content)(void *arg, struct str body, bool oversized); /* complete; oversized: above body_max, without body */
+    /* The broker has closed the channel; what was pipelined behind is ignored by it. */
+    void (*on_closed)(void *arg, const amqp_channel_close_t *why);
+    void (*on_down)(void *arg, const char *reason); /* the connection was ready and has gone */
+    void (*on_drain)(void *arg);   /* output has gone out, or the broker has unblocked us */
+};
+
+struct channel {
+    uint16_t number;   /* set by conn_add() */
+    const struct channel_ops *ops;
+    void *arg;
+    struct conn *conn; /* likewise */
+    struct assembly assembly;
+};
+
+struct conn_spec {
+    struct loop *loop;
+    const struct endpoint_conf *conf;
+    const char *role;        /* for people who look at the broker: "publish", "consume" */
+    struct tls_context *tls;
+    bool external;           /* SASL EXTERNAL instead of PLAIN */
+    int64_t heartbeat_ms;
+    uint64_t body_max;
+};
+
+struct conn *conn_new(const struct conn_spec *spec); /* starts dialling */
+void conn_free(struct conn *c); /* says good-bye; no callback afterwards; NULL is legal */
+void conn_set_tls(struct conn *c, struct tls_context *tls);
+
+/* Borrowed; before the loop turns again. */
+void conn_add(struct conn *c, struct channel *ch);
+
+bool conn_is_ready(const struct conn *c);
+bool conn_is_blocked(const struct conn *c); /* the broker has no room: publish nothing */
+const char *conn_state(const struct conn *c); /* as endpoint_status.state */
+const char *conn_error(const struct conn *c); /* or NULL */
+uint64_t conn_bad(const struct conn *c);      /* frames that were no good */
+
+/* Something is wrong with it: on_down from inside, then it dials again. */
+void conn_reset(struct conn *c, const char *reason);
+
+/* Reads nothing for a while, heartbeats neither: a few seconds at most. */
+void conn_pause(struct conn *c);
+void conn_resume(struct conn *c); /* legal when it has gone meanwhile */
+
+/* Only while ready. */
+const struct wire *conn_wire(const struct conn *c);
+struct buf *conn_out(struct conn *c);
+size_t conn_pending(const struct conn *c);
+
+/* wire_put_method() on that channel; nothing where the connection is not ready. */
+void channel_put(struct channel *ch, amqp_method_number_t id, void *method);
+
+/* "404 NOT_FOUND - no queue 'x' in vhost '/'": into text, NUL-terminated. */
+const char *close_text(uint16_t code, amqp_bytes_t reason, char text[static 320]);

@@ -1,0 +1,276 @@
+#include "transport/amqp/wire.h"
+
+#include "base/mem.h"
+#include "transport/amqp/tables.h"
+
+#define HEAD 7
+#define HEADER_FIXED 12 /* class, weight, body size; the flags come after them */
+
+const struct str wire_protocol_header = {"AMQP\0\0\x09\x01", 8};
+const struct str wire_heartbeat = {"\x08\0\0\0\0\0\0\xCE", 8};
+
+void wire_init(struct wire *w)
+{
+    init_amqp_pool(&w->pool, 4096);
+    w->frame_max = WIRE_FRAME_MIN;
+}
+
+void wire_fini(struct wire *w)
+{
+    empty_amqp_pool(&w->pool);
+}
+
+/* ---------------------------------------------------------------- in */
+
+/* What a server says to a client; rabbitmq-c would decode the rest too. */
+static const amqp_method_number_t from_server[] = {
+    AMQP_CONNECTION_START_METHOD, AMQP_CONNECTION_SECURE_METHOD, AMQP_CONNECTION_TUNE_METHOD,
+    AMQP_CONNECTION_OPEN_OK_METHOD, AMQP_CONNECTION_CLOSE_METHOD, AMQP_CONNECTION_CLOSE_OK_METHOD,
+    AMQP_CONNECTION_BLOCKED_METHOD, AMQP_CONNECTION_UNBLOCKED_METHOD, AMQP_CHANNEL_OPEN_OK_METHOD,
+    AMQP_CHANNEL_FLOW_METHOD, AMQP_CHANNEL_CLOSE_METHOD, AMQP_CHANNEL_CLOSE_OK_METHOD,
+    AMQP_EXCHANGE_DECLARE_OK_METHOD, AMQP_QUEUE_DECLARE_OK_METHOD, AMQP_QUEUE_BIND_OK_METHOD,
+    AMQP_BASIC_QOS_OK_METHOD, AMQP_BASIC_CONSUME_OK_METHOD, AMQP_BASIC_CANCEL_METHOD,
+    AMQP_BASIC_CANCEL_OK_METHOD, AMQP_BASIC_RETURN_METHOD, AMQP_BASIC_DELIVER_METHOD, AMQP_BASIC_ACK_METHOD,
+    AMQP_BASIC_NACK_METHOD, AMQP_CONFIRM_SELECT_OK_METHOD,
+};
+
+static bool is_from_server(amqp_method_number_t id)
+{
+    for (size_t i = 0; i < sizeof(from_server) / sizeof(from_server[0]); i++) {
+        if (from_server[i] == id)
+            return true;
+    }
+    return false;
+}
+
+static uint32_t get_u16(const char *p)
+{
+    return (uint32_t)(uint8_t)p[0] << 8 | (uint8_t)p[1];
+}
+
+static uint32_t get_u32(const char *p)
+{
+    return get_u16(p) << 16 | get_u16(p + 2);
+}
+
+static enum wire_kind bad(struct wire_frame *out, const char *what)
+{
+    out->what = what;
+    return WIRE_BAD;
+}
+
+static enum wire_kind take_method(struct wire *w, struct str payload, struct wire_frame *out)
+{
+    if (payload.n < 4)
+        return bad(out, "a method frame without a method");
+    out->method.id = get_u32(payload.p);
+    struct str arguments = str_make(payload.p + 4, payload.n - 4);
+    if (!is_from_server(out->method.id))
+        return bad(out, "a method that a server does not send");
+    /* The only one of them with a table, behind two octets of version. */
+    if (out->method.id == AMQP_CONNECTION_START_METHOD &&
+        (arguments.n < 2 || table_check(str_make(arguments.p + 2, arguments.n - 2)) == 0))
+        return bad(out, "a malformed table");
+    if (amqp_decode_method(out->method.id, &w->pool, amqp_of(arguments), &out->method.decoded) < 0)
+        return bad(out, "a malformed method");
+    return WIRE_METHOD;
+}
+
+/* Skips a short string at *at; false where it does not fit. */
+static bool skip_short(struct str s, size_t *at)
+{
+    if (*at >= s.n || (size_t)(uint8_t)s.p[*at] >= s.n - *at)
+        return false;
+    *at += 1 + (size_t)(uint8_t)s.p[*at];
+    return true;
+}
+
+/* The table of headers stands behind the first two properties. */
+static bool properties_check(struct str raw)
+{
+    size_t at = 2;
+    uint32_t flags = raw.n >= 2 ? get_u16(raw.p) : 1;
+    if (flags & 1) /* a second word of flags: no property has its bit there */
+        return false;
+    if ((flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0 && !skip_short(raw, &at))
+        return false;
+    if ((flags & AMQP_BASIC_CONTENT_ENCODING_FLAG) != 0 && !skip_short(raw, &at))
+        return false;
+    return (flags & AMQP_BASIC_HEADERS_FLAG) == 0 || table_check(str_make(raw.p + at, raw.n - at)) != 0;
+}
+
+static enum wire_kind take_header(struct wire *w, struct str payload, struct wire_frame *out)
+{
+    void *decoded;
+    if (payload.n < HEADER_FIXED + 2)
+        return bad(out, "a header frame that is too short");
+    struct str raw = str_make(payload.p + HEADER_FIXED, payload.n - HEADER_FIXED);
+    if (get_u16(payload.p) != AMQP_BASIC_CLASS)
+        return bad(out, "a header of another class than basic");
+    if (!properties_check(raw) || amqp_decode_properties(AMQP_BASIC_CLASS, &w->pool, amqp_of(raw), &decoded) < 0)
+        return bad(out, "malformed properties");
+    out->properties = decoded;
+    out->body_size = (uint64_t)get_u32(payload.p + 4) << 32 | get_u32(payload.p + 8);
+    return WIRE_HEADER;
+}
+
+static enum wire_kind take_payload(struct wire *w, uint8_t type, struct str payload, struct wire_frame *out)
+{
+    switch (type) {
+    case AMQP_FRAME_METHOD:
+        return take_method(w, payload, out);
+    case AMQP_FRAME_HEADER:
+        return take_header(w, payload, out);
+    case AMQP_FRAME_BODY:
+        out->body = payload;
+        return WIRE_BODY;
+    default:
+        return WIRE_HEARTBEAT;
+    }
+}
+
+static bool is_type(uint8_t type)
+{
+    return type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
+           type == AMQP_FRAME_HEARTBEAT;
+}
+
+enum wire_kind wire_next(struct wire *w, struct str in, struct wire_frame *out)
+{
+    *out = (struct wire_frame){0};
+    if (in.n > 0 && !is_type((uint8_t)in.p[0]))
+        return bad(out, in.p[0] == 'A' ? "the peer speaks another version of AMQP" : "this is no AMQP 0-9-1");
+    if (in.n < HEAD)
+        return WIRE_MORE;
+    uint64_t size = get_u32(in.p + 3), whole = size + WIRE_FRAME_EXTRA;
+    if (whole > w->frame_max)
+        return bad(out, "a frame above the size that was agreed on");
+    if (in.n < whole)
+        return WIRE_MORE;
+    if ((uint8_t)in.p[whole - 1] != AMQP_FRAME_END)
+        return bad(out, "a frame without its end");
+    recycle_amqp_pool(&w->pool);
+    out->channel = (uint16_t)get_u16(in.p + 1);
+    out->used = (size_t)whole;
+    return take_payload(w, (uint8_t)in.p[0], str_make(in.p + HEAD, (size_t)size), out);
+}
+
+/* ---------------------------------------------------------------- out */
+
+static char *put_u16(char *p, uint32_t v)
+{
+    p[0] = (char)(v >> 8);
+    p[1] = (char)v;
+    return p + 2;
+}
+
+static char *put_u32(char *p, uint32_t v)
+{
+    return put_u16(put_u16(p, v >> 16), v & 0xFFFF);
+}
+
+static char *put_head(char *p, uint8_t type, uint16_t channel, size_t size)
+{
+    *p = (char)type;
+    return put_u32(put_u16(p + 1, channel), (uint32_t)size);
+}
+
+bool wire_put_method(struct buf *out, uint16_t channel, amqp_method_number_t id, void *method)
+{
+    char *frame = (char *)buf_reserve(out, WIRE_FRAME_MIN), *arguments = frame + HEAD + 4;
+    int n = amqp_encode_method(id, method,
+                               (amqp_bytes_t){.len = WIRE_FRAME_MIN - HEAD - 4 - 1, .bytes = arguments});
+    if (n < 0)
+        return false;
+    put_u32(put_head(frame, AMQP_FRAME_METHOD, channel, (size_t)n + 4), id);
+    arguments[n] = (char)AMQP_FRAME_END;
+    buf_commit(out, (size_t)n + HEAD + 4 + 1);
+    return true;
+}
+
+static bool put_header(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+{
+    size_t room = w->frame_max - WIRE_FRAME_EXTRA - HEADER_FIXED;
+    size_t need = table_bytes(&c->properties.headers) + 16 * (WIRE_SHORT_MAX + 1);
+    char *frame = (char *)buf_reserve(out, (need < room ? need : room) + WIRE_FRAME_EXTRA + HEADER_FIXED);
+    char *raw = frame + HEAD + HEADER_FIXED;
+    int n = amqp_encode_properties(AMQP_BASIC_CLASS, &c->properties,
+                                   (amqp_bytes_t){.len = need < room ? need : room, .bytes = raw});
+    if (n < 0)
+        return false;
+    char *p = put_head(frame, AMQP_FRAME_HEADER, channel, (size_t)n + HEADER_FIXED);
+    p = put_u32(p, (uint32_t)AMQP_BASIC_CLASS << 16);
+    put_u32(put_u32(p, (uint32_t)((uint64_t)c->body.n >> 32)), (uint32_t)c->body.n);
+    raw[n] = (char)AMQP_FRAME_END;
+    buf_commit(out, (size_t)n + HEAD + HEADER_FIXED + 1);
+    return true;
+}
+
+static void put_body(const struct wire *w, struct buf *out, uint16_t channel, struct str body)
+{
+    size_t most = w->frame_max - WIRE_FRAME_EXTRA;
+    while (body.n > 0) {
+        size_t n = body.n < most ? body.n : most;
+        char *frame = (char *)buf_reserve(out, n + WIRE_FRAME_EXTRA);
+        char *end = bytes_copy(put_head(frame, AMQP_FRAME_BODY, channel, n), body.p, n);
+        *end = (char)AMQP_FRAME_END;
+        buf_commit(out, n + WIRE_FRAME_EXTRA);
+        body = str_make(body.p + n, body.n - n);
+    }
+}
+
+bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+{
+    size_t before = out->len;
+    if (!wire_put_method(out, channel, AMQP_BASIC_PUBLISH_METHOD, &c->publish) ||
+        !put_header(w, out, channel, c)) {
+        out->len = before;
+        return false;
+    }
+    put_body(w, out, channel, c->body);
+    return true;
+}
+
+/* ---------------------------------------------------------------- content that comes in */
+
+void assembly_begin(struct assembly *a, uint64_t limit)
+{
+    a->state = ASSEMBLY_HEADER;
+    a->wanted = a->got = 0;
+    a->limit = limit;
+    a->oversized = false;
+    buf_clear(&a->body);
+    buf_clear(&a->headers);
+}
+
+enum assembly_step assembly_header(struct assembly *a, uint64_t body_size)
+{
+    if (a->state != ASSEMBLY_HEADER)
+        return ASSEMBLY_BAD;
+    a->wanted = body_size;
+    a->oversized = body_size > a->limit;
+    a->state = body_size > 0 ? ASSEMBLY_BODY : ASSEMBLY_IDLE;
+    return body_size > 0 ? ASSEMBLY_MORE : ASSEMBLY_DONE;
+}
+
+enum assembly_step assembly_body(struct assembly *a, struct str part, struct str *body)
+{
+    if (a->state != ASSEMBLY_BODY || part.n > a->wanted - a->got)
+        return ASSEMBLY_BAD;
+    bool whole = part.n == a->wanted;
+    a->got += part.n;
+    if (!whole && !a->oversized)
+        buf_str_put(&a->body, part);
+    if (a->got < a->wanted)
+        return ASSEMBLY_MORE;
+    a->state = ASSEMBLY_IDLE;
+    *body = a->oversized ? STR_NONE : whole ? part : buf_str(&a->body);
+    return ASSEMBLY_DONE;
+}
+
+void assembly_fini(struct assembly *a)
+{
+    buf_fini(&a->body);
+    buf_fini(&a->headers);
+    a->state = ASSEMBLY_IDLE;
+}
