@@ -12,9 +12,9 @@ const struct codec *amqp_codec(unsigned choice)
     return choice == CODEC_CLOUDEVENTS ? &cloudevents : &raw;
 }
 
-struct conn *amqp_connect(struct endpoint *e, const char *role)
+struct broker *amqp_connect(struct endpoint *e, const char *role)
 {
-    return conn_new(&(struct conn_spec){.loop = e->env.loop, .conf = e->conf, .role = role, .tls = e->env.tls,
+    return broker_new(&(struct broker_spec){.loop = e->env.loop, .conf = e->conf, .role = role, .tls = e->env.tls,
                                         .external = e->keys->auth == AUTH_EXTERNAL,
                                         .heartbeat_ms = e->keys->heartbeat_ms, .body_max = e->env.body_max});
 }
@@ -48,9 +48,9 @@ static void amqp_set_tls(struct endpoint *e, struct tls_context *tls)
 {
     tls_context_unref(e->env.tls);
     e->env.tls = tls != NULL ? tls_context_ref(tls) : NULL;
-    conn_set_tls(publisher_conn(e->publisher), tls);
+    broker_set_tls(publisher_broker(e->publisher), tls);
     if (e->consumer != NULL)
-        conn_set_tls(consumer_conn(e->consumer), tls);
+        broker_set_tls(consumer_broker(e->consumer), tls);
 }
 
 static void amqp_stop_intake(struct endpoint *e)
@@ -67,16 +67,16 @@ static size_t amqp_busy(const struct endpoint *e)
 /* Of two connections the one that is worse off speaks for both. */
 static void amqp_status(const struct endpoint *e, struct endpoint_status *out)
 {
-    const struct conn *conns[] = {publisher_conn(e->publisher), e->consumer != NULL ? consumer_conn(e->consumer) : NULL};
+    const struct broker *conns[] = {publisher_broker(e->publisher), e->consumer != NULL ? consumer_broker(e->consumer) : NULL};
     const char *refused = publisher_error(e->publisher);
     *out = (struct endpoint_status){.state = "up", .received = e->received, .sent = e->sent, .bad = e->bad};
     for (size_t i = 0; i < 2 && conns[i] != NULL; i++) {
-        bool ready = conn_is_ready(conns[i]);
+        bool ready = broker_is_ready(conns[i]);
         out->connections += ready;
-        out->bad += conn_bad(conns[i]);
+        out->bad += broker_bad(conns[i]);
         if (!ready && out->error == NULL) {
-            out->state = conn_state(conns[i]);
-            out->error = conn_error(conns[i]);
+            out->state = broker_state(conns[i]);
+            out->error = broker_error(conns[i]);
         }
     }
     if (refused == NULL && e->consumer != NULL)

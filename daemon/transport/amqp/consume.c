@@ -51,7 +51,7 @@ struct source {
 
 struct consumer {
     struct endpoint *endpoint;
-    struct conn *conn;
+    struct broker *conn;
     struct source *sources;
     size_t count;
     struct buf scratch, subject;
@@ -60,7 +60,7 @@ struct consumer {
     bool stopped;
 };
 
-struct conn *consumer_conn(const struct consumer *c)
+struct broker *consumer_broker(const struct consumer *c)
 {
     return c->conn;
 }
@@ -498,7 +498,7 @@ static void start(struct source *s)
 static void on_retry(void *arg)
 {
     struct source *s = arg;
-    if (conn_is_ready(s->consumer->conn) && !s->consumer->stopped)
+    if (broker_is_ready(s->consumer->conn) && !s->consumer->stopped)
         start(s);
 }
 
@@ -608,7 +608,7 @@ static void source_init(struct source *s, struct consumer *c, const struct endpo
     s->waiter = (struct waiter){.resume = on_resume, .arg = s};
     s->retry = timer_new(l, on_retry, s);
     s->again = timer_new(l, offer_held, s);
-    conn_add(c->conn, &s->channel);
+    broker_add(c->conn, &s->channel);
 }
 
 struct consumer *consumer_new(struct endpoint *e)
@@ -650,7 +650,7 @@ void consumer_free(struct consumer *c)
         return;
     for (size_t i = 0; i < c->count; i++)
         flush(&c->sources[i]); /* what this turn has settled */
-    conn_free(c->conn);
+    broker_free(c->conn);
     c->conn = NULL;
     for (size_t i = 0; i < c->count; i++)
         source_fini(&c->sources[i]);

@@ -3,7 +3,7 @@
 #include "base/list.h"
 #include "codec/codec.h"
 #include "transport/amqp/amqp.h"
-#include "transport/amqp/conn.h"
+#include "transport/amqp/broker.h"
 
 #define REPLY_QUEUE "amq.rabbitmq.reply-to" /* direct reply-to: replies come to whoever consumes it on that channel */
 
@@ -59,7 +59,7 @@ struct endpoint {
     uint64_t received, sent, bad;
 };
 
-struct conn *amqp_connect(struct endpoint *e, const char *role);
+struct broker *amqp_connect(struct endpoint *e, const char *role);
 
 /* The codec of a route's side, which is not nest. */
 const struct codec *amqp_codec(unsigned choice);
@@ -68,7 +68,7 @@ const struct codec *amqp_codec(unsigned choice);
  * a broker without room does not keep us from acknowledging what makes room. ---- */
 struct publisher *publisher_new(struct endpoint *e);
 void publisher_free(struct publisher *p);
-struct conn *publisher_conn(const struct publisher *p);
+struct broker *publisher_broker(const struct publisher *p);
 size_t publisher_busy(const struct publisher *p);
 const char *publisher_error(const struct publisher *p); /* of its channel, or NULL */
 
@@ -86,7 +86,7 @@ bool publisher_full(struct publisher *p, struct waiter *w);
 /* ---- consume.c: the sources ---- */
 struct consumer *consumer_new(struct endpoint *e);
 void consumer_free(struct consumer *c);
-struct conn *consumer_conn(const struct consumer *c);
+struct broker *consumer_broker(const struct consumer *c);
 void consumer_stop(struct consumer *c); /* takes nothing new */
 size_t consumer_busy(const struct consumer *c);
 const char *consumer_error(const struct consumer *c); /* of a source that cannot be consumed, or NULL */

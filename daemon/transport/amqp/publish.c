@@ -25,7 +25,7 @@ struct flight {
 
 struct publisher {
     struct endpoint *endpoint;
-    struct conn *conn;
+    struct broker *conn;
     struct channel channel;  /* with confirms; consumes the replies */
     struct channel answers;  /* to those who ask us: without confirms */
     bool ready, flow_off, starved, answers_ready;
@@ -51,7 +51,7 @@ struct publisher {
 
 static const struct amqp_target standard_target = {.mandatory = true, .persistent = true};
 
-struct conn *publisher_conn(const struct publisher *p)
+struct broker *publisher_broker(const struct publisher *p)
 {
     return p->conn;
 }
@@ -63,8 +63,8 @@ const char *publisher_error(const struct publisher *p)
 
 static bool has_room(const struct publisher *p)
 {
-    return p->ready && !p->flow_off && !conn_is_blocked(p->conn) && !confirms_full(&p->confirms) &&
-           p->asked.count < p->endpoint->keys->concurrency && conn_pending(p->conn) < CONN_OUTPUT_HIGH;
+    return p->ready && !p->flow_off && !broker_is_blocked(p->conn) && !confirms_full(&p->confirms) &&
+           p->asked.count < p->endpoint->keys->concurrency && broker_pending(p->conn) < BROKER_OUTPUT_HIGH;
 }
 
 static void wake_core(struct publisher *p)
@@ -266,7 +266,7 @@ static const char *publish(struct publisher *p, const struct handover *h, struct
     const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c, &headers);
     set_route(&c, target_of(h), h->subject);
     set_properties(&c, h, loop_now(p->endpoint->env.loop), &texts);
-    if (wrong == NULL && !wire_put_content(conn_wire(p->conn), conn_out(p->conn), p->channel.number, &c))
+    if (wrong == NULL && !wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->channel.number, &c))
         wrong = "the routing key is above 255 bytes, or the headers are larger than a frame";
     table_fini(&headers);
     return wrong;
@@ -325,8 +325,8 @@ static void on_confirm_timer(void *arg)
     if (oldest == NULL)
         return;
     int64_t left = oldest->sent_ms + limit - loop_now(p->endpoint->env.loop);
-    if (left <= 0 && !conn_is_blocked(p->conn))
-        conn_reset(p->conn, "the broker does not confirm what was published");
+    if (left <= 0 && !broker_is_blocked(p->conn))
+        broker_reset(p->conn, "the broker does not confirm what was published");
     else
         timer_after(p->confirm_timer, left > 0 ? left : limit);
 }
@@ -337,7 +337,7 @@ static void on_resume(void *arg)
 {
     struct publisher *p = arg;
     timer_stop(p->patience);
-    conn_resume(p->conn);
+    broker_resume(p->conn);
 }
 
 static struct handover *end_flight(struct publisher *p, struct flight *f)
@@ -355,7 +355,7 @@ static void on_patience(void *arg)
     struct publisher *p = arg;
     struct flight *f = slots_get(&p->asked, p->stalled_id);
     waiter_cancel(&p->waiter);
-    conn_resume(p->conn);
+    broker_resume(p->conn);
     if (f != NULL)
         report(end_flight(p, f), OUTCOME_REJECT, CODE_OVERLOADED, STR("the asker does not read its stream"));
 }
@@ -366,7 +366,7 @@ static void stream_item(struct publisher *p, struct flight *f, const struct repl
         return;
     p->stalled_id = f->id;
     timer_after(p->patience, STREAM_STALL_MS);
-    conn_pause(p->conn);
+    broker_pause(p->conn);
 }
 
 static void nest_answer(struct publisher *p, struct flight *f, struct str body)
@@ -525,7 +525,7 @@ static void on_settle(struct publisher *p, uint64_t tag, bool multiple, bool ack
     p->reopen_ms = REOPEN_MIN_MS;
     if (!confirms_settle(&p->confirms, tag, multiple, ack)) {
         p->endpoint->bad++;
-        conn_reset(p->conn, "the broker confirms what was never published");
+        broker_reset(p->conn, "the broker confirms what was never published");
         return;
     }
     wake_core(p);
@@ -561,7 +561,7 @@ static void on_method(void *arg, const amqp_method_t *m)
         on_flow(p, m->decoded);
         break;
     case AMQP_BASIC_CANCEL_METHOD:
-        conn_reset(p->conn, "the broker has cancelled the replies");
+        broker_reset(p->conn, "the broker has cancelled the replies");
         break;
     default:
         break;
@@ -630,7 +630,7 @@ static void on_closed(void *arg, const amqp_channel_close_t *why)
 static void on_reopen(void *arg)
 {
     struct publisher *p = arg;
-    if (conn_is_ready(p->conn))
+    if (broker_is_ready(p->conn))
         open_channel(p);
 }
 
@@ -689,7 +689,7 @@ static void answers_on_closed(void *arg, const amqp_channel_close_t *why)
 static void answers_on_drain(void *arg)
 {
     struct publisher *p = arg;
-    if (conn_is_ready(p->conn) && conn_pending(p->conn) < CONN_OUTPUT_HIGH && !conn_is_blocked(p->conn))
+    if (broker_is_ready(p->conn) && broker_pending(p->conn) < BROKER_OUTPUT_HIGH && !broker_is_blocked(p->conn))
         waiters_wake(&p->askers_waiting);
 }
 
@@ -736,7 +736,7 @@ bool publisher_answer(struct publisher *p, const struct answer *a, const struct 
     c.properties.correlation_id = amqp_of(a->correlation_id);
     c.properties._flags |= AMQP_BASIC_CORRELATION_ID_FLAG;
     bool sent = (c.body.n == 0 && a->codec == CODEC_NEST) || /* a streamed item without a value */
-                wire_put_content(conn_wire(p->conn), conn_out(p->conn), p->answers.number, &c);
+                wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->answers.number, &c);
     p->endpoint->sent += sent;
     table_fini(&headers);
     return sent;
@@ -744,7 +744,7 @@ bool publisher_answer(struct publisher *p, const struct answer *a, const struct 
 
 bool publisher_full(struct publisher *p, struct waiter *w)
 {
-    bool full = p->answers_ready && (conn_pending(p->conn) > CONN_OUTPUT_HIGH || conn_is_blocked(p->conn));
+    bool full = p->answers_ready && (broker_pending(p->conn) > BROKER_OUTPUT_HIGH || broker_is_blocked(p->conn));
     if (full && w != NULL && w->in == NULL)
         waiter_enrol(w, &p->askers_waiting);
     return full;
@@ -771,8 +771,8 @@ struct publisher *publisher_new(struct endpoint *e)
     p->channel.arg = p->answers.arg = p;
     e->sink.ops = &publisher_sink;
     p->conn = amqp_connect(e, "publish");
-    conn_add(p->conn, &p->channel);
-    conn_add(p->conn, &p->answers);
+    broker_add(p->conn, &p->channel);
+    broker_add(p->conn, &p->answers);
     return p;
 }
 
@@ -804,7 +804,7 @@ void publisher_free(struct publisher *p)
     waiter_cancel(&p->waiter);
     while (!list_empty(&p->askers_waiting))
         waiter_cancel(CONTAINER_OF(list_first(&p->askers_waiting), struct waiter, link));
-    conn_free(p->conn);
+    broker_free(p->conn);
     timer_free(p->reopen);
     timer_free(p->patience);
     timer_free(p->confirm_timer);

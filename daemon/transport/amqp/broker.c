@@ -1,4 +1,4 @@
-#include "transport/amqp/conn.h"
+#include "transport/amqp/broker.h"
 
 #include <stdio.h>
 
@@ -12,8 +12,8 @@
 
 enum conn_phase { CONN_DOWN, CONN_STARTING, CONN_TUNING, CONN_OPENING, CONN_READY };
 
-struct conn {
-    struct conn_spec spec;
+struct broker {
+    struct broker_spec spec;
     struct link *link;
     struct wire wire;
     enum conn_phase phase;
@@ -25,54 +25,54 @@ struct conn {
     uint64_t bad;
 };
 
-bool conn_is_ready(const struct conn *c)
+bool broker_is_ready(const struct broker *c)
 {
     return c->phase == CONN_READY;
 }
 
-bool conn_is_blocked(const struct conn *c)
+bool broker_is_blocked(const struct broker *c)
 {
     return c->blocked;
 }
 
-const struct wire *conn_wire(const struct conn *c)
+const struct wire *broker_wire(const struct broker *c)
 {
     return &c->wire;
 }
 
-struct buf *conn_out(struct conn *c)
+struct buf *broker_out(struct broker *c)
 {
     return stream_out(link_stream(c->link));
 }
 
-size_t conn_pending(const struct conn *c)
+size_t broker_pending(const struct broker *c)
 {
     return stream_pending(link_stream(c->link));
 }
 
-void conn_pause(struct conn *c)
+void broker_pause(struct broker *c)
 {
     stream_pause(link_stream(c->link));
 }
 
-void conn_resume(struct conn *c)
+void broker_resume(struct broker *c)
 {
     if (link_is_open(c->link))
         stream_resume(link_stream(c->link));
 }
 
-static void put(struct conn *c, amqp_method_number_t id, void *method)
+static void put(struct broker *c, amqp_method_number_t id, void *method)
 {
-    wire_put_method(conn_out(c), 0, id, method);
+    wire_put_method(broker_out(c), 0, id, method);
 }
 
 void channel_put(struct channel *ch, amqp_method_number_t id, void *method)
 {
-    if (conn_is_ready(ch->conn))
-        wire_put_method(conn_out(ch->conn), ch->number, id, method);
+    if (broker_is_ready(ch->conn))
+        wire_put_method(broker_out(ch->conn), ch->number, id, method);
 }
 
-void conn_reset(struct conn *c, const char *reason)
+void broker_reset(struct broker *c, const char *reason)
 {
     link_reset(c->link, reason);
 }
@@ -112,7 +112,7 @@ static void plain_response(const struct url *url, struct buf *out)
     buf_puts(out, url->password != NULL ? url->password : url->user != NULL ? "" : "guest");
 }
 
-static void put_start_ok(struct conn *c)
+static void put_start_ok(struct broker *c)
 {
     struct table capabilities = {0}, properties = {0};
     struct buf response = BUF_EMPTY;
@@ -139,7 +139,7 @@ static void put_start_ok(struct conn *c)
     table_fini(&properties);
 }
 
-static void on_start(struct conn *c, void *method)
+static void on_start(struct broker *c, void *method)
 {
     const amqp_connection_start_t *start = method;
     const char *wanted = c->spec.external ? "EXTERNAL" : "PLAIN";
@@ -178,7 +178,7 @@ static char *vhost_of(const char *path)
     return buf_steal(&name);
 }
 
-static void put_open(struct conn *c)
+static void put_open(struct broker *c)
 {
     char *vhost = vhost_of(link_url(c->link)->path);
     amqp_connection_open_t open = {.virtual_host = amqp_cstring_bytes(vhost)};
@@ -187,7 +187,7 @@ static void put_open(struct conn *c)
     mem_free(vhost);
 }
 
-static void on_tune(struct conn *c, void *method)
+static void on_tune(struct broker *c, void *method)
 {
     const amqp_connection_tune_t *tune = method;
     uint32_t seconds = (uint32_t)((c->spec.heartbeat_ms + 999) / 1000);
@@ -195,11 +195,11 @@ static void on_tune(struct conn *c, void *method)
                                     .frame_max = least(tune->frame_max, WIRE_FRAME_MAX),
                                     .heartbeat = (uint16_t)least(tune->heartbeat, seconds)};
     if (ok.frame_max < WIRE_FRAME_MIN) {
-        conn_reset(c, "the broker wants frames below 4,096 bytes");
+        broker_reset(c, "the broker wants frames below 4,096 bytes");
         return;
     }
     if (ok.channel_max < c->count) {
-        conn_reset(c, "the broker allows fewer channels than there are sources");
+        broker_reset(c, "the broker allows fewer channels than there are sources");
         return;
     }
     c->wire.frame_max = ok.frame_max;
@@ -209,7 +209,7 @@ static void on_tune(struct conn *c, void *method)
     c->phase = CONN_OPENING;
 }
 
-static void on_open_ok(struct conn *c, void *method)
+static void on_open_ok(struct broker *c, void *method)
 {
     (void)method;
     c->phase = CONN_READY;
@@ -219,7 +219,7 @@ static void on_open_ok(struct conn *c, void *method)
         c->channels[i]->ops->on_ready(c->channels[i]->arg);
 }
 
-static void on_conn_close(struct conn *c, void *method)
+static void on_conn_close(struct broker *c, void *method)
 {
     const amqp_connection_close_t *close = method;
     amqp_connection_close_ok_t ok = {0};
@@ -228,10 +228,10 @@ static void on_conn_close(struct conn *c, void *method)
     if (is_refusal(close->reply_code))
         link_refused(c->link, close_text(close->reply_code, close->reply_text, text));
     else
-        conn_reset(c, close_text(close->reply_code, close->reply_text, text));
+        broker_reset(c, close_text(close->reply_code, close->reply_text, text));
 }
 
-static void tell_drain(struct conn *c)
+static void tell_drain(struct broker *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         if (c->channels[i]->ops->on_drain != NULL)
@@ -239,7 +239,7 @@ static void tell_drain(struct conn *c)
     }
 }
 
-static void on_blocked(struct conn *c, void *method)
+static void on_blocked(struct broker *c, void *method)
 {
     const amqp_connection_blocked_t *blocked = method;
     char *why = str_dup(bytes_of(blocked->reason));
@@ -249,7 +249,7 @@ static void on_blocked(struct conn *c, void *method)
     c->blocked = true;
 }
 
-static void on_unblocked(struct conn *c, void *method)
+static void on_unblocked(struct broker *c, void *method)
 {
     (void)method;
     log_write(loop_log(c->spec.loop), LOG_INFO, "broker_unblocked", "endpoint", c->spec.conf->name, NULL);
@@ -257,17 +257,17 @@ static void on_unblocked(struct conn *c, void *method)
     tell_drain(c);
 }
 
-static void on_secure(struct conn *c, void *method)
+static void on_secure(struct broker *c, void *method)
 {
     (void)method;
-    conn_reset(c, "the broker asks for a second step of authentication");
+    broker_reset(c, "the broker asks for a second step of authentication");
 }
 
 /* What may come on channel 0, and from which phase to which. */
 static const struct {
     amqp_method_number_t id;
     enum conn_phase from, to;
-    void (*fn)(struct conn *c, void *method);
+    void (*fn)(struct broker *c, void *method);
 } conn_methods[] = {
     {AMQP_CONNECTION_START_METHOD, CONN_STARTING, CONN_STARTING, on_start},
     {AMQP_CONNECTION_SECURE_METHOD, CONN_TUNING, CONN_TUNING, on_secure},
@@ -278,7 +278,7 @@ static const struct {
     {AMQP_CONNECTION_UNBLOCKED_METHOD, CONN_OPENING, CONN_READY, on_unblocked},
 };
 
-static const char *conn_method(struct conn *c, const amqp_method_t *m)
+static const char *conn_method(struct broker *c, const amqp_method_t *m)
 {
     for (size_t i = 0; i < sizeof(conn_methods) / sizeof(conn_methods[0]); i++) {
         if (conn_methods[i].id != m->id)
@@ -322,7 +322,7 @@ static const char *channel_step(struct channel *ch, enum assembly_step step, str
         return "a content that is out of order, or longer than it said";
     if (step == ASSEMBLY_DONE && ch->ops->on_content != NULL)
         ch->ops->on_content(ch->arg, body, ch->assembly.oversized);
-    if (step == ASSEMBLY_DONE && ch->assembly.body.cap > CONN_OUTPUT_HIGH)
+    if (step == ASSEMBLY_DONE && ch->assembly.body.cap > BROKER_OUTPUT_HIGH)
         buf_fini(&ch->assembly.body);
     return NULL;
 }
@@ -343,20 +343,20 @@ static const char *channel_frame(struct channel *ch, enum wire_kind kind, const 
 }
 
 /* What is wrong with the frame, or NULL. */
-static const char *on_frame(struct conn *c, enum wire_kind kind, const struct wire_frame *f)
+static const char *on_frame(struct broker *c, enum wire_kind kind, const struct wire_frame *f)
 {
     if (kind == WIRE_HEARTBEAT)
         return NULL;
     if (f->channel == 0)
         return kind == WIRE_METHOD ? conn_method(c, &f->method) : "a content on channel 0";
-    if (!conn_is_ready(c) || f->channel > c->count)
+    if (!broker_is_ready(c) || f->channel > c->count)
         return "a frame on a channel that is not open";
     return channel_frame(c->channels[f->channel - 1], kind, f);
 }
 
 static size_t on_data(void *arg, const uint8_t *p, size_t n)
 {
-    struct conn *c = arg;
+    struct broker *c = arg;
     size_t done = 0;
     struct wire_frame f;
     c->heard_ms = loop_now(c->spec.loop);
@@ -367,7 +367,7 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
         const char *wrong = kind == WIRE_BAD ? f.what : on_frame(c, kind, &f);
         if (wrong != NULL) {
             c->bad++;
-            conn_reset(c, wrong);
+            broker_reset(c, wrong);
             return n;
         }
         done += f.used;
@@ -379,17 +379,17 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
 
 static void on_up(void *arg)
 {
-    struct conn *c = arg;
+    struct broker *c = arg;
     c->phase = CONN_STARTING;
     c->blocked = false;
     c->wire.frame_max = WIRE_FRAME_MAX; /* until it is tuned: a table of properties may be large */
     c->heard_ms = loop_now(c->spec.loop);
-    buf_str_put(conn_out(c), wire_protocol_header);
+    buf_str_put(broker_out(c), wire_protocol_header);
 }
 
 static void on_down(void *arg, const char *reason)
 {
-    struct conn *c = arg;
+    struct broker *c = arg;
     bool was_ready = c->phase == CONN_READY;
     c->phase = CONN_DOWN;
     c->blocked = false;
@@ -411,32 +411,32 @@ static const struct link_ops conn_link_ops = {
 
 static void on_timer(void *arg)
 {
-    struct conn *c = arg;
+    struct broker *c = arg;
     if (loop_now(c->spec.loop) - c->heard_ms > MISSED_MAX * c->heartbeat_ms) {
-        conn_reset(c, "the broker sends no heartbeats");
+        broker_reset(c, "the broker sends no heartbeats");
     } else {
-        buf_str_put(conn_out(c), wire_heartbeat);
+        buf_str_put(broker_out(c), wire_heartbeat);
         timer_after(c->timer, c->heartbeat_ms / 2);
     }
 }
 
 /* ---------------------------------------------------------------- life */
 
-struct conn *conn_new(const struct conn_spec *spec)
+struct broker *broker_new(const struct broker_spec *spec)
 {
-    struct conn *c = mem_zalloc(sizeof(*c));
+    struct broker *c = mem_zalloc(sizeof(*c));
     bool secure = str_is(str_of(spec->conf->url.scheme), "amqps");
     c->spec = *spec;
     c->timer = timer_new(spec->loop, on_timer, c);
     wire_init(&c->wire);
     struct link_spec link = {.loop = spec->loop, .conf = spec->conf, .port = secure ? "5671" : "5672", .greets = true,
                              .tls = spec->tls, .quickack = QUICKACK_EAGER,
-                             .limits = {.input = 2 * WIRE_FRAME_MAX, .high = CONN_OUTPUT_HIGH}};
+                             .limits = {.input = 2 * WIRE_FRAME_MAX, .high = BROKER_OUTPUT_HIGH}};
     c->link = link_new(&link, &conn_link_ops, c);
     return c;
 }
 
-void conn_add(struct conn *c, struct channel *ch)
+void broker_add(struct broker *c, struct channel *ch)
 {
     c->channels = mem_realloc(c->channels, (c->count + 1) * sizeof(*c->channels));
     c->channels[c->count++] = ch;
@@ -444,11 +444,11 @@ void conn_add(struct conn *c, struct channel *ch)
     ch->conn = c;
 }
 
-void conn_free(struct conn *c)
+void broker_free(struct broker *c)
 {
     if (c == NULL)
         return;
-    if (conn_is_ready(c)) {
+    if (broker_is_ready(c)) {
         amqp_connection_close_t close = {.reply_code = AMQP_REPLY_SUCCESS,
                                          .reply_text = amqp_cstring_bytes("good-bye")};
         put(c, AMQP_CONNECTION_CLOSE_METHOD, &close);
@@ -462,22 +462,22 @@ void conn_free(struct conn *c)
     mem_free(c);
 }
 
-void conn_set_tls(struct conn *c, struct tls_context *tls)
+void broker_set_tls(struct broker *c, struct tls_context *tls)
 {
     link_set_tls(c->link, tls);
 }
 
-const char *conn_state(const struct conn *c)
+const char *broker_state(const struct broker *c)
 {
     return link_state(c->link);
 }
 
-const char *conn_error(const struct conn *c)
+const char *broker_error(const struct broker *c)
 {
     return link_error(c->link);
 }
 
-uint64_t conn_bad(const struct conn *c)
+uint64_t broker_bad(const struct broker *c)
 {
     return c->bad;
 }

@@ -15,11 +15,11 @@
 #include "loop/tls.h"
 #include "transport/amqp/wire.h"
 
-#define CONN_OUTPUT_HIGH (1u << 20) /* unwritten bytes above which nothing more is published */
+#define BROKER_OUTPUT_HIGH (1u << 20) /* unwritten bytes above which nothing more is published */
 
-struct conn;
+struct broker;
 
-/* All optional but on_ready and on_method. None is called from inside a call of this header but conn_reset(). */
+/* All optional but on_ready and on_method. None is called from inside a call of this header but broker_reset(). */
 struct channel_ops {
     void (*on_ready)(void *arg);  /* the connection is there: open the channel */
     void (*on_method)(void *arg, const amqp_method_t *m); /* any but close */
@@ -33,14 +33,14 @@ struct channel_ops {
 };
 
 struct channel {
-    uint16_t number;   /* set by conn_add() */
+    uint16_t number;   /* set by broker_add() */
     const struct channel_ops *ops;
     void *arg;
-    struct conn *conn; /* likewise */
+    struct broker *conn; /* likewise */
     struct assembly assembly;
 };
 
-struct conn_spec {
+struct broker_spec {
     struct loop *loop;
     const struct endpoint_conf *conf;
     const char *role;        /* for people who look at the broker: "publish", "consume" */
@@ -50,30 +50,30 @@ struct conn_spec {
     uint64_t body_max;
 };
 
-struct conn *conn_new(const struct conn_spec *spec); /* starts dialling */
-void conn_free(struct conn *c); /* says good-bye; no callback afterwards; NULL is legal */
-void conn_set_tls(struct conn *c, struct tls_context *tls);
+struct broker *broker_new(const struct broker_spec *spec); /* starts dialling */
+void broker_free(struct broker *c); /* says good-bye; no callback afterwards; NULL is legal */
+void broker_set_tls(struct broker *c, struct tls_context *tls);
 
 /* Borrowed; before the loop turns again. */
-void conn_add(struct conn *c, struct channel *ch);
+void broker_add(struct broker *c, struct channel *ch);
 
-bool conn_is_ready(const struct conn *c);
-bool conn_is_blocked(const struct conn *c); /* the broker has no room: publish nothing */
-const char *conn_state(const struct conn *c); /* as endpoint_status.state */
-const char *conn_error(const struct conn *c); /* or NULL */
-uint64_t conn_bad(const struct conn *c);      /* frames that were no good */
+bool broker_is_ready(const struct broker *c);
+bool broker_is_blocked(const struct broker *c); /* the broker has no room: publish nothing */
+const char *broker_state(const struct broker *c); /* as endpoint_status.state */
+const char *broker_error(const struct broker *c); /* or NULL */
+uint64_t broker_bad(const struct broker *c);      /* frames that were no good */
 
 /* Something is wrong with it: on_down from inside, then it dials again. */
-void conn_reset(struct conn *c, const char *reason);
+void broker_reset(struct broker *c, const char *reason);
 
 /* Reads nothing for a while, heartbeats neither: a few seconds at most. */
-void conn_pause(struct conn *c);
-void conn_resume(struct conn *c); /* legal when it has gone meanwhile */
+void broker_pause(struct broker *c);
+void broker_resume(struct broker *c); /* legal when it has gone meanwhile */
 
 /* Only while ready. */
-const struct wire *conn_wire(const struct conn *c);
-struct buf *conn_out(struct conn *c);
-size_t conn_pending(const struct conn *c);
+const struct wire *broker_wire(const struct broker *c);
+struct buf *broker_out(struct broker *c);
+size_t broker_pending(const struct broker *c);
 
 /* wire_put_method() on that channel; nothing where the connection is not ready. */
 void channel_put(struct channel *ch, amqp_method_number_t id, void *method);
