@@ -26,6 +26,11 @@ def redis(h):
     return Broker("redis", port, f"redis://127.0.0.1:{port}")
 
 
+def redis_too(h):
+    """Another: of two listeners on a channel both would answer."""
+    return redis(h)
+
+
 def rabbit(h):
     h.find("rabbitmqctl", "rabbitmq-server")
     folder, port, dist, epmd = h.new_folder(), free_port(), free_port(), free_port()

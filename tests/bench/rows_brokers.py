@@ -146,10 +146,11 @@ def nest(pair, make, size):
 
 
 def nest_rows(sizes):
-    for make, key, name in ((brokers.redis, "redis-nest", "Redis"), (brokers.rabbit, "rabbit-nest", "RabbitMQ")):
+    for make, ours, key, name in ((brokers.redis, brokers.redis_too, "redis-nest", "Redis"),
+                                  (brokers.rabbit, brokers.rabbit, "rabbit-nest", "RabbitMQ")):
         for size in sizes:
             yield Row(key, size_text(size), [("NestJS server", nest(brokers.nest_pair, make, size))],
-                      nest(brokers.nest_daemon, make, size),
+                      nest(brokers.nest_daemon, ours, size),
                       [View(f"{name}: NestJS client to a C service, 64 in flight", "rate", "/s", True, 1.2, 1.6)])
 
 

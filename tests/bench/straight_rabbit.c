@@ -41,15 +41,18 @@ static void check(int status, const char *what)
         die("%s: %s", what, amqp_error_string2(status));
 }
 
-static void answered(const struct run *r, const char *what)
+static void fine(amqp_rpc_reply_t reply, const char *what)
 {
-    amqp_rpc_reply_t reply = amqp_get_rpc_reply(r->state);
-
     errno = 0;
     if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
         die("%s: %s", what, amqp_error_string2(reply.library_error));
     if (reply.reply_type != AMQP_RESPONSE_NORMAL)
         die("%s: the broker refuses", what);
+}
+
+static void answered(const struct run *r, const char *what)
+{
+    fine(amqp_get_rpc_reply(r->state), what);
 }
 
 static void login(struct run *r)
@@ -61,8 +64,7 @@ static void login(struct run *r)
     if (!s)
         die("out of memory");
     check(amqp_socket_open(s, "127.0.0.1", (int)r->port), "connect");
-    amqp_login(r->state, "/", 0, AMQP_DEFAULT_FRAME_SIZE, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest");
-    answered(r, "login");
+    fine(amqp_login(r->state, "/", 0, AMQP_DEFAULT_FRAME_SIZE, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest"), "login");
     amqp_channel_open(r->state, CHANNEL);
     answered(r, "channel.open");
 }
@@ -81,6 +83,7 @@ static void begin(struct run *r)
     r->before = r->done;
 }
 
+/* All but the end of the object: how many were done is known later. */
 static void report(const struct run *r)
 {
     double s = (double)(now_ns() - r->start_ns) / 1e9, n = (double)(r->done - r->before);
@@ -88,9 +91,13 @@ static void report(const struct run *r)
     errno = 0;
     if (r->done == r->before)
         die("nothing done in the measured time");
-    printf("{\"done\":%lu,\"rate\":%.1f,\"seconds\":%.4f,", (unsigned long)r->done, n / s, s);
+    printf("{\"rate\":%.1f,\"seconds\":%.4f,", n / s, s);
     watch_print(&r->watch, n);
-    puts("}");
+}
+
+static void report_end(const struct run *r)
+{
+    printf(",\"done\":%lu}\n", (unsigned long)r->done);
 }
 
 /* --- publish --- */
@@ -161,12 +168,10 @@ static void publish(struct run *r)
     publish_until(r, now_ns() + r->warm_ms * 1000000);
     begin(r);
     publish_until(r, r->count ? INT64_MAX : now_ns() + r->run_ms * 1000000);
-    if (!r->count)
-        report(r);
+    report(r);
     while (r->oldest < r->next)
         take_confirms(r);
-    if (r->count)
-        report(r);
+    report_end(r);
 }
 
 /* --- consume --- */
@@ -207,6 +212,7 @@ static void consume(struct run *r)
             begin(r);
     }
     report(r);
+    report_end(r);
 }
 
 /* --- the queue --- */

@@ -3,8 +3,10 @@
 // { inFlight, size, warmMs, runMs }, runs that load and answers with one line of JSON.
 import 'reflect-metadata';
 import { createInterface } from 'node:readline';
+import { Logger } from '@nestjs/common';
 import { ClientProxyFactory, Transport } from '@nestjs/microservices';
 
+Logger.overrideLogger(['error', 'warn']);
 const { transport, ...options } = JSON.parse(process.argv[2]);
 const client = ClientProxyFactory.create({ transport: Transport[transport], options });
 await client.connect();
