@@ -101,4 +101,4 @@ check-conformance: all
 	@$(MAKE) -s SAN= build/clients/c/conformance
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
 check-e2e: all
-	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py
+	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py $(NAMES)

@@ -61,6 +61,8 @@ void bellhop_answer_receive(struct bellhop *b, const struct bellhop_frame *f)
                                 .retry_ms = BELLHOP_RETRY_POLICY };
     if (a.result == BELLHOP_ERROR)
         answer_read_error(&a, f);
+    else
+        a.subject = f->subject;
     w.fn(b, &a, w.user);
 }
 

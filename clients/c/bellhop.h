@@ -184,7 +184,8 @@ enum bellhop_result {
 
 /* An answer. For BELLHOP_ERROR `code` is one of the protocol's codes and the body its detail; retry_ms is the time after
  * which to try again, or one of the three above. `local`: made by this library (`timeout`, `unavailable` when the
- * connection ended first): what became of the message is then not known. */
+ * connection ended first): what became of the message is then not known. `subject`: of a BELLHOP_MORE that has one
+ * (an entry of an event log), else NULL. */
 struct bellhop_answer {
     enum bellhop_result result;
     uint64_t id;
@@ -195,6 +196,7 @@ struct bellhop_answer {
     size_t body_len;
     int64_t retry_ms;
     bool local;
+    const char *subject;
 };
 
 /* Called for each MORE and then exactly once with a final answer, or not at all after bellhop_cancel() or bellhop_free(). */

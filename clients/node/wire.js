@@ -212,7 +212,7 @@ class Wire {
             case VERB.MORE: {
                 const call = this.calls.get(id);
                 if (call === undefined) return undefined;
-                const message = new Message('', buffer, headers, body, end);
+                const message = new Message(this.text_(buffer, subject, headers), buffer, headers, body, end);
                 if (call.item !== undefined) call.item(message);
                 else call.last = message;
                 return undefined;

@@ -191,16 +191,21 @@ static json_t *base64_of(struct str bytes)
     return text;
 }
 
+void json_add_body(json_t *row, struct str body)
+{
+    if (str_utf8(body) && (body.n == 0 || memchr(body.p, 0, body.n) == NULL))
+        json_object_set_new(row, "body", json_of(body));
+    else
+        json_object_set_new(row, "body_base64", base64_of(body));
+}
+
 static void show(void *arg, const struct dead_letter *d)
 {
     json_t **row = arg;
     json_decref(*row);
     *row = row_of(d);
     json_object_set_new(*row, "headers", json_of(d->msg->headers));
-    if (str_utf8(d->msg->body) && (d->msg->body.n == 0 || memchr(d->msg->body.p, 0, d->msg->body.n) == NULL))
-        json_object_set_new(*row, "body", json_of(d->msg->body));
-    else
-        json_object_set_new(*row, "body_base64", base64_of(d->msg->body));
+    json_add_body(*row, d->msg->body);
 }
 
 static void on_shown(void *arg, const struct dead_letter *d)

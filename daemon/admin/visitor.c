@@ -7,7 +7,8 @@
 static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
-    &command_version, &command_audit, &command_dlq_edit,
+    &command_version, &command_audit, &command_dlq_edit, &command_log_ls, &command_log_show,
+    &command_replay,
 };
 
 static const struct stream_ops visitor_ops;
@@ -35,6 +36,7 @@ static void visitor_end(struct visitor *v)
     tap_cancel(v, 0);
     dlq_cancel(v);
     audit_cancel(v);
+    log_cancel_calls(v, 0);
     list_remove(&v->admin->visitors, &v->link);
     loop_later(v->admin->env.loop, mem_free, v);
 }
@@ -149,6 +151,12 @@ static void greet(struct visitor *v, const struct frame *f)
     buf_puts(stream_out(v->stream), headers);
 }
 
+static void on_cancel(struct visitor *v, uint64_t id)
+{
+    tap_cancel(v, id);
+    log_cancel_calls(v, id);
+}
+
 static void dispatch(struct visitor *v, const struct frame *f)
 {
     if (!v->greeted)
@@ -156,7 +164,7 @@ static void dispatch(struct visitor *v, const struct frame *f)
     else if (f->verb == VERB_REQ)
         on_request(v, f);
     else if (f->verb == VERB_CANCEL)
-        tap_cancel(v, f->id);
+        on_cancel(v, f->id);
     else if (f->verb == VERB_PING)
         frame_bare(stream_out(v->stream), VERB_PONG, f->id);
     else if (f->verb == VERB_PUB || f->verb == VERB_SUB)
@@ -191,4 +199,9 @@ static void on_close(void *arg, const char *reason)
     visitor_end(arg);
 }
 
-static const struct stream_ops visitor_ops = {.on_data = on_data, .on_close = on_close};
+static void on_drain(void *arg)
+{
+    log_drained(arg);
+}
+
+static const struct stream_ops visitor_ops = {.on_data = on_data, .on_drain = on_drain, .on_close = on_close};

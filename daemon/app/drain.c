@@ -22,8 +22,7 @@ void app_drain(struct app *a, int64_t budget)
     server_stop(a->server);
     LIST_EACH(&a->endpoints, n) {
         struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        if (e->conf->listen)
-            e->transport->stop_intake(e->endpoint);
+        e->transport->stop_intake(e->endpoint);
     }
     timer_after(a->drain, 1);
 }

@@ -37,6 +37,9 @@ void suggest_name(const char *word, const struct map *a, const struct map *b, st
 /* Is it built in, and one that the transport speaks? t NULL = a service, or one that is not known. */
 void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t);
 
+/* A name stands for one log, with one `keep` and `max_size`. */
+void check_event_logs(struct walk *w);
+
 /* What no single section can see: endpoints that share an address, names that nothing uses,
  * routes that never match. */
 void check_all(struct walk *w);

@@ -134,6 +134,13 @@ struct endpoint_conf {
     void *extra;    /* the transport's endpoint_keys struct, or NULL */
 };
 
+struct event_log_conf { /* log of a route */
+    char *name;         /* NULL = the route has none */
+    struct place place;
+    int64_t keep_ms;    /* INT64_MAX = unlimited */
+    uint64_t max_size;  /* UINT64_MAX = unlimited */
+};
+
 struct route_conf {
     char *name;    /* given, or made: "edge#3" */
     struct place place;
@@ -144,8 +151,9 @@ struct route_conf {
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
     struct target_conf *to;
-    size_t to_count;
+    size_t to_count; /* 0 only where it has a log */
     bool durable;
+    struct event_log_conf log;
     char *policy;  /* name; "default" unless set */
 };
 
@@ -205,7 +213,7 @@ void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
 void config_print(const struct config *c, struct buf *out);
 
-/* Does it need the store? Where the file has a section `store`, or a durable route. */
+/* Does it need the store? Where the file has a section `store`, a durable route, or one with a log. */
 bool config_stores(const struct config *c);
 
 /* Look-ups by name; NULL when there is none. */

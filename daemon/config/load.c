@@ -167,6 +167,7 @@ static void build_root(struct walk *w, const struct node *root)
     build_policies(w, node_get(root, "policies"));
     build_routes(w, node_get(root, "routes"));
     build_schedules(w, node_get(root, "schedules"));
+    check_event_logs(w);
     if (w->errors->total == 0)
         check_all(w);
 }
@@ -175,7 +176,7 @@ bool config_stores(const struct config *c)
 {
     bool durable = c->store_named;
     for (size_t i = 0; i < c->route_count; i++)
-        durable |= c->routes[i].durable;
+        durable |= c->routes[i].durable || c->routes[i].log.name != NULL;
     return durable;
 }
 

@@ -35,6 +35,7 @@ void config_keys_print(const struct config_transport *const *transports, struct 
         {"endpoints.NAME.", config_endpoint_keys},
         {"routes.from.", config_source_keys},
         {"routes.to.", config_target_keys},
+        {"routes.log.", config_event_log_keys},
         {"routes.", config_route_keys},
         {"schedules.NAME.", config_schedule_keys},
     };

@@ -266,8 +266,6 @@ const struct key_custom custom_from = {
 
 /* ---- to ---- */
 
-/* ---- to ---- */
-
 /* How many wildcards a template may name. Those of a broker's own source (a topic filter, a binding)
  * are only known to its transport. */
 static size_t route_captures(const struct node *n, const struct route_conf *r)
@@ -294,6 +292,8 @@ static bool route_targets(struct walk *w, const struct node *route, struct route
     bool list = n->kind == NODE_LIST, ok = true;
     size_t count = list ? n->count : 1, captures = route_captures(route, r);
     const struct node *item = list ? n->first : n;
+    if (count == 0 && r->log.name != NULL)
+        return true; /* for the log alone */
     if (count == 0 || count > TARGETS_MAX)
         return problem_add(w->errors, n->place, "`to` must name 1 to %d targets; found %zu",
                            TARGETS_MAX, count);
@@ -383,6 +383,8 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
     route_policy(w, n, r);
     if (node_get(n, "to") != NULL)
         route_targets(w, n, r);
+    else if (node_get(n, "log") == NULL)
+        problem_add(w->errors, n->place, "the key `to` is missing");
 }
 
 void build_routes(struct walk *w, const struct node *n)

@@ -204,6 +204,15 @@ const struct key config_target_keys[] = {
      .help = "form of the messages; the endpoint's where absent"},
     END};
 
+const struct key config_event_log_keys[] = {
+    {"name", KEY_TEXT, AT(event_log_conf, name), .flags = KEY_REQUIRED,
+     .help = "name of the log; routes may share one"},
+    {"keep", KEY_DURATION, AT(event_log_conf, keep_ms), "7d", 1000, 0, KEY_UNLIMITED,
+     .help = "entries older than this go"},
+    {"max_size", KEY_SIZE, AT(event_log_conf, max_size), "1GiB", 65536, 0, KEY_UNLIMITED,
+     .help = "bytes of entries above which the oldest go"},
+    END};
+
 const struct key config_route_keys[] = {
     {"name", KEY_TEXT, AT(route_conf, name),
      .help = "name in logs, metrics and dead letters; made of source and position where absent"},
@@ -211,10 +220,12 @@ const struct key config_route_keys[] = {
      .help = "where messages come from"},
     {"match", KEY_CUSTOM, .custom = &custom_match,
      .help = "which subjects; all of them where absent"},
-    {"to", KEY_CUSTOM, .flags = KEY_REQUIRED, .custom = &custom_to,
+    {"to", KEY_CUSTOM, .custom = &custom_to,
      .help = "where they go; each target gets its own delivery"},
     {"durable", KEY_BOOL, AT(route_conf, durable), "false",
      .help = "acknowledge upstream only what is on disk, and then deliver it whatever happens"},
+    {"log", KEY_CUSTOM, .custom = &custom_event_log,
+     .help = "append each event to an event log, and acknowledge it once it is there"},
     {"policy", KEY_TEXT, AT(route_conf, policy), "default", .help = "name of a policy"},
     END};
 

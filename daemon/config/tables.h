@@ -11,10 +11,11 @@ extern const struct key config_endpoint_keys[]; /* struct endpoint_conf */
 extern const struct key config_source_keys[];   /* struct route_conf; in `from: {…}` */
 extern const struct key config_target_keys[];   /* struct target_conf; in `to: {…}` */
 extern const struct key config_route_keys[];    /* struct route_conf */
+extern const struct key config_event_log_keys[]; /* struct event_log_conf; in `log: {…}` of a route */
 extern const struct key config_schedule_keys[]; /* struct schedule_conf */
 
 /* Custom keys; their code is beside what they read. */
 extern const struct key_custom custom_ignored;     /* read elsewhere */
 extern const struct key_custom custom_dead_letter; /* struct policy_conf */
 extern const struct key_custom custom_url;         /* struct endpoint_conf, listen or connect */
-extern const struct key_custom custom_from, custom_match, custom_to; /* struct route_conf */
+extern const struct key_custom custom_from, custom_match, custom_to, custom_event_log; /* struct route_conf */

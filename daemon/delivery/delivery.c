@@ -86,6 +86,7 @@ static struct delivery *delivery_alloc(struct hub *h)
     struct delivery *v = h->spare;
     if (v == NULL)
         return mem_zalloc(sizeof(*v));
+    mem_unpoison(v, sizeof(*v));
     h->spare = v->h.carrier;
     h->spares--;
     *v = (struct delivery){0};
@@ -133,6 +134,7 @@ static void delivery_free(struct delivery *v)
     v->h.carrier = h->spare;
     h->spare = v;
     h->spares++;
+    mem_poison(v, sizeof(*v));
 }
 
 void delivery_discard(struct delivery *v)
@@ -149,6 +151,7 @@ void delivery_spares_free(struct hub *h)
 {
     while (h->spare != NULL) {
         struct delivery *v = h->spare;
+        mem_unpoison(v, sizeof(*v));
         h->spare = v->h.carrier;
         mem_free(v);
     }

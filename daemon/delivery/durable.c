@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "delivery/internal.h"
 #include "delivery/policy.h"
+#include "msg/headers.h"
 
 #define WINDOW 1024                   /* stored deliveries in memory per destination */
 #define WINDOW_BYTES (4u << 20)
@@ -30,6 +31,8 @@ struct acceptance {
     struct hub *hub;
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
+    struct hub_log *log;    /* that it is appended to, or NULL */
+    struct store_appended appended;
 };
 
 static int64_t wall_now(struct hub *h)
@@ -113,10 +116,12 @@ bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kin
 
 enum code durable_room(struct dest *d, struct waiter *w)
 {
-    struct hub *h = d->hub;
+    return queue_of(d) != 0 ? store_room(d->hub, w) : CODE_OVERLOADED;
+}
+
+enum code store_room(struct hub *h, struct waiter *w)
+{
     struct store_stats s;
-    if (queue_of(d) == 0)
-        return CODE_OVERLOADED;
     store_stats(h->store, &s);
     if (s.faulted)
         return CODE_UNAVAILABLE;
@@ -149,14 +154,43 @@ static struct store_record record_of(struct delivery *v)
         .last_error = v->last_error != NULL ? str_of(v->last_error) : STR_NONE};
 }
 
+static struct acceptance *acceptance_new(struct hub *h)
+{
+    struct acceptance *a = mem_zalloc(sizeof(*a));
+    a->hub = h;
+    list_init(&a->deliveries);
+    store_begin(h->store);
+    return a;
+}
+
+static void on_appended(void *arg, const struct store_appended *appended)
+{
+    struct acceptance *a = arg;
+    a->appended = *appended;
+    if (appended->result == STORE_OK)
+        log_wake(a->log);
+}
+
+struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m)
+{
+    struct acceptance *a = acceptance_new(h);
+    a->log = r->log;
+    store_append(h->store, &(struct store_append){
+        .log = r->log->number, .expected = m->expected_version, .now_ms = wall_now(h),
+        .key = headers_get(m->headers, "key"), .route = str_of(route_name(r)), .subject = m->subject,
+        .headers = m->headers, .body = m->body}, on_appended, a);
+    return a;
+}
+
+void durable_hold_back(struct acceptance *a, struct delivery *v)
+{
+    list_push(&a->deliveries, &v->link);
+}
+
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
 {
-    if (a == NULL) {
-        a = mem_zalloc(sizeof(*a));
-        a->hub = h;
-        list_init(&a->deliveries);
-        store_begin(h->store);
-    }
+    if (a == NULL)
+        a = acceptance_new(h);
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
     v->delayed = v->h.msg->not_before_ms > wall_now(h);
@@ -173,7 +207,9 @@ static void admit(struct delivery *v)
     struct hub *h = d->hub;
     h->counts.accepted++;
     hub_trace(h, TAP_ACCEPTED, v);
-    if (v->delayed) {
+    if (v->key == 0) {
+        delivery_ready(v);
+    } else if (v->delayed) {
         page_out(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
@@ -198,10 +234,21 @@ static void wake_waiters(struct hub *h)
         waiters_wake(&h->store_waiters);
 }
 
-static void answer(struct receipt *r, enum store_result result)
+/* What the publisher learns of its append: where it stands, or which version the key has. */
+static void answer(struct receipt *r, enum store_result result, const struct acceptance *a)
 {
+    struct buf text = BUF_EMPTY;
+    const struct store_appended *appended = &a->appended;
+    if (a->log != NULL && result == STORE_OK)
+        buf_printf(&text, appended->version > 0 ? "offset: %llu\nversion: %llu\n" : "offset: %llu\n",
+                   (unsigned long long)appended->offset, (unsigned long long)appended->version);
+    else if (appended->mismatch)
+        buf_printf(&text, "{\"error\":\"another version\",\"version\":%llu}", (unsigned long long)appended->version);
+    else if (result == STORE_CONFLICT)
+        buf_puts(&text, "refused with another message of the same unit, which expected another version");
     const struct reply replies[] = {
-        [STORE_OK] = {.code = CODE_OK},
+        [STORE_OK] = {.code = CODE_OK, .headers = buf_str(&text)},
+        [STORE_CONFLICT] = {.code = appended->mismatch ? CODE_INVALID : CODE_FAILED, .body = buf_str(&text)},
         [STORE_FULL] = {.code = CODE_OVERLOADED, .body = STR("the store is full (store.max_size, or the disk)")},
         [STORE_UNKNOWN] = {.code = CODE_UNAVAILABLE,
                            .body = STR("the store has failed; whether the message was stored is unknown: "
@@ -209,7 +256,11 @@ static void answer(struct receipt *r, enum store_result result)
     if (r->asker.ops != NULL)
         r->asker.ops->done(r->asker.ctx, r->asker.token, &replies[result]);
     mem_free(r);
+    buf_fini(&text);
 }
+
+static const enum code refusals[] = {
+    [STORE_FULL] = CODE_OVERLOADED, [STORE_UNKNOWN] = CODE_UNAVAILABLE, [STORE_CONFLICT] = CODE_INVALID};
 
 static void on_accepted(void *arg, enum store_result result)
 {
@@ -218,10 +269,10 @@ static void on_accepted(void *arg, enum store_result result)
     if (result == STORE_OK)
         h->counts.messages++;
     else
-        h->counts.refused[result == STORE_FULL ? CODE_OVERLOADED : CODE_UNAVAILABLE]++;
+        h->counts.refused[refusals[result]]++;
     fault_point("durable.stored");
     if (a->receipt != NULL)
-        answer(a->receipt, result);
+        answer(a->receipt, result, a);
     fault_point("durable.acknowledged");
     LIST_EACH(&a->deliveries, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
@@ -324,7 +375,7 @@ static void on_deferred(void *arg, enum store_result result)
     struct deferred *f = arg;
     struct delivery *v = f->delivery;
     struct settlement again = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
-                               .reply = {.code = CODE_OVERLOADED,
+                               .reply = {.code = result == STORE_CONFLICT ? CODE_FAILED : CODE_OVERLOADED,
                                          .body = STR("what it staged could not be stored with its answer")}};
     struct reply reply = {.code = CODE_OK, .headers = buf_str(&f->headers), .body = buf_str(&f->body)};
     if (v != NULL)
@@ -354,8 +405,21 @@ bool durable_defer(struct delivery *v, const struct settlement *s)
     return true;
 }
 
+static void drop_accepting(struct acceptance *a, const struct dest *d)
+{
+    LIST_EACH(&a->deliveries, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->dest != d)
+            continue;
+        list_remove(&a->deliveries, n);
+        delivery_discard(v);
+    }
+}
+
 void durable_undefer(struct dest *d)
 {
+    LIST_EACH(&d->hub->accepting, n)
+        drop_accepting(CONTAINER_OF(n, struct acceptance, link), d);
     LIST_EACH(&d->hub->deferring, n) {
         struct deferred *f = CONTAINER_OF(n, struct deferred, link);
         if (f->delivery == NULL || f->delivery->dest != d)
@@ -598,6 +662,7 @@ void hub_use_store(struct hub *h, struct store *st)
     h->store = st;
     h->old_below = s.suspect_below;
     store_each_queue(st, adopt_queue, h);
+    logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
     note_due(h, wall_now(h));

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "delivery/internal.h"
+#include "msg/headers.h"
 
 #define TICK_MAX 1000 /* what is due beyond this many waits for the next turn */
 
@@ -28,6 +29,8 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->store_waiters);
     list_init(&h->accepting);
     list_init(&h->deferring);
+    list_init(&h->replays);
+    h->log_due.kind = DUE_LOGS;
     h->store_due.kind = DUE_STORE;
     h->store_due_ms = SCHED_NEVER;
     h->factory.now = env->now;
@@ -57,6 +60,8 @@ void hub_free(struct hub *h)
     h->store = NULL; /* what is on disk stays there */
     durable_forget(h);
     dead_walks_clear(h);
+    replays_free(h);
+    hub_logs_free(h);
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         struct dest *d = e->value;
         d->pumping = true; /* nothing is handed over any more */
@@ -133,6 +138,10 @@ void hub_tick(struct hub *h)
     for (int i = 0; i < TICK_MAX && (d = sched_take(&h->sched, now)) != NULL; i++) {
         if (d->kind == DUE_STORE)
             durable_due(h);
+        else if (d->kind == DUE_LOGS)
+            logs_due(h);
+        else if (d->kind == DUE_REPLAY)
+            replay_due(d);
         else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));
         else
@@ -175,17 +184,26 @@ static void plan_subscriber(void *arg, uint32_t value)
     plan_add(h, (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions});
 }
 
-/* Fills hub.plans: the route's targets first, then the subscriptions (events only). */
+static void plan_targets(struct hub *h, struct route *r, const char *only)
+{
+    for (size_t i = 0; i < r->conf->to_count; i++) {
+        if (only == NULL || strcmp(r->targets[i].dest->name, only) == 0)
+            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+    }
+}
+
+/* Fills hub.plans: the route's targets first, then the subscriptions (events only); and hub.logged. */
 static void plan_message(struct source *s, const struct msg *m, struct captures *c)
 {
     struct hub *h = s->hub;
     uint32_t index = s->routes != NULL ? matcher_first(s->routes->matcher, m->subject, c) : MATCH_NONE;
     h->plan_count = 0;
+    h->logged = NULL;
     if (index != MATCH_NONE) {
         struct route *r = h->routes->routes[index];
         r->matched++;
-        for (size_t i = 0; i < r->conf->to_count; i++)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+        h->logged = r->conf->log.name != NULL && m->kind == MSG_EVENT ? r : NULL;
+        plan_targets(h, r, NULL);
     }
     if (m->kind == MSG_EVENT && m->not_before_ms == 0 && matcher_count(h->subscriptions) > 0)
         matcher_all(h->subscriptions, m->subject, plan_subscriber, h);
@@ -202,14 +220,25 @@ static enum code memory_room(struct hub *h, const struct msg *m, struct waiter *
     return CODE_BUSY;
 }
 
-/* Is there room everywhere? All or nothing: a message is never accepted for half of its targets. */
-static enum code plan_check(struct source *s, const struct msg *m, struct waiter *w)
+static enum code log_room(struct hub *h, const struct msg *m, struct waiter *w)
 {
-    struct hub *h = s->hub;
-    if (h->plan_count == 0)
+    if (h->logged == NULL)
+        return m->expected_version == MSG_ANY_VERSION ? CODE_OK : CODE_INVALID;
+    if (m->expected_version != MSG_ANY_VERSION && headers_get(m->headers, "key").n == 0)
+        return CODE_INVALID;
+    return h->logged->log != NULL ? store_room(h, w) : CODE_OVERLOADED;
+}
+
+/* Is there room everywhere? All or nothing: a message is never accepted for half of its targets. */
+static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w)
+{
+    if (h->plan_count == 0 && h->logged == NULL)
         return CODE_NO_ROUTE;
     if (m->not_before_ms > 0 && h->store == NULL)
         return CODE_INVALID;
+    enum code logged = log_room(h, m, w);
+    if (logged != CODE_OK)
+        return logged;
     for (size_t i = 0; i < h->plan_count; i++) {
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
         enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, w)
@@ -230,19 +259,25 @@ static struct receipt *receipt_new(struct hub *h, const struct asker *asker)
     return r;
 }
 
-/* What is planned becomes deliveries. Where some are durable, the asker is answered when those are on
- * disk, else when all have ended. */
+/* What is planned becomes deliveries. Where it is logged or some are durable, the asker is answered when
+ * that is on disk, else when all have ended. */
 static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const struct captures *c)
 {
-    struct acceptance *durable = NULL;
+    const struct route *logged = h->logged;
+    struct acceptance *durable = logged != NULL ? durable_log(h, logged, m) : NULL;
     size_t count = h->plan_count;
-    bool stored = count > 0 && m->kind == MSG_EVENT && durable_wanted(h, &h->plans[0], MSG_EVENT, m);
+    bool stored = durable != NULL ||
+                  (count > 0 && m->kind == MSG_EVENT && durable_wanted(h, &h->plans[0], MSG_EVENT, m));
     for (size_t n = 0; n < count; n++) {
         enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
         struct plan p = h->plans[n];
         struct delivery *v = delivery_new(h, m, kind, &p, c);
         if (durable_wanted(h, &p, kind, m)) {
             durable = durable_accept(h, durable, v);
+            continue;
+        }
+        if (logged != NULL) {
+            durable_hold_back(durable, v);
             continue;
         }
         if (r != NULL && !stored && (m->kind == MSG_EVENT || n == 0)) {
@@ -267,7 +302,7 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     struct hub *h = s->hub;
     struct captures c = {.count = 0};
     plan_message(s, m, &c);
-    enum code code = plan_check(s, m, w);
+    enum code code = plan_check(h, m, w);
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
             h->counts.refused[code]++;
@@ -278,6 +313,20 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     if (receipt != NULL)
         *receipt = r;
     return CODE_OK;
+}
+
+enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const char *service, struct waiter *w)
+{
+    struct captures c = {.count = 0};
+    h->plan_count = 0;
+    h->logged = NULL;
+    if (!filter_matches(str_of(r->conf->match != NULL ? r->conf->match : ">"), m->subject, &c))
+        return CODE_NO_ROUTE; /* its filter is another one now */
+    plan_targets(h, r, service);
+    enum code code = plan_check(h, m, w);
+    if (code == CODE_OK)
+        accept_all(h, m, NULL, &c);
+    return code;
 }
 
 static void hub_withdraw(struct receipt *r)

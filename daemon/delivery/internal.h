@@ -6,10 +6,11 @@
 #include "delivery/hub.h"
 #include "delivery/sched.h"
 #include "store/store.h"
+#include "store/store_log.h"
 
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_LOGS, DUE_REPLAY }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
@@ -32,7 +33,17 @@ struct route {
     const struct route_conf *conf;
     const struct policy_conf *policy;
     struct route_target *targets;
+    struct hub_log *log; /* NULL = none, or none could be made */
     uint64_t matched;
+};
+
+struct hub_log { /* an event log of the store */
+    struct hub *hub;
+    uint32_t number;
+    int64_t keep_ms;   /* as the routes in use say */
+    uint64_t max_size;
+    bool trimming;
+    struct list readers, followers; /* struct log_reader; followers wait for more */
 };
 
 /* What the store keeps of a destination, and how much of it is in memory. */
@@ -140,6 +151,10 @@ struct hub {
     uint32_t subscriber_count;
     struct plan *plans;                 /* scratch of hub_accept() */
     size_t plan_count, plan_cap;
+    const struct route *logged;         /* of the message planned: where it is to be appended, or NULL */
+    struct map logs;                    /* name -> struct hub_log */
+    struct due log_due;                 /* the next look at their age and size */
+    struct list replays;                /* struct replay */
     struct list dead;
     struct list walks;           /* dead_store.c */
     bool dead_changing;
@@ -216,13 +231,18 @@ void lanes_fini(struct dest *d);
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
 enum code durable_room(struct dest *d, struct waiter *w);
+enum code store_room(struct hub *h, struct waiter *w);
+/* a: of the same message, or NULL at first. The first appends the message to the log of its route; deliveries
+ * that are not durable may then be held back until it is there. */
+struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m);
+void durable_hold_back(struct acceptance *a, struct delivery *v);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
 bool durable_defer(struct delivery *v, const struct settlement *s);
-void durable_undefer(struct dest *d); /* it goes away: what is being settled there is dropped */
+void durable_undefer(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
 void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
 void durable_due(struct hub *h);
@@ -233,6 +253,19 @@ uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk onl
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+
+/* log.c, replay.c */
+struct hub_log *log_named(struct hub *h, struct str name); /* made at first use; NULL: there are too many, or no store */
+void logs_adopt(struct hub *h); /* at the start */
+void logs_use(struct hub *h);   /* other routes are in use */
+void logs_due(struct hub *h);
+void log_wake(struct hub_log *l);
+void hub_logs_free(struct hub *h);
+void replay_due(struct due *due);
+void replays_free(struct hub *h);
+
+/* hub.c: to the targets of a route, or to one of them, without an asker and without its log */
+enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const char *service, struct waiter *w);
 
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);

@@ -30,6 +30,7 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
     r->set = s;
     r->conf = conf;
     r->policy = policy;
+    r->log = conf->log.name != NULL ? log_named(s->hub, str_of(conf->log.name)) : NULL;
     r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
     for (size_t i = 0; i < conf->to_count; i++) {
         const struct target_conf *to = &conf->to[i];
@@ -92,6 +93,7 @@ void hub_use(struct hub *h, struct route_set *set)
     struct idmap_entry *q;
     for (size_t i = 0; (q = idmap_next(&h->queues, &i)) != NULL;)
         dest_pump(q->value); /* what the store holds can be read now that there are routes */
+    logs_use(h);
 }
 
 struct route *route_named(struct route_set *s, struct str name)

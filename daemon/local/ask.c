@@ -26,7 +26,7 @@ static void on_reply(void *ctx, uint64_t token, const struct reply *r)
 static void on_settled(void *ctx, uint64_t token, const struct reply *r)
 {
     struct session *s = ctx;
-    struct reply plain = {.code = r->code, .body = r->code == CODE_OK ? STR_NONE : r->body};
+    struct reply plain = {.code = r->code, .headers = r->headers, .body = r->code == CODE_OK ? STR_NONE : r->body};
     idmap_remove(&s->asks, token);
     session_answer(s, r->code == CODE_OK ? VERB_OK : VERB_ERR, token, &plain);
 }
@@ -49,9 +49,9 @@ static bool may_publish(const struct session *s, struct str subject)
 }
 
 /* A staged message has its id too: two receipts under one id, and one would outlive the session. */
-static bool id_in_use(struct session *s, uint64_t id)
+bool ask_id_in_use(struct session *s, uint64_t id)
 {
-    if (id == 0 || idmap_get(&s->asks, id) != NULL)
+    if (id == 0 || idmap_get(&s->asks, id) != NULL || log_reading(s, id))
         return id != 0;
     LIST_EACH(&s->staged, n) {
         if (CONTAINER_OF(n, struct staged, link)->id == id)
@@ -67,7 +67,7 @@ static struct str refused(struct session *s, const struct frame *f, struct str s
         return STR("a subject is needed (a JSON object as subject has to be a valid pattern)");
     if (f->verb == VERB_REQ && f->id == 0)
         return STR("REQ needs an id that is not 0: its answer names it");
-    if (id_in_use(s, f->id))
+    if (ask_id_in_use(s, f->id))
         return STR("this id is still waiting for its answer");
     *code = CODE_DENIED;
     if (!may_publish(s, subject))
@@ -83,7 +83,8 @@ static const char *const accept_errors[CODE_COUNT] = {
     [CODE_NO_SERVICE] = "no instance of the service is attached",
     [CODE_UNAVAILABLE] = "the destination is down or its circuit breaker is open",
     [CODE_OVERLOADED] = "the destination's queue, limits.memory or the store is full",
-    [CODE_INVALID] = "header `delay` and `deliver-at` need a store (configuration: store)",
+    [CODE_INVALID] = "header `delay` and `deliver-at` need a store (configuration: store); `expected-version` needs "
+                     "a route with a log, and a header `key`",
 };
 
 static bool offer(struct session *s, uint64_t id, struct msg *m, struct waiter *w)
@@ -158,6 +159,8 @@ static bool take(struct session *s, const struct frame *f, struct str subject)
 
 bool ask_message(struct session *s, const struct frame *f)
 {
+    if (log_asked(s, f))
+        return true;
     if (f->subject.n == 0 || f->subject.p[0] != '{')
         return take(s, f, f->subject);
     struct buf text = BUF_EMPTY;
@@ -193,6 +196,8 @@ void ask_cancel(struct session *s, const struct frame *f)
     struct receipt *r = idmap_remove(&s->asks, f->id);
     if (r != NULL)
         s->server->intake->ops->withdraw(r);
+    else
+        log_cancel(s, f->id);
 }
 
 void ask_withdraw_all(struct session *s)

@@ -66,6 +66,7 @@ struct session {
     struct idmap asks;          /* the client's id -> struct receipt */
     struct list staged;         /* struct staged */
     size_t staged_bytes;
+    struct list log_reads;      /* log.c */
     struct list askers_waiting; /* waiters that wait for our output to drain */
     struct waiter waiter;       /* we wait: for room at a destination, or for an asker */
     struct timer *patience;     /* with an asker that does not read its stream; NULL until needed */
@@ -118,6 +119,16 @@ bool ask_message(struct session *s, const struct frame *f); /* false: not taken,
 void ask_cancel(struct session *s, const struct frame *f);
 void ask_withdraw_all(struct session *s);
 void ask_staged_end(struct session *s, uint64_t with, bool send);
+
+bool ask_id_in_use(struct session *s, uint64_t id); /* by a message, a staged one or a log that is read */
+
+/* log.c: event logs that a client reads */
+#define LOG_PREFIX "$log/"
+bool log_asked(struct session *s, const struct frame *f); /* false: the frame is not about a log */
+bool log_reading(const struct session *s, uint64_t id);
+void log_resume_all(struct session *s); /* its output has room again */
+void log_cancel(struct session *s, uint64_t id);
+void log_cancel_all(struct session *s);
 
 /* answer.c: what a client answers to deliveries */
 void answer_final(struct session *s, const struct frame *f);

@@ -37,6 +37,7 @@ void session_open(struct server *server, int fd)
     s->since_ms = loop_now(server->env.loop);
     list_init(&s->subscriptions);
     list_init(&s->staged);
+    list_init(&s->log_reads);
     list_init(&s->askers_waiting);
     s->waiter = (struct waiter){.resume = on_resume, .arg = s};
     list_push(&server->sessions, &s->link);
@@ -80,6 +81,7 @@ static void session_end(struct session *s, const char *why)
         service_leave_all(s);
     }
     ask_withdraw_all(s);
+    log_cancel_all(s);
     waiters_wake(&s->askers_waiting);
     list_remove(&s->server->sessions, &s->link);
     user_leave(s);
@@ -290,6 +292,7 @@ static void on_drain(void *arg)
     if (s->waiter.in == NULL)
         stream_resume(s->stream);
     waiters_wake(&s->askers_waiting);
+    log_resume_all(s);
     if (s->state == SESSION_OPEN)
         service_room(s);
 }

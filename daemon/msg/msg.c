@@ -12,6 +12,7 @@
 struct scan {
     struct str id, correlation_id, traceparent; /* p NULL: not there, and n is what it will take */
     int64_t timeout_ms, ttl_ms, delay_ms, deliver_at_ms;
+    uint64_t expected_version;
     size_t kept; /* bytes of the lines that are passed on as they are */
     size_t kept_lines;
     const char *what;
@@ -74,6 +75,13 @@ static enum disposition on_deliver_at(struct scan *s, struct str value)
     return DROP;
 }
 
+static enum disposition on_expected_version(struct scan *s, struct str value)
+{
+    if (!str_parse_u64(value, &s->expected_version) || s->expected_version > INT64_MAX)
+        s->what = "header `expected-version` has to be a whole number: 0 where the key is new";
+    return DROP;
+}
+
 static enum disposition on_daemon_only(struct scan *s, struct str value)
 {
     (void)s;
@@ -88,6 +96,7 @@ static const struct reserved {
     {"id", on_id},           {"correlation-id", on_correlation}, {"traceparent", on_traceparent},
     {"timeout", on_timeout}, {"ttl", on_ttl},                    {"delay", on_delay},
     {"deliver-at", on_deliver_at}, {"source", on_daemon_only},        {"attempt", on_daemon_only},
+    {"expected-version", on_expected_version},
     {"reason", on_daemon_only}, {"with", on_daemon_only}, {"redelivered", on_daemon_only},
 };
 
@@ -104,7 +113,7 @@ static void scan_headers(struct scan *s, struct str block)
 {
     struct header h;
     *s = (struct scan){.id = {NULL, UUID_LENGTH}, .traceparent = {NULL, TRACEPARENT_LENGTH},
-                       .timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1};
+                       .timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1, .expected_version = MSG_ANY_VERSION};
     while (headers_next(&block, &h)) {
         const struct reserved *r = reserved_find(h.name);
         if (r == NULL || r->fn(s, h.value) == KEEP) {
@@ -218,7 +227,8 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
                       .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .pool = in->pool, .not_before_ms = not_before(f, &s, now)};
+                      .pool = in->pool, .not_before_ms = not_before(f, &s, now),
+                      .expected_version = s.expected_version};
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
@@ -239,7 +249,7 @@ struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str he
         return NULL;
     struct msg *m = mem_alloc(size);
     *m = (struct msg){.refs = 1, .kind = MSG_EVENT, .accepted_ms = f->now(f->arg), .timeout_ms = -1, .ttl_ms = -1,
-                      .size = size};
+                      .expected_version = MSG_ANY_VERSION, .size = size};
     char *at = bytes_str(m->data, subject);
     m->subject = str_make(m->data, subject.n);
     m->headers = str_make(at, headers.n);

@@ -17,6 +17,7 @@
 
 #define MSG_SUBJECT_MAX 1024
 #define MSG_ID_MAX 256
+#define MSG_ANY_VERSION UINT64_MAX
 
 enum msg_kind { MSG_EVENT, MSG_REQUEST };
 
@@ -29,6 +30,7 @@ struct msg {
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
     int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
+    uint64_t expected_version; /* header `expected-version`; MSG_ANY_VERSION = none */
     size_t size;         /* bytes of memory */
     struct msg_pool *pool; /* where it goes back to, or NULL */
     char data[];

@@ -65,10 +65,14 @@ void *msg_pool_take(struct msg_pool *p, size_t size)
     if (k == KINDS)
         return mem_alloc(size);
     struct spare *s = p->spares[k];
-    if (s == NULL)
-        return mem_alloc(sizes[k]);
-    p->spares[k] = s->next;
-    p->bytes -= sizes[k];
+    if (s == NULL) {
+        s = mem_alloc(sizes[k]);
+    } else {
+        p->spares[k] = s->next;
+        p->bytes -= sizes[k];
+    }
+    mem_unpoison(s, size);
+    mem_poison((char *)s + size, sizes[k] - size);
     return s;
 }
 
@@ -79,6 +83,8 @@ void msg_pool_give(struct msg_pool *p, void *block, size_t size)
     if (p == NULL || k == KINDS || p->closed || p->bytes + sizes[k] > MSG_POOL_BYTES) {
         mem_free(block);
     } else {
+        mem_poison(s, sizes[k]);
+        mem_unpoison(&s->next, sizeof(s->next));
         s->next = p->spares[k];
         p->spares[k] = s;
         p->bytes += sizes[k];

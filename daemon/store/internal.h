@@ -10,21 +10,26 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "store/store.h"
+#include "store/store_log.h"
 
 /* Numbers are put aside in the store this many at a time: those that were given out and never
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_KINDS };
 
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
-    struct store_dead d; /* number, died_ms and reason where the kind has them; record.key */
+    struct store_dead d; /* number, died_ms and reason where the kind has them; record.key. OP_APPEND: its log's
+                            store_key(), its time as accepted_ms, its key as `as` */
+    uint64_t expected;              /* of OP_APPEND */
+    struct store_appended appended; /* set by the implementation */
 };
 
-enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_KINDS };
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_LOG, JOB_LOAD_LOG, JOB_TRIM,
+                JOB_KINDS };
 
 /* What a load or an audit found; made by the implementation, freed by the front. */
 struct store_answer {
@@ -33,26 +38,34 @@ struct store_answer {
     struct buf bytes; /* of their strings, in order */
     struct store_totals books;
     struct buf findings;
+    struct store_log_page page; /* of JOB_LOAD_LOG; items are of struct store_entry. JOB_TRIM: at_end */
 };
 
 struct store_job {
     enum job_kind kind;
     enum store_result result; /* set by the implementation */
-    size_t ops_at, ops_len;   /* JOB_UNIT: its changes; JOB_QUEUE: its name, in the batch's buffer */
+    size_t ops_at, ops_len;   /* in the batch's buffer: the changes of JOB_UNIT, or job_text() */
     size_t puts;              /* JOB_UNIT: rows it adds */
+    bool checks;              /* JOB_UNIT: an append of it expects a version */
     size_t then_at, thens;    /* JOB_UNIT: its callbacks, in the batch's array */
-    uint64_t from;            /* after_key, after; JOB_QUEUE: its number */
-    int64_t now_ms;
+    uint64_t from;            /* after_key, after; JOB_QUEUE, JOB_LOG: its number */
+    uint32_t log;             /* JOB_LOAD_LOG, JOB_TRIM */
+    uint64_t bytes;           /* JOB_TRIM: what may stay */
+    int64_t now_ms;           /* JOB_LOAD_LOG: since_ms; JOB_TRIM: before_ms */
     uint32_t limit;
     bool service;             /* JOB_QUEUE */
     store_rows_fn *on_rows;
     store_audit_fn *on_audit;
+    store_log_fn *on_page;
+    void (*on_trimmed)(void *arg, bool more);
     void *arg;
     struct store_answer *answer;
 };
 
 struct store_then {
     store_fn *fn;
+    store_appended_fn *appended; /* instead of fn: of the append at op_at, counted from the unit's start */
+    size_t op_at;
     void *arg;
 };
 
@@ -68,6 +81,7 @@ struct store_batch {
     uint64_t bytes;
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
+    struct buf logs;  /* of struct store_log_row without names: all of them, or nothing has changed */
     bool full, faulted;
     char why[160];    /* of faulted */
 };
@@ -84,6 +98,13 @@ struct store_queue_row { /* as in struct store_queue_view; name is the owner's *
     uint64_t ready, delayed;
 };
 
+struct store_log_row { /* as in struct store_log_view; name is the owner's */
+    char *name;
+    size_t name_len;
+    uint64_t first, last, bytes;
+    int64_t first_ms, last_ms;
+};
+
 struct store {
     const struct store_ops *ops;
     struct store_batch *batch; /* the open one */
@@ -93,6 +114,9 @@ struct store {
     struct map queues;         /* 's' or 'p' and the name -> number */
     struct store_queue_row *opened; /* number 1 is at 0 */
     size_t opened_count, queue_count;
+    struct map logs;           /* name -> number */
+    struct store_log_row *log_rows; /* number 1 is at 0 */
+    size_t log_count;
     struct store_stats stats;
     void (*on_fault)(void *arg, const char *why);
     void *fault_arg;
@@ -103,6 +127,8 @@ void front_init(struct store *st, const struct store_ops *ops);
 void front_fini(struct store *st);
 /* At opening: the next queue that is there already (their numbers are 1, 2, …; name is copied). */
 void front_add_queue(struct store *st, const struct store_queue_row *row);
+
+void front_add_log(struct store *st, const struct store_log_row *row); /* the same for logs */
 
 struct store_batch *batch_new(void);
 void batch_free(struct store_batch *b);             /* calls nobody back; NULL is legal */
@@ -118,6 +144,20 @@ static inline size_t batch_count(const struct store_batch *b)
 {
     return b->jobs.len / sizeof(struct store_job);
 }
+
+/* A job of its own before the open unit, with a text in the batch's buffer. */
+void job_add_named(struct store *st, struct store_job *job, struct str name);
+void op_add(struct store *st, struct store_op *op);
+
+static inline struct str job_text(const struct store_batch *b, const struct store_job *job)
+{
+    return str_make(buf_data(&b->ops) + job->ops_at, job->ops_len);
+}
+
+/* store_log.c */
+void logs_fini(struct store *st);
+void logs_report(struct store *st, const struct store_batch *b); /* takes over b->logs */
+void log_report(const struct store_job *job);                   /* JOB_LOAD_LOG, JOB_TRIM */
 
 /* Calls back for the jobs up to `end` that have not been reported, and takes over what the batch tells. */
 void front_report(struct store *st, struct store_batch *b, size_t end);
@@ -136,6 +176,14 @@ void answer_free(struct store_answer *a); /* NULL is legal */
 void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
 void answer_dead(struct store_answer *a, const struct store_dead *d);
 void answer_close(struct store_answer *a, bool dead); /* sets rows.records or rows.dead */
+#define ENTRY_STRINGS 5
+struct str *entry_string(struct store_entry *e, size_t i);
+bool answer_entry(struct store_answer *a, const struct store_entry *e); /* adds a copy; false: that is enough */
+void answer_close_log(struct store_answer *a);
+struct store_entry entry_of(const struct store_op *op); /* offset and version as appended */
+uint64_t entry_bytes(const struct store_entry *e);
+/* How many appends of the unit before the one at `op_at` are to the same key of the same log. */
+uint64_t appends_before(const struct store_batch *b, const struct store_job *unit, size_t op_at);
 
 /* How far numbers have to be put aside when `next` is to be given out. */
 uint64_t seq_reserved(uint64_t next, uint64_t reserved);

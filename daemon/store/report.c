@@ -96,7 +96,13 @@ static void report_unit(struct store *st, struct store_batch *b, const struct st
     st->stats.pending_bytes -= job->ops_len;
     for (size_t i = job->then_at; i < job->then_at + job->thens; i++) {
         struct store_then then = ((struct store_then *)(void *)buf_data(&b->thens))[i];
-        then.fn(then.arg, job->result);
+        size_t at = job->ops_at + then.op_at;
+        struct store_appended told = then.appended != NULL ? batch_op(b, &at)->appended : (struct store_appended){0};
+        told.result = job->result;
+        if (then.appended != NULL)
+            then.appended(then.arg, &told);
+        else
+            then.fn(then.arg, job->result);
     }
 }
 
@@ -108,6 +114,8 @@ static void report_answer(const struct store_job *job)
         a->rows.count = 0;
     if (job->kind == JOB_AUDIT)
         job->on_audit(job->arg, &a->books, buf_str(&a->findings));
+    else if (job->kind == JOB_LOAD_LOG || job->kind == JOB_TRIM)
+        log_report(job);
     else
         job->on_rows(job->arg, &a->rows);
     answer_free(a);
@@ -121,6 +129,7 @@ static void report_state(struct store *st, struct store_batch *b)
     st->stats.faulted = b->faulted;
     st->stats.commits += b->commits;
     b->commits = 0;
+    logs_report(st, b);
     if (b->took_ms > st->stats.slowest_commit_ms)
         st->stats.slowest_commit_ms = b->took_ms;
     if (!b->faulted || st->fault_told)
@@ -139,7 +148,7 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         struct store_job job = *batch_job(b, b->reported++);
         if (job.kind == JOB_UNIT)
             report_unit(st, b, &job);
-        else if (job.kind != JOB_QUEUE)
+        else if (job.kind != JOB_QUEUE && job.kind != JOB_LOG)
             report_answer(&job);
     }
 }

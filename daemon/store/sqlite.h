@@ -27,6 +27,8 @@ struct counter {
     bool dirty;
 };
 
+struct db_logs; /* sqlite_log.h */
+
 struct db {
     sqlite3 *sql;
     sqlite3_stmt *stmts[STMTS];
@@ -35,6 +37,7 @@ struct db {
     size_t counter_count;
     size_t *dirty; /* ids, in the order of their first change */
     size_t dirty_count;
+    struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
     uint64_t adding;                     /* put by this transaction so far */
     uint64_t wanted;                     /* by the last put that was refused */

@@ -1,5 +1,6 @@
 /* The changes of a unit. */
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 /* Found: *d is the row, and its strings are the statement's until it is reset. A row that fails its
  * checksum is put aside and not found. */
@@ -198,15 +199,22 @@ static int do_edit(struct db *db, struct store_op *op)
 
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
-    static int (*const ops[])(struct db *db, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+    static int (*const ops[OP_KINDS])(struct db *db, struct store_op *op) = {
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, log_append,
     };
+    bool agreed = true;
     int rc = SQLITE_OK;
     if (job->puts > 0 && (db->disk_full || db->used + db->adding + job->ops_len > db->put_limit)) {
         job->result = STORE_FULL;
         db->wanted = job->ops_len;
         return SQLITE_OK;
     }
+    if (job->checks)
+        rc = logs_check(db, b, job, &agreed);
+    if (!agreed)
+        job->result = STORE_CONFLICT;
+    if (rc != SQLITE_OK || !agreed)
+        return rc;
     for (size_t at = job->ops_at; at < job->ops_at + job->ops_len && rc == SQLITE_OK;) {
         struct store_op *op = batch_op(b, &at);
         rc = ops[op->kind](db, op);
@@ -218,7 +226,7 @@ int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_QUEUE);
-    struct str name = str_make(buf_data(&b->ops) + job->ops_at, job->ops_len);
+    struct str name = job_text(b, job);
     sqlite3_bind_int64(s, 1, (int64_t)job->from);
     sqlite3_bind_text(s, 2, name.n > 0 ? name.p : "", (int)name.n, SQLITE_STATIC);
     sqlite3_bind_int(s, 3, job->service);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 struct count {
     uint64_t live[2]; /* ready, delayed */
@@ -100,6 +101,8 @@ int db_audit(struct db *db, struct store_job *job)
         rc = count_rows(&a, "SELECT count(*) FROM quarantine", &a.found.quarantined);
     if (rc == SQLITE_OK)
         compare(&a);
+    if (rc == SQLITE_OK)
+        rc = logs_audit(db, &job->answer->findings);
     mem_free(a.queues);
     return rc;
 }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 #define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
 #define VACUUM_PAGES 256   /* a step */
@@ -42,7 +43,7 @@ static bool is_full(const struct db *db, int rc)
            (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
 }
 
-static int do_answer(struct db *db, struct store_job *job)
+static int do_answer(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
         [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
@@ -50,6 +51,10 @@ static int do_answer(struct db *db, struct store_job *job)
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
+    if (job->kind == JOB_LOAD_LOG)
+        return log_load(db, b, job);
+    if (job->kind == JOB_TRIM)
+        return log_trim(db, job);
     return loads[job->kind](db, job);
 }
 
@@ -60,7 +65,9 @@ static int do_job(struct db *db, const struct store_batch *b, struct store_job *
         return db_unit(db, b, job);
     if (job->kind == JOB_QUEUE)
         return db_queue(db, b, job);
-    return do_answer(db, job);
+    if (job->kind == JOB_LOG)
+        return log_make(db, b, job);
+    return do_answer(db, b, job);
 }
 
 static int stmt_u64(sqlite3_stmt *s, uint64_t *out)
@@ -105,6 +112,8 @@ static int commit(struct db *db, int rc)
     if (rc == SQLITE_OK)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
+        rc = logs_write(db);
+    if (rc == SQLITE_OK)
         rc = count_pages(db);
     fault_point("store.commit");
     if (rc == SQLITE_OK)
@@ -120,6 +129,7 @@ static enum outcome settle(struct db *db, int rc)
 {
     bool full = is_full(db, rc);
     counters_settle(db, rc == SQLITE_OK);
+    logs_settle(db, rc == SQLITE_OK);
     if (rc == SQLITE_OK)
         return DONE;
     if (!full) {
@@ -176,7 +186,7 @@ static void fail_jobs(struct store_batch *b, size_t from)
     for (size_t i = from; i < batch_count(b); i++) {
         struct store_job *job = batch_job(b, i);
         job->result = STORE_UNKNOWN;
-        if (job->kind == JOB_UNIT || job->kind == JOB_QUEUE)
+        if (job->kind == JOB_UNIT || job->kind == JOB_QUEUE || job->kind == JOB_LOG)
             continue;
         answer_free(job->answer);
         job->answer = answer_new();
@@ -204,6 +214,8 @@ void db_tell(const struct db *db, struct store_batch *b)
 {
     counters_totals(db, &b->totals);
     b->bytes = db->used;
+    buf_clear(&b->logs);
+    logs_tell(db, b);
     b->full = db_is_full(db);
     b->faulted = db->faulted;
     bytes_copy(b->why, db->why, sizeof(b->why));

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 #define APPLICATION_ID 1114401867 /* "BlhK" */
 #define CHECK_BELOW_BYTES (64u << 20)
@@ -34,6 +35,7 @@ static const char *const migrations[] = {
     "CREATE TABLE queue(id INTEGER PRIMARY KEY, name TEXT NOT NULL, service INTEGER NOT NULL, crc INTEGER, "
     "UNIQUE(name, service));"
     "CREATE TABLE counter(id INTEGER PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER);",
+    LOG_TABLES,
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -75,13 +77,14 @@ int db_prepare(struct db *db)
     int rc = SQLITE_OK;
     for (size_t i = 0; i < STMTS && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmts[i], NULL);
-    return rc;
+    return rc == SQLITE_OK ? logs_prepare(db) : rc;
 }
 
 void db_close(struct db *db)
 {
     for (size_t i = 0; i < STMTS; i++)
         sqlite3_finalize(db->stmts[i]);
+    logs_free(db->logs);
     /* After a fault not even the checkpoint of a close. */
     if (db->sql != NULL && db->faulted)
         sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -364,6 +367,8 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
     rc = db_prepare(db);
     if (rc == SQLITE_OK)
         rc = load_queues(db, state);
+    if (rc == SQLITE_OK)
+        rc = logs_load(db);
     if (rc == SQLITE_OK)
         rc = start_life(db, state->unclean);
     fault_point("store.opened");

@@ -39,6 +39,7 @@ void batch_free(struct store_batch *b)
     buf_fini(&b->ops);
     buf_fini(&b->jobs);
     buf_fini(&b->thens);
+    buf_fini(&b->logs);
     mem_free(b);
 }
 
@@ -72,6 +73,7 @@ void front_fini(struct store *st)
     for (size_t i = 0; i < st->opened_count; i++)
         mem_free(st->opened[i].name);
     mem_free(st->opened);
+    logs_fini(st);
 }
 
 static void job_add(struct store *st, const struct store_job *job)
@@ -112,15 +114,16 @@ void front_add_queue(struct store *st, const struct store_queue_row *row)
     buf_fini(&key);
 }
 
-/* A job of its own before the unit, so that a unit that fails does not take the queue with it. Its name
- * must not come between the changes of the open unit: they move behind it. */
-static void queue_make(struct store *st, struct str name, bool service)
+/* Before the unit, so that a unit that fails does not take it along. Its text must not come between the
+ * changes of the open unit: they move behind it. */
+void job_add_named(struct store *st, struct store_job *job, struct str name)
 {
     struct store_batch *b = st->batch;
     size_t at = st->depth > 0 ? st->unit.ops_at : b->ops.len, n = b->ops.len - at;
     size_t room = (name.n + OP_ALIGN - 1) / OP_ALIGN * OP_ALIGN;
-    struct store_job job = {.kind = JOB_QUEUE, .ops_at = at, .ops_len = name.n, .service = service};
     struct buf moved = BUF_EMPTY;
+    job->ops_at = at;
+    job->ops_len = name.n;
     buf_put(&moved, buf_data(&b->ops) + at, n);
     b->ops.len = at;
     buf_str_put(&b->ops, name);
@@ -128,8 +131,7 @@ static void queue_make(struct store *st, struct str name, bool service)
     buf_str_put(&b->ops, buf_str(&moved));
     buf_fini(&moved);
     st->unit.ops_at += room;
-    job.from = st->queue_count;
-    job_add(st, &job);
+    job_add(st, job);
 }
 
 uint32_t store_queue(struct store *st, struct str name, bool service)
@@ -139,7 +141,7 @@ uint32_t store_queue(struct store *st, struct str name, bool service)
     uint32_t queue = queue_number(st, buf_str(&key));
     if (queue == 0 && st->queue_count < STORE_QUEUES_MAX) {
         queue_add(st, buf_str(&key));
-        queue_make(st, name, service);
+        job_add_named(st, &(struct store_job){.kind = JOB_QUEUE, .service = service, .from = st->queue_count}, name);
         queue = (uint32_t)st->queue_count;
     }
     buf_fini(&key);
@@ -193,7 +195,7 @@ void store_commit(struct store *st)
 void store_then(struct store *st, store_fn *fn, void *arg)
 {
     assert(st->depth > 0);
-    buf_put(&st->batch->thens, &(struct store_then){fn, arg}, sizeof(struct store_then));
+    buf_put(&st->batch->thens, &(struct store_then){.fn = fn, .arg = arg}, sizeof(struct store_then));
 }
 
 bool store_unit_puts(const struct store *st)
@@ -201,7 +203,7 @@ bool store_unit_puts(const struct store *st)
     return st->depth > 0 && st->unit.puts > 0;
 }
 
-static void op_add(struct store *st, struct store_op *op)
+void op_add(struct store *st, struct store_op *op)
 {
     struct buf *to = &st->batch->ops;
     assert(st->depth > 0);

@@ -41,6 +41,7 @@ enum store_result {
     STORE_FULL,    /* nothing of it was written: no room for what it puts */
     STORE_UNKNOWN, /* the commit failed: it may or may not be there after a restart (S4). Promise
                       nothing; the store is faulted from now on and every further unit ends so */
+    STORE_CONFLICT, /* nothing of it was written: an append expected another version (store_log.h) */
 };
 typedef void store_fn(void *arg, enum store_result result);
 

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "store/internal.h"
+#include "store/mem_log.h"
 
 struct row {
     struct store_dead d; /* of a live row only its record */
@@ -22,6 +23,7 @@ struct rows { /* by rising number: a live row's key, a dead letter's number */
 struct store_disk {
     uint64_t max_rows;
     struct rows live, dead;
+    struct mem_logs logs;
     struct store_totals totals;
     struct store_queue_row *queues;
     size_t queue_count;
@@ -136,13 +138,13 @@ static void live_remove(struct store_disk *d, struct row **at)
     rows_remove(&d->live, at);
 }
 
-static void do_put(struct store_disk *d, const struct store_op *op)
+static void do_put(struct store_disk *d, struct store_op *op)
 {
     d->totals.accepted++;
     live_add(d, &op->d);
 }
 
-static void do_end(struct store_disk *d, const struct store_op *op)
+static void do_end(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->live, op->d.record.key);
     if (at == NULL)
@@ -159,7 +161,7 @@ static void set_errors(struct store_record *r, const struct store_record *from)
         r->last_error = from->last_error;
 }
 
-static void do_update(struct store_disk *d, const struct store_op *op)
+static void do_update(struct store_disk *d, struct store_op *op)
 {
     const struct store_record *r = &op->d.record;
     struct row **at = rows_get(&d->live, r->key);
@@ -175,7 +177,7 @@ static void do_update(struct store_disk *d, const struct store_op *op)
     (*at)->taken |= r->due_ms > 0;
 }
 
-static void do_bury(struct store_disk *d, const struct store_op *op)
+static void do_bury(struct store_disk *d, struct store_op *op)
 {
     struct store_dead dead = op->d;
     struct row **at = rows_get(&d->live, dead.record.key);
@@ -198,7 +200,7 @@ static void do_bury(struct store_disk *d, const struct store_op *op)
         live_remove(d, at);
 }
 
-static void do_redrive(struct store_disk *d, const struct store_op *op)
+static void do_redrive(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -213,7 +215,7 @@ static void do_redrive(struct store_disk *d, const struct store_op *op)
     d->totals.dead--;
 }
 
-static void do_purge(struct store_disk *d, const struct store_op *op)
+static void do_purge(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -223,7 +225,7 @@ static void do_purge(struct store_disk *d, const struct store_op *op)
     d->totals.dropped++;
 }
 
-static void do_edit(struct store_disk *d, const struct store_op *op)
+static void do_edit(struct store_disk *d, struct store_op *op)
 {
     struct row **at = rows_get(&d->dead, op->d.number);
     if (at == NULL)
@@ -235,21 +237,33 @@ static void do_edit(struct store_disk *d, const struct store_op *op)
     row_replace(at, &changed);
 }
 
+static void do_append(struct store_disk *d, struct store_op *op)
+{
+    mem_log_append(&d->logs, op);
+}
+
+static uint64_t disk_rows(const struct store_disk *d)
+{
+    return d->live.count + d->dead.count + d->logs.entries;
+}
+
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
-    static void (*const ops[])(struct store_disk *d, const struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit,
+    static void (*const ops[OP_KINDS])(struct store_disk *d, struct store_op *op) = {
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
     if (m->faulted) {
         job->result = STORE_UNKNOWN;
-    } else if (job->puts > 0 && d->live.count + d->dead.count + job->puts > d->max_rows) {
+    } else if (job->puts > 0 && disk_rows(d) + job->puts > d->max_rows) {
         job->result = STORE_FULL;
+    } else if (job->checks && !mem_logs_check(&d->logs, b, job)) {
+        job->result = STORE_CONFLICT;
     } else {
         d->reserved = seq_reserved(m->base.next_seq, d->reserved);
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
-            const struct store_op *op = batch_op(b, &at);
+            struct store_op *op = batch_op(b, &at);
             ops[op->kind](d, op);
         }
         b->commits = 1;
@@ -261,6 +275,10 @@ static void do_queue(struct store_mem *m, struct store_batch *b, struct store_jo
     struct store_disk *d = m->disk;
     if (m->faulted)
         return;
+    if (job->kind == JOB_LOG) {
+        mem_log_make(&d->logs, job_text(b, job));
+        return;
+    }
     d->queues = mem_realloc(d->queues, (d->queue_count + 1) * sizeof(*d->queues));
     d->queues[d->queue_count++] = (struct store_queue_row){
         .name = mem_strndup((const char *)buf_data(&b->ops) + job->ops_at, job->ops_len),
@@ -328,7 +346,7 @@ static void do_audit(struct store_mem *m, struct store_job *job)
         buf_puts(&job->answer->findings, "the model does not add up\n");
 }
 
-static void do_answer(struct store_mem *m, struct store_job *job)
+static void do_answer(struct store_mem *m, const struct store_batch *b, struct store_job *job)
 {
     static void (*const loads[JOB_KINDS])(struct store_mem *m, struct store_job *job) = {
         [JOB_LOAD] = do_load, [JOB_TAKE_DUE] = do_take_due, [JOB_LOAD_DEAD] = do_load_dead,
@@ -340,8 +358,15 @@ static void do_answer(struct store_mem *m, struct store_job *job)
         buf_puts(&job->answer->findings, "the store is faulted\n");
         return;
     }
-    loads[job->kind](m, job);
-    answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
+    if (job->kind == JOB_LOAD_LOG) {
+        mem_log_load(&m->disk->logs, job_text(b, job), job);
+        answer_close_log(job->answer);
+    } else if (job->kind == JOB_TRIM) {
+        mem_log_trim(&m->disk->logs, job);
+    } else {
+        loads[job->kind](m, job);
+        answer_close(job->answer, job->kind == JOB_LOAD_DEAD);
+    }
 }
 
 /* ---------------------------------------------------------------- life */
@@ -364,6 +389,7 @@ void store_disk_free(struct store_disk *d)
     for (size_t i = 0; i < d->queue_count; i++)
         mem_free(d->queues[i].name);
     mem_free(d->queues);
+    mem_logs_fini(&d->logs);
     mem_free(d);
 }
 
@@ -390,10 +416,10 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
         struct store_job *job = batch_job(b, m->done++);
         if (job->kind == JOB_UNIT)
             do_unit(m, b, job);
-        else if (job->kind == JOB_QUEUE)
+        else if (job->kind == JOB_QUEUE || job->kind == JOB_LOG)
             do_queue(m, b, job);
         else
-            do_answer(m, job);
+            do_answer(m, b, job);
     }
     return m->done;
 }
@@ -402,7 +428,8 @@ static void mem_state(const struct store_mem *m, struct store_batch *b)
 {
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
-    b->bytes = d->live.count + d->dead.count;
+    b->bytes = disk_rows(d);
+    mem_logs_tell(&d->logs, b);
     b->full = b->bytes >= d->max_rows;
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
@@ -486,10 +513,12 @@ struct store *store_mem_open(struct store_disk *d)
     m->disk = d;
     front_init(&m->base, &ops);
     mem_load_queues(m);
+    for (size_t i = 0; i < d->logs.count; i++)
+        front_add_log(&m->base, &d->logs.at[i].row);
     m->base.next_seq = d->reserved > 0 ? d->reserved : 1;
     if (d->unclean)
         d->suspect_below = m->base.next_seq;
-    m->base.stats = (struct store_stats){.totals = d->totals, .bytes = d->live.count + d->dead.count,
+    m->base.stats = (struct store_stats){.totals = d->totals, .bytes = disk_rows(d),
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
                                          .suspect_below = d->suspect_below};
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "loop/post.h"
 #include "store/sqlite.h"
+#include "store/sqlite_log.h"
 
 #define IDLE_MS 100 /* between two steps of work that can wait */
 
@@ -217,6 +218,7 @@ static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const st
     buf_printf(&path, "%s/bellhop.db", o->path);
     s->db.path = buf_steal(&path);
     s->db.max_bytes = o->max_size;
+    s->db.logs = logs_new();
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -225,11 +227,17 @@ static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const st
     return s;
 }
 
+static void take_log(void *arg, const struct store_log_row *row)
+{
+    front_add_log(arg, row);
+}
+
 static void take_state(struct store_sqlite *s, struct db_state *state)
 {
     struct store_stats *stats = &s->base.stats;
     for (size_t i = 0; i < state->queue_count; i++)
         front_add_queue(&s->base, &state->queues[i]);
+    logs_each(&s->db, take_log, &s->base);
     s->base.next_seq = s->db.next_seq;
     counters_totals(&s->db, &stats->totals);
     stats->unclean = state->unclean;

@@ -204,6 +204,12 @@ void link_refused(struct link *l, const char *reason)
     timer_after(l->timer, REFUSED_MIN_MS + (int64_t)rand_below(&l->rand, REFUSED_MIN_MS));
 }
 
+void link_hurry(struct link *l)
+{
+    if (l->phase == LINK_PAUSING)
+        timer_after(l->timer, 0);
+}
+
 bool link_is_open(const struct link *l)
 {
     return l->phase == LINK_GREETING || l->phase == LINK_UP;

@@ -56,6 +56,9 @@ void link_reset(struct link *l, const char *reason);
  * long one (5 to 10 s) and the state tells. */
 void link_refused(struct link *l, const char *reason);
 
+/* Something tells that the peer is back: a pause after a failure ends now (not one after a refusal). */
+void link_hurry(struct link *l);
+
 bool link_is_open(const struct link *l);          /* greeting or up: there is a stream */
 bool link_is_up(const struct link *l);
 struct stream *link_stream(const struct link *l); /* NULL unless open */

@@ -263,13 +263,20 @@ class Amqp:
         return self.delivered.pop()
 
     def drain(self, queue):
-        messages = []
-        while (m := self.get(queue)) is not None:
-            messages.append(m)
+        """All that is in it, at least; acknowledged."""
+        count = self.depth(queue)
+        if count == 0:
+            return []
+        self.consume(queue, tag="drain")
+        while len(self.delivered) < count:
+            self.step()
+        self.method(1, 60, 30, short("drain") + b"\0")
+        self.wait(60, 31)
+        messages, self.delivered[:] = list(self.delivered), []
         return messages
 
-    def consume(self, queue, no_ack=True):
-        self.method(1, 60, 20, b"\0\0" + short(queue) + short("") + bytes([no_ack << 1]) + table({}))
+    def consume(self, queue, no_ack=True, tag=""):
+        self.method(1, 60, 20, b"\0\0" + short(queue) + short(tag) + bytes([no_ack << 1]) + table({}))
         self.wait(60, 21)
 
     def receive(self, timeout=20):

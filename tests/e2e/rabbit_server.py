@@ -1,6 +1,8 @@
 """A real RabbitMQ in a folder of its own, on free ports of loopback: nothing of the host's own broker is touched."""
+import atexit
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -145,3 +147,11 @@ class Rabbit:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return False
         return True
+
+
+@functools.cache
+def shared():
+    """One for the whole process: it takes long to start. Tests take names of their own, and leave it as it was."""
+    rabbit = Rabbit()
+    atexit.register(rabbit.close)
+    return rabbit

@@ -14,7 +14,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The slow ones first, so that the last to end is a quick one.
-ORDER = ["test_delivery", "test_nest_servers", "test_bad_input", "test_nest_clients", "test_operations"]
+ORDER = ["test_rabbit_restart", "test_rabbit_faults", "test_rabbit_nest", "test_delivery", "test_nest_servers", "test_bad_input", "test_nest_clients", "test_operations"]
+
+# Modules whose classes run in one process: they share a broker that takes long to start.
+TOGETHER = {"test_rabbit", "test_rabbit_nest", "test_rabbit_faults"}
 
 
 def install(version):
@@ -46,10 +49,13 @@ def find_node():
 
 
 def units(names):
-    """One unit of work per test class: (module, class)."""
+    """One unit of work per test class, or per module of TOGETHER."""
     found = []
     for path in glob.glob(os.path.join(HERE, "test_*.py")):
         module = os.path.basename(path)[:-3]
+        if module in TOGETHER:
+            found.append(module)
+            continue
         with open(path) as f:
             found += [f"{module}.{name}" for name in re.findall(r"^class (\w+)\(.*Case\)", f.read(), re.M)]
     def rank(unit):
@@ -59,7 +65,7 @@ def units(names):
     if not names:
         return found
     chosen = [unit for unit in found if any(unit == n or unit.startswith(n + ".") for n in names)]
-    return chosen + [n for n in names if n.count(".") == 2]
+    return chosen + [n for n in names if n.count(".") == 2 or n.partition(".")[0] in TOGETHER - {n}]
 
 
 def run(unit, verbose):

@@ -1,5 +1,7 @@
 #include "scenario.h"
 
+#include "store/store_log.h"
+
 #include "base/rand.h"
 
 #define ROWS_MAX 100000
@@ -96,6 +98,32 @@ static void step_dead(struct step *s)
         store_edit(s->st, number, edited, STR_NONE, edited);
 }
 
+static void on_appended(void *arg, const struct store_appended *a)
+{
+    (void)arg;
+    (void)a;
+}
+
+static void step_append(struct step *s)
+{
+    static char texts[2][TEXT_MAX];
+    static const struct str keys[] = {STR_NONE, STR("one"), STR("two")};
+    for (uint64_t n = 1 + rand_below(&s->rand, 3); n > 0; n--) {
+        struct store_append a = {.log = 1 + (uint32_t)rand_below(&s->rand, SCENARIO_LOGS), .expected = STORE_ANY_VERSION,
+                                 .now_ms = 1 + (int64_t)s->number, .key = keys[rand_below(&s->rand, 3)],
+                                 .route = STR("r")};
+        a.subject = some_text(s, texts[0], 60);
+        a.body = some_text(s, texts[1], TEXT_MAX);
+        store_append(s->st, &a, on_appended, NULL);
+    }
+}
+
+static void on_trimmed(void *arg, bool more)
+{
+    (void)arg;
+    (void)more;
+}
+
 static void on_taken(void *arg, const struct store_rows *rows)
 {
     (void)arg;
@@ -106,7 +134,7 @@ bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn,
 {
     static void (*const kinds[])(struct step *s) = {
         step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_end, step_end,
-        step_end, step_update, step_bury, step_bury_new, step_dead, NULL,
+        step_end, step_update, step_bury, step_bury_new, step_dead, step_append, step_append, NULL,
     };
     struct step s = {.st = st, .number = number};
     rand_seed(&s.rand, seed * 1000003 + number);
@@ -114,8 +142,13 @@ bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn,
     void (*kind)(struct step *s) = number < 3 ? step_put : kinds[chance];
     store_queue(st, STR("service"), true);
     store_queue(st, STR("peer"), false);
+    store_log(st, STR("events"));
+    store_log(st, STR("facts"));
     if (kind == NULL)
         store_take_due(st, (int64_t)rand_below(&s.rand, 99), 5, on_taken, NULL);
+    if (kind == NULL)
+        store_trim(st, &(struct store_trim){.log = 1, .before_ms = (int64_t)number / 2, .bytes = 50000, .limit = 4},
+                   on_trimmed, NULL);
     store_begin(st);
     if (kind != NULL)
         kind(&s);
@@ -131,6 +164,8 @@ struct description {
     struct buf *out;
     struct bed *bed;
     bool failed;
+    uint64_t after; /* of a log */
+    bool more;
 };
 
 static void describe_row(struct buf *out, const struct store_record *r)
@@ -166,6 +201,37 @@ static void on_dead(void *arg, const struct store_rows *rows)
     }
 }
 
+static void on_page(void *arg, const struct store_log_page *page)
+{
+    struct description *d = arg;
+    d->failed |= page->result != STORE_OK || page->damaged > 0;
+    d->more = !d->failed && !page->at_end;
+    d->after = page->through;
+    for (size_t i = 0; i < page->count; i++) {
+        const struct store_entry *e = &page->entries[i];
+        buf_printf(d->out, "0|entry %llu v%llu at %lld ", (unsigned long long)e->offset, (unsigned long long)e->version,
+                   (long long)e->time_ms);
+        buf_str_put(d->out, e->key);
+        buf_putc(d->out, ' ');
+        buf_str_put(d->out, e->subject);
+        buf_putc(d->out, ' ');
+        buf_str_put(d->out, e->body);
+        buf_putc(d->out, '\n');
+    }
+}
+
+static void describe_logs(struct bed *b, struct description *d)
+{
+    for (uint32_t log = 1; log <= store_log_count(b->st); log++) {
+        d->after = 0;
+        d->more = true;
+        while (d->more) {
+            store_load_log(b->st, &(struct store_log_query){.log = log, .after = d->after, .limit = ROWS_MAX}, on_page, d);
+            bed_settle(b);
+        }
+    }
+}
+
 static void on_books(void *arg, const struct store_totals *t, struct str findings)
 {
     struct description *d = arg;
@@ -182,6 +248,7 @@ void scenario_describe(struct bed *b, struct buf *out)
     for (uint32_t queue = 1; queue <= SCENARIO_QUEUES; queue++)
         store_load(b->st, store_key(queue, 0), ROWS_MAX, on_live, &d);
     store_load_dead(b->st, 0, ROWS_MAX, on_dead, &d);
+    describe_logs(b, &d);
     store_audit(b->st, on_books, &d);
     store_take_due(b->st, INT64_MAX / 2, ROWS_MAX, on_live, &d);
     bed_settle(b);

@@ -6,6 +6,7 @@
 #include "../unit/store_sqlite_rig.h"
 
 #define SCENARIO_QUEUES 2
+#define SCENARIO_LOGS 2
 
 /* Asks for the step; fn(arg, result) is told how it ended. Whether it puts anything. */
 bool scenario_step(struct store *st, uint64_t seed, size_t step, store_fn *fn, void *arg);

@@ -30,7 +30,7 @@ struct bed {
 
 static inline const char *result_name(enum store_result r)
 {
-    static const char *const names[] = {"ok", "full", "unknown"};
+    static const char *const names[] = {"ok", "full", "unknown", "conflict"};
     return names[r];
 }
 

@@ -160,6 +160,22 @@ START_TEST(a_refusal_is_told_and_not_repeated_soon)
 }
 END_TEST
 
+START_TEST(a_hint_ends_a_pause_but_no_refusal)
+{
+    l = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .min_pause_ms = 3600000,
+                                     .max_pause_ms = 3600000}, &ops, NULL);
+    link_hurry(l); /* it is dialling */
+    RIG_UNTIL(&rig, ups == 1);
+    link_reset(l, "of no use");
+    link_hurry(l);
+    RIG_UNTIL(&rig, ups == 2);
+    link_refused(l, "the password is wrong");
+    link_hurry(l);
+    rig_for(&rig, 200);
+    ck_assert_int_eq(ups, 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("link");
@@ -167,7 +183,7 @@ int main(void)
     const TTest *const tests[] = {
         without_a_greeting_it_is_up_at_once, with_a_greeting_it_is_up_when_that_is_over,
         a_peer_that_leaves_while_greeting_is_dialled_again, addresses_are_tried_in_turn,
-        a_refusal_is_told_and_not_repeated_soon,
+        a_refusal_is_told_and_not_repeated_soon, a_hint_ends_a_pause_but_no_refusal,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -80,12 +80,32 @@ START_TEST(messages_may_outlive_their_source)
 }
 END_TEST
 
+#pragma weak __asan_address_is_poisoned
+
+/* Only a sanitized build can tell: what was given back, and what lies behind what was asked for. */
+START_TEST(nobody_touches_what_was_given_back)
+{
+    if (__asan_address_is_poisoned == NULL)
+        return;
+    struct msg_pool *p = msg_pool_new();
+    char *given = msg_pool_take(p, 100), *taken = msg_pool_take(p, 96);
+    msg_pool_give(p, given, 100);
+    ck_assert(__asan_address_is_poisoned(given + 50) && __asan_address_is_poisoned(taken + 96));
+    ck_assert(!__asan_address_is_poisoned(taken + 95));
+    ck_assert_ptr_eq(msg_pool_take(p, 200), given);
+    ck_assert(!__asan_address_is_poisoned(given + 199));
+    msg_pool_give(p, given, 200);
+    msg_pool_give(p, taken, 96);
+    msg_pool_close(p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("msg/pool");
     TCase *t = tcase_create("pool");
     const TTest *const tests[] = {what_ended_is_taken_again, each_size_has_its_room, no_more_is_kept_than_the_bound,
-                                  messages_may_outlive_their_source};
+                                  messages_may_outlive_their_source, nobody_touches_what_was_given_back};
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);

@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "base/rand.h"
+#include "store/store_log.h"
 #include "store_sqlite_rig.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -277,6 +278,103 @@ START_TEST(what_fails_its_checksum_is_put_aside)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- event logs */
+
+static void on_appended(void *arg, const struct store_appended *a)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "append %s %llu v%llu\n", result_name(a->result), (unsigned long long)a->offset,
+               (unsigned long long)a->version);
+}
+
+static void append(struct bed *b, uint64_t expected)
+{
+    store_begin(b->st);
+    store_append(b->st, &(struct store_append){
+        .log = store_log(b->st, STR("l")), .expected = expected, .now_ms = 5, .key = STR("k"), .route = STR("r"),
+        .subject = STR("s"), .headers = STR("h"), .body = STR("body")}, on_appended, b);
+    store_commit(b->st);
+}
+
+static void on_page(void *arg, const struct store_log_page *page)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "page %zu damaged %llu:", page->count, (unsigned long long)page->damaged);
+    for (size_t i = 0; i < page->count; i++)
+        buf_printf(&b->trace, " %llu", (unsigned long long)page->entries[i].offset);
+    buf_putc(&b->trace, '\n');
+}
+
+/* Every column of an entry in turn. It is left out and named; versions go on as if it were whole. */
+START_TEST(a_damaged_entry_is_never_shown)
+{
+    static const char *const changes[] = {"time = 9", "version = 9", "meta_crc = 1", "crc = 1", "route = 'x'",
+                                          "subject = 'x'", "headers = 'x'", "body = 'x'", "version = 9, body = 'x'"};
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        struct bed b;
+        char sql[128];
+        bed_open(&b, &kind_sqlite, 0);
+        for (int k = 0; k < 3; k++)
+            append(&b, STORE_ANY_VERSION);
+        bed_settle(&b);
+        close_store(&b);
+        buf_clear(&b.trace);
+        snprintf(sql, sizeof(sql), "UPDATE entry SET %s WHERE id %% 16 = 3", changes[i]);
+        tamper(&b, sql);
+        sqlite_open(&b);
+        append(&b, 3);
+        store_load_log(b.st, &(struct store_log_query){.log = 1, .limit = 9}, on_page, &b);
+        TRACE_IS(&b, "append ok 4 v4\npage 3 damaged 1: 1 2 4\n");
+        bed_settle(&b);
+        store_audit(b.st, on_audit, &b);
+        bed_settle(&b);
+        ck_assert_msg(strstr(buf_cstr(&b.trace), "log l, damaged entries: the books say 0, the file holds 1\n") != NULL, "%s",
+                      buf_cstr(&b.trace));
+        bed_fini(&b);
+    }
+}
+END_TEST
+
+START_TEST(the_books_of_a_log_are_held_against_it)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    append(&b, 0);
+    append(&b, 1);
+    bed_settle(&b);
+    close_store(&b);
+    tamper(&b, "DELETE FROM entry WHERE id % 16 = 2");
+    sqlite_open(&b);
+    audit_is(&b, "totals 0 0 0 0 0 0 0 0\nlog l, entries: the books say 2, the file holds 1\n"
+                 "log l, bytes: the books say 144, the file holds 72\n");
+    close_store(&b);
+    tamper(&b, "UPDATE log SET last = 1");
+    refused_with(&b, "fail their checksums");
+    tamper(&b, "UPDATE log SET last = 2, name = 'm'");
+    refused_with(&b, "fail their checksums");
+    tamper(&b, "UPDATE log SET name = 'l'");
+    sqlite_open(&b);
+    bed_fini(&b);
+}
+END_TEST
+
+START_TEST(a_file_of_version_1_is_taken_over)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    put(&b, "A", 1);
+    bed_settle(&b);
+    close_store(&b);
+    buf_clear(&b.trace);
+    tamper(&b, "DROP TABLE entry; DROP TABLE log; PRAGMA user_version=1");
+    sqlite_open(&b);
+    append(&b, 0);
+    TRACE_IS(&b, "append ok 1 v1\n");
+    audit_is(&b, "totals 1 1 0 0 0 0 0 0\n");
+    bed_fini(&b);
+}
+END_TEST
+
 START_TEST(a_damaged_page_is_refused_after_an_unclean_stop)
 {
     struct bed b;
@@ -502,7 +600,8 @@ int main(void)
     const TTest *const tests[] = {
         above_max_size_less_the_reserve_puts_are_full, the_file_shrinks_after_a_flood, a_second_process_is_refused,
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused, a_tampered_counter_is_found,
-        what_fails_its_checksum_is_put_aside, a_damaged_page_is_refused_after_an_unclean_stop,
+        what_fails_its_checksum_is_put_aside, a_damaged_entry_is_never_shown, the_books_of_a_log_are_held_against_it,
+        a_file_of_version_1_is_taken_over, a_damaged_page_is_refused_after_an_unclean_stop,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
         random_operations_do_what_the_model_does,
     };

@@ -153,6 +153,14 @@ class FakeDaemon:
                     if args["bodies"]:
                         item["body"] = "x\x1b[2Jy"
                     peer.send("MORE", ident, json.dumps(item))
+            elif command == "log.show":
+                for i, more in enumerate(({"key": "7", "version": 3, "body": "a\x1b[2Jb", "size": 4},
+                                          {"key": "", "version": 0, "body_base64": "/wA=", "size": 2})):
+                    peer.send("MORE", ident, json.dumps({"offset": 12 + i, "time": "2026-01-31T08:00:00.000Z",
+                                                         "subject": "order.new", **more}))
+                peer.send("REP", ident, "{}")
+            elif command == "replay":
+                self.replay(peer, ident, args)
             elif command == "reload" and os.environ.get("FAKE_RELOAD") == "bad":
                 peer.send("ERR", ident, "x.yaml:3:1: unknown key", subject="invalid")
             else:
@@ -163,8 +171,22 @@ class FakeDaemon:
                     peer.send("REP", ident, json.dumps(reply))
 
     @staticmethod
+    def replay(peer, ident, args):
+        row = {"count": 3, "skipped": 0, "refused": 0, "damaged": 0, "offset": 15}
+        peer.send("MORE", ident, json.dumps(row))
+        row.update(count=7, offset=20, done=True)
+        if args["name"] == "endless":
+            return
+        if args["name"] == "partly":
+            row.update(skipped=2, stopped="the daemon is shutting down")
+        peer.send("MORE", ident, json.dumps(row))
+        peer.send("REP", ident, json.dumps(row))
+
+    @staticmethod
     def admin_reply(command, args):
         return {
+            "log.ls": {"logs": [{"name": "orders", "entries": 1200, "bytes": 2 << 20, "first": 1, "last": 1200,
+                                 "first_time": "2026-01-31T08:00:00.000Z", "last_time": "2026-01-31T09:00:00.000Z"}]},
             "status": STATUS, "version": {"version": "9.9.9"},
             "routes": {"routes": [{"name": "sum", "from": "edge", "match": '{"cmd":"sum"}', "to": ["math", "audit"],
                                    "durable": False, "policy": "default", "matched": 12}]},

@@ -64,12 +64,14 @@ class Tool(unittest.TestCase):
     def test_help_of_everything(self):
         out = self.ok("--help")
         self.assertIn("request", out)
-        for command in ("request publish subscribe serve status routes explain dlq tap check reload drain bench version "
+        for command in ("request publish subscribe serve status routes explain dlq log replay tap check reload drain bench version "
                         "completion").split():
             self.assertIn(f"Usage: bellhop {command} ", self.ok(command, "--help"))
             self.assertIn("Example:", self.ok(command, "-h"))
         for sub in "ls show redrive purge".split():
             self.assertIn(f"Usage: bellhop dlq {sub} ", self.ok("dlq", sub, "--help"))
+        for sub in "ls show".split():
+            self.assertIn(f"Usage: bellhop log {sub} ", self.ok("log", sub, "--help"))
 
     def test_wrong_usage(self):
         for args, text in (((), ""), (("frob",), "no command “frob”"), (("statsu",), "did you mean “status”"),
@@ -260,6 +262,46 @@ class Tool(unittest.TestCase):
         before = len(self.frames("REQ"))
         self.assertIn("not UTF-8", self.fails(2, "dlq", "purge", "--yes", "--match", b"\xff"))
         self.assertEqual(len(self.frames("REQ")), before)
+
+    def test_log(self):
+        out = self.ok("log", "ls")
+        for text in ("orders", "1200", "2.0MiB", "2026-01-31T08:00:00.000Z"):
+            self.assertIn(text, out)
+        out = self.ok("log", "show", "orders", "--from", "2h", "-m", "order.*", "-k", "7", "-n", "5", "--bodies")
+        self.assertEqual(out, "      12  2026-01-31T08:00:00.000Z  order.new  7@3  4B  a [2Jb\n"
+                              "      13  2026-01-31T08:00:00.000Z  order.new  2B  (binary)\n")
+        self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
+                         {"name": "orders", "from": "2h", "match": "order.*", "key": "7", "limit": 5, "follow": False,
+                          "bodies": True})
+        lines = self.ok("log", "show", "orders", "-o", "json").splitlines()
+        self.assertEqual([json.loads(line)["offset"] for line in lines], [12, 13])
+
+    def test_replay(self):
+        self.assertEqual(self.ok("replay", "orders", "--from", "10", "--to", "2026-02-01T00:00:00Z", "--rate", "100",
+                                 "--to-service", "billing", "-n", "7"), "replayed 7 events\n")
+        self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
+                         {"name": "orders", "from": "10", "to": "2026-02-01T00:00:00Z", "limit": 7, "rate": 100,
+                          "service": "billing", "dry_run": False})
+        self.assertEqual(self.ok("replay", "orders", "--dry-run"), "would replay 7 events\n")
+        self.assertEqual(json.loads(self.ok("replay", "orders", "-o", "json"))["offset"], 20)
+        code, out, err = self.run_tool("replay", "partly")
+        self.assertEqual((code, out), (1, "replayed 7 events\n"))
+        self.assertIn("2 left out: no route of the log takes them any more", err)
+        self.assertIn("ended early: the daemon is shutting down; it had read up to offset 20", err)
+        before = len(self.frames("REQ"))
+        for arguments in ((b"\xff",), ("x", "--match", b"\xff"), ("x", "--to-service", b"\xff")):
+            self.assertIn("not UTF-8", self.fails(2, "replay", *arguments))
+        self.assertEqual(len(self.frames("REQ")), before)
+        self.assertIn("too few", self.fails(2, "replay"))
+
+    def test_replay_ends_at_sigint(self):
+        p = self.start_tool("replay", "endless", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.wait_for("REQ")
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=10)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn(b"interrupted", err)
+        self.wait_for("CANCEL")
 
     def test_tap(self):
         out = self.ok("tap", "-n", "4", "--bodies")

@@ -16,7 +16,8 @@ struct broker *amqp_connect(struct endpoint *e, const char *role)
 {
     return broker_new(&(struct broker_spec){.loop = e->env.loop, .conf = e->conf, .role = role, .tls = e->env.tls,
                                         .external = e->keys->auth == AUTH_EXTERNAL,
-                                        .heartbeat_ms = e->keys->heartbeat_ms, .body_max = e->env.body_max});
+                                        .heartbeat_ms = e->keys->heartbeat_ms,
+                                        .reconnect_max_ms = e->keys->reconnect_max_ms, .body_max = e->env.body_max});
 }
 
 static struct endpoint *amqp_open(const struct endpoint_conf *conf, const struct endpoint_env *env, struct err *err)

@@ -50,6 +50,11 @@ size_t broker_pending(const struct broker *c)
     return stream_pending(link_stream(c->link));
 }
 
+void broker_hurry(struct broker *c)
+{
+    link_hurry(c->link);
+}
+
 void broker_pause(struct broker *c)
 {
     stream_pause(link_stream(c->link));
@@ -247,6 +252,10 @@ static void on_blocked(struct broker *c, void *method)
               NULL);
     mem_free(why);
     c->blocked = true;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->channels[i]->ops->on_blocked != NULL)
+            c->channels[i]->ops->on_blocked(c->channels[i]->arg);
+    }
 }
 
 static void on_unblocked(struct broker *c, void *method)
@@ -430,7 +439,7 @@ struct broker *broker_new(const struct broker_spec *spec)
     c->timer = timer_new(spec->loop, on_timer, c);
     wire_init(&c->wire);
     struct link_spec link = {.loop = spec->loop, .conf = spec->conf, .port = secure ? "5671" : "5672", .greets = true,
-                             .tls = spec->tls, .quickack = QUICKACK_EAGER,
+                             .tls = spec->tls, .quickack = QUICKACK_EAGER, .max_pause_ms = spec->reconnect_max_ms,
                              .limits = {.input = 2 * WIRE_FRAME_MAX, .high = BROKER_OUTPUT_HIGH}};
     c->link = link_new(&link, &conn_link_ops, c);
     return c;

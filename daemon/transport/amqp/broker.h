@@ -30,6 +30,7 @@ struct channel_ops {
     void (*on_closed)(void *arg, const amqp_channel_close_t *why);
     void (*on_down)(void *arg, const char *reason); /* the connection was ready and has gone */
     void (*on_drain)(void *arg);   /* output has gone out, or the broker has unblocked us */
+    void (*on_blocked)(void *arg); /* it has no room, and reads nothing of us until then */
 };
 
 struct channel {
@@ -47,6 +48,7 @@ struct broker_spec {
     struct tls_context *tls;
     bool external;           /* SASL EXTERNAL instead of PLAIN */
     int64_t heartbeat_ms;
+    int64_t reconnect_max_ms;
     uint64_t body_max;
 };
 
@@ -65,6 +67,9 @@ uint64_t broker_bad(const struct broker *c);      /* frames that were no good */
 
 /* Something is wrong with it: on_down from inside, then it dials again. */
 void broker_reset(struct broker *c, const char *reason);
+
+/* Another connection to the same broker has come up: do not wait any longer. */
+void broker_hurry(struct broker *c);
 
 /* Reads nothing for a while, heartbeats neither: a few seconds at most. */
 void broker_pause(struct broker *c);

@@ -459,6 +459,8 @@ static void declare_queue(struct source *s)
     struct table arguments = {0};
     add_text(&arguments, "x-queue-type", amqp_queue_types[d->type]);
     add_text(&arguments, "x-dead-letter-exchange", d->dead_letter_exchange);
+    if (d->dead_letter_exchange == NULL && d->dead_letter_routing_key != NULL) /* the default one has no name */
+        table_add(&arguments, STR("x-dead-letter-exchange"), STR(""));
     add_text(&arguments, "x-dead-letter-routing-key", d->dead_letter_routing_key);
     add_count(&arguments, "x-delivery-limit", d->delivery_limit);
     add_count(&arguments, "x-max-length", d->max_length);
@@ -528,6 +530,7 @@ static void on_ready(void *arg)
     struct source *s = arg;
     s->opened = s->consuming = false;
     s->retry_ms = RETRY_MIN_MS;
+    broker_hurry(publisher_broker(s->consumer->endpoint->publisher));
     if (!s->consumer->stopped)
         start(s);
 }
@@ -672,11 +675,12 @@ void consumer_stop(struct consumer *c)
     }
 }
 
+/* What waits for the core is the core's to count; what it cannot deliver comes again from the broker. */
 size_t consumer_busy(const struct consumer *c)
 {
-    size_t busy = 0;
+    size_t busy = broker_is_ready(c->conn) && broker_pending(c->conn) > 0;
     for (size_t i = 0; i < c->count; i++)
-        busy += c->sources[i].unacked.count - c->sources[i].held.count;
+        busy += c->sources[i].done.count;
     return busy;
 }
 

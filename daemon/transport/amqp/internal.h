@@ -12,8 +12,10 @@ enum amqp_auth { AUTH_PLAIN, AUTH_EXTERNAL };
 struct amqp_conf { /* the further keys of an endpoint */
     int64_t heartbeat_ms;
     int64_t confirm_timeout_ms;
+    int64_t reconnect_max_ms;
     uint64_t concurrency; /* unconfirmed or unanswered messages at a time */
     unsigned auth;        /* enum amqp_auth */
+    bool ack;             /* nest: events go out as requests, so that their end is known */
 };
 
 struct amqp_declare { /* the mapping `declare` of a source */
@@ -37,6 +39,7 @@ struct amqp_target { /* the further keys of `to: {endpoint: …}` */
     char *exchange, *queue, *routing_key;
     bool mandatory, persistent;
     uint64_t priority; /* 0 = none */
+    unsigned ack;      /* 0 = as the endpoint says, 1 = yes, 2 = no */
 };
 
 /* keys.c */

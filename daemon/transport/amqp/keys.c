@@ -4,6 +4,7 @@
 #include "config/walk.h"
 #include "transport/amqp/internal.h"
 
+static const char *const ack_words[] = {"inherit", "yes", "no", NULL};
 static const char *const auth_words[] = {"plain", "external", NULL};
 const char *const amqp_queue_types[] = {"", "classic", "quorum", NULL};
 const char *const amqp_exchange_types[] = {"topic", "direct", "fanout", "headers", NULL};
@@ -14,6 +15,8 @@ const char *const amqp_exchange_types[] = {"topic", "direct", "fanout", "headers
 #define TARGET(field) offsetof(struct amqp_target, field)
 
 const struct key amqp_endpoint_keys[] = {
+    {.name = "ack", .type = KEY_BOOL, .offset = CONF(ack), .standard = "false",
+     .help = "nest: send events as requests, so that a NestJS event handler's success or failure is known"},
     {.name = "auth", .type = KEY_CHOICE, .offset = CONF(auth), .standard = "plain", .choices = auth_words,
      .help = "plain: user and password of the URL; external: the client certificate says who we are"},
     {.name = "concurrency", .type = KEY_COUNT, .offset = CONF(concurrency), .standard = "1024", .min = 1, .max = 65535,
@@ -22,6 +25,8 @@ const struct key amqp_endpoint_keys[] = {
      .max = 3600000, .help = "how long a confirm may take before the connection is given up"},
     {.name = "heartbeat", .type = KEY_DURATION, .offset = CONF(heartbeat_ms), .standard = "5s", .min = 1000, .max = 3600000,
      .help = "how often both sides show that they are alive; three missed ones end the connection"},
+    {.name = "reconnect_max", .type = KEY_DURATION, .offset = CONF(reconnect_max_ms), .standard = "5s", .min = 100,
+     .max = 3600000, .help = "the longest pause between two tries to connect"},
     {.name = NULL},
 };
 
@@ -37,7 +42,7 @@ static const struct key declare_keys[] = {
     {.name = "dead_letter_exchange", .type = KEY_TEXT, .offset = DECLARE(dead_letter_exchange), .max = WIRE_SHORT_MAX,
      .help = "where the broker puts what was refused or has expired"},
     {.name = "dead_letter_routing_key", .type = KEY_TEXT, .offset = DECLARE(dead_letter_routing_key),
-     .max = WIRE_SHORT_MAX, .help = "under this key instead of its own"},
+     .max = WIRE_SHORT_MAX, .help = "under this key instead of its own; without an exchange this is the name of a queue"},
     {.name = "delivery_limit", .type = KEY_COUNT, .offset = DECLARE(delivery_limit), .max = 1000000,
      .help = "quorum: deliveries of a message before it is dead-lettered"},
     {.name = "max_length", .type = KEY_COUNT, .offset = DECLARE(max_length), .max = 1e12,
@@ -107,6 +112,8 @@ const struct key amqp_source_keys[] = {
 };
 
 const struct key amqp_target_keys[] = {
+    {.name = "ack", .type = KEY_CHOICE, .offset = TARGET(ack), .standard = "inherit", .choices = ack_words,
+     .help = "as the endpoint's ack, for this route"},
     {.name = "queue", .type = KEY_TEXT, .offset = TARGET(queue), .max = WIRE_SHORT_MAX,
      .help = "straight into this queue, whatever the subject is"},
     {.name = "exchange", .type = KEY_TEXT, .offset = TARGET(exchange), .max = WIRE_SHORT_MAX,

@@ -13,6 +13,7 @@
 #define STREAM_STALL_MS 2000
 #define REOPEN_MIN_MS 100
 #define REOPEN_MAX_MS 30000
+#define BLOCKED_MS 100 /* the time-outs of what is out start again so often while the broker is blocked */
 #define BAD_EXCHANGE_MS 5000 /* before a message is tried again that its exchange did not take */
 
 /* What was published and is not over: an event until it is confirmed, a request until it is answered too. */
@@ -37,7 +38,7 @@ struct publisher {
     bool refusing;
     struct codec_room room, reply_room; /* a reply may come in two pieces, and others be sent between them */
     struct buf packet, scratch;
-    struct timer *reopen, *patience, *confirm_timer;
+    struct timer *reopen, *patience, *confirm_timer, *blocked;
     int64_t reopen_ms;
     struct waiter waiter;    /* an asker that cannot take more of a stream */
     uint64_t stalled_id;
@@ -98,8 +99,8 @@ static struct handover *flight_take(struct publisher *p, struct flight *f)
 
 static void flight_lost(struct handover *h)
 {
-    bool asked = h->kind == MSG_REQUEST; /* it may have been worked on */
-    report(h, asked ? OUTCOME_RETRY : OUTCOME_HOLD, CODE_UNAVAILABLE, STR("the connection was lost before an answer"));
+    bool request = h->kind == MSG_REQUEST; /* its answer is lost: it may have been worked on */
+    report(h, request ? OUTCOME_RETRY : OUTCOME_HOLD, CODE_UNAVAILABLE, STR("the connection was lost before an answer"));
 }
 
 static void on_confirm(void *arg, void *value, enum confirm how)
@@ -196,9 +197,26 @@ static int64_t life_of(const struct handover *h, int64_t now)
     return h->msg->ttl_ms < 0 ? -1 : h->msg->accepted_ms + h->msg->ttl_ms - now;
 }
 
+/* Is an answer awaited? Of an event only in what NestJS takes for a request because it has an id. */
+static bool asks(const struct publisher *p, const struct handover *h)
+{
+    const struct amqp_target *t = target_of(h);
+    if (h->kind == MSG_REQUEST)
+        return true;
+    return handover_codec(h, p->endpoint->conf, CODEC_NEST) == CODEC_NEST &&
+           (t->ack != 0 ? t->ack == 1 : p->endpoint->keys->ack);
+}
+
 struct texts_of { /* what properties point to */
     char id[NEST_ID_DIGITS + 1], expiration[24];
 };
+
+static void set_reply(amqp_basic_properties_t *p, const char *id)
+{
+    p->reply_to = amqp_of(STR(REPLY_QUEUE));
+    p->correlation_id = amqp_of(str_make(id, NEST_ID_DIGITS));
+    p->_flags |= AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG;
+}
 
 static void set_properties(struct wire_content *c, const struct handover *h, int64_t now, struct texts_of *texts)
 {
@@ -215,11 +233,6 @@ static void set_properties(struct wire_content *c, const struct handover *h, int
         int n = snprintf(texts->expiration, sizeof(texts->expiration), "%" PRId64, life);
         p->expiration = amqp_of(str_make(texts->expiration, (size_t)n));
         p->_flags |= AMQP_BASIC_EXPIRATION_FLAG;
-    }
-    if (h->kind == MSG_REQUEST) {
-        p->reply_to = amqp_of(STR(REPLY_QUEUE));
-        p->correlation_id = amqp_of(str_make(texts->id, NEST_ID_DIGITS));
-        p->_flags |= AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG;
     }
 }
 
@@ -266,6 +279,8 @@ static const char *publish(struct publisher *p, const struct handover *h, struct
     const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c, &headers);
     set_route(&c, target_of(h), h->subject);
     set_properties(&c, h, loop_now(p->endpoint->env.loop), &texts);
+    if (f->id != 0)
+        set_reply(&c.properties, texts.id);
     if (wrong == NULL && !wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->channel.number, &c))
         wrong = "the routing key is above 255 bytes, or the headers are larger than a frame";
     table_fini(&headers);
@@ -281,7 +296,7 @@ static bool publisher_send(struct sink *s, struct handover *h)
     }
     struct flight *f = mem_alloc(sizeof(*f));
     *f = (struct flight){.h = h, .sent_ms = loop_now(p->endpoint->env.loop)};
-    if (h->kind == MSG_REQUEST)
+    if (asks(p, h))
         f->id = slots_add(&p->asked, f);
     const char *wrong = publish(p, h, f);
     if (wrong != NULL) {
@@ -329,6 +344,21 @@ static void on_confirm_timer(void *arg)
         broker_reset(p->conn, "the broker does not confirm what was published");
     else
         timer_after(p->confirm_timer, left > 0 ? left : limit);
+}
+
+/* What was published before we heard of it waits in the broker's socket: that it takes long is no failure of an attempt. */
+static void on_blocked(void *arg)
+{
+    struct publisher *p = arg;
+    const struct confirms *c = &p->confirms;
+    if (!broker_is_blocked(p->conn))
+        return;
+    for (uint64_t tag = c->first; tag < c->next; tag++) {
+        const struct flight *f = confirms_get(c, tag);
+        if (f != NULL && f->h != NULL && f->h->kind == MSG_EVENT)
+            f->h->core->extend(f->h);
+    }
+    timer_after(p->blocked, BLOCKED_MS);
 }
 
 /* ---------------------------------------------------------------- replies to our requests */
@@ -510,6 +540,8 @@ static void on_ready(void *arg)
     p->reopen_ms = REOPEN_MIN_MS;
     p->flow_off = false;
     open_channel(p);
+    if (p->endpoint->consumer != NULL)
+        broker_hurry(consumer_broker(p->endpoint->consumer));
 }
 
 static void on_select_ok(struct publisher *p)
@@ -649,7 +681,7 @@ static void on_drain(void *arg)
 
 static const struct channel_ops publish_ops = {
     .on_ready = on_ready, .on_method = on_method, .on_properties = on_properties, .on_content = on_content,
-    .on_closed = on_closed, .on_down = on_down, .on_drain = on_drain};
+    .on_closed = on_closed, .on_down = on_down, .on_drain = on_drain, .on_blocked = on_blocked};
 
 /* ---------------------------------------------------------------- answers to those who ask us */
 
@@ -766,6 +798,7 @@ struct publisher *publisher_new(struct endpoint *e)
     p->reopen = timer_new(e->env.loop, on_reopen, p);
     p->patience = timer_new(e->env.loop, on_patience, p);
     p->confirm_timer = timer_new(e->env.loop, on_confirm_timer, p);
+    p->blocked = timer_new(e->env.loop, on_blocked, p);
     p->channel.ops = &publish_ops;
     p->answers.ops = &answer_ops;
     p->channel.arg = p->answers.arg = p;
@@ -808,6 +841,7 @@ void publisher_free(struct publisher *p)
     timer_free(p->reopen);
     timer_free(p->patience);
     timer_free(p->confirm_timer);
+    timer_free(p->blocked);
     free_flights(p);
     codec_room_fini(&p->room);
     codec_room_fini(&p->reply_room);
@@ -821,5 +855,5 @@ void publisher_free(struct publisher *p)
 
 size_t publisher_busy(const struct publisher *p)
 {
-    return p->confirms.count + p->asked.count + p->refused.count;
+    return p->refused.count + (broker_is_ready(p->conn) && broker_pending(p->conn) > 0);
 }

@@ -26,7 +26,7 @@ struct conn {
     size_t first, count, cap;   /* cap is a power of two */
     unsigned epoch;             /* of the connection: callbacks may end it */
     struct timer *watch;
-    int64_t since_ms;           /* since when the server owes an answer and has said nothing */
+    int64_t since_ms;           /* the server said something, or came to owe an answer */
     int64_t patience_ms;
     const struct resp *shown;   /* a message that was not taken */
     bool ready, held, pumping;
@@ -167,18 +167,29 @@ void conn_release(struct conn *c)
 
 /* ---------------------------------------------------------------- a silent server */
 
+static int64_t answer_limit(const struct conn *c)
+{
+    return c->endpoint->keys->reply_timeout_ms + c->patience_ms;
+}
+
+static void watch_on(struct conn *c)
+{
+    timer_after(c->watch, answer_limit(c) < PING_MS ? answer_limit(c) : PING_MS);
+}
+
 static void on_watch(void *arg)
 {
     struct conn *c = arg;
-    int64_t now = loop_now(c->endpoint->env.loop), limit = c->endpoint->keys->reply_timeout_ms + c->patience_ms;
+    int64_t silent = loop_now(c->endpoint->env.loop) - c->since_ms, limit = answer_limit(c);
     char reason[64], time[32];
     if (!c->ready || c->held) {
-        timer_after(c->watch, PING_MS);
+        watch_on(c);
     } else if (c->count == 0) {
-        resp_arg(conn_call(c, NULL, 0, 1), STR("PING"));
-        timer_after(c->watch, limit);
-    } else if (now - c->since_ms < limit) {
-        timer_after(c->watch, limit - (now - c->since_ms));
+        if (silent >= PING_MS)
+            resp_arg(conn_call(c, NULL, 0, 1), STR("PING"));
+        watch_on(c);
+    } else if (silent < limit) {
+        timer_after(c->watch, limit - silent);
     } else {
         snprintf(reason, sizeof(reason), "no answer for %s", str_format_duration(limit, time));
         link_reset(c->link, reason);
@@ -218,7 +229,7 @@ static void on_greeted(void *arg, uint64_t last, const struct resp *reply)
     } else if (last) {
         c->ready = true;
         link_ready(c->link);
-        timer_after(c->watch, PING_MS);
+        watch_on(c);
         set_name(c);
         c->ops->on_ready(c->arg);
         c->overflowed = false;
@@ -244,7 +255,7 @@ static void on_up(void *arg)
     c->reader = resp_reader_new(&(struct resp_limits){.element = c->endpoint->env.body_max + ENVELOPE_MAX,
                                                       .reply = redis_reply_max(c->endpoint)});
     if (url->password != NULL)
-        greet(c, STR("AUTH"), str_of(url->user), str_of(url->password));
+        greet(c, STR("AUTH"), redis_user(url), str_of(url->password));
     if (database.n > 0)
         greet(c, STR("SELECT"), STR_NONE, database);
     greet(c, STR("PING"), STR_NONE, STR_NONE);
@@ -299,7 +310,7 @@ struct conn *conn_new(struct endpoint *e, const struct conn_ops *ops, void *arg)
     *c = (struct conn){.endpoint = e, .ops = ops, .arg = arg};
     c->watch = timer_new(e->env.loop, on_watch, c);
     c->link = link_new(&(struct link_spec){.loop = e->env.loop, .conf = e->conf, .port = REDIS_PORT, .greets = true,
-                                           .tls = e->env.tls,
+                                           .tls = e->env.tls, .max_pause_ms = e->keys->reconnect_max_ms,
                                            .limits = {.high = OUTPUT_HIGH, .write_ms = e->keys->reply_timeout_ms}},
                        &conn_link_ops, c);
     return c;

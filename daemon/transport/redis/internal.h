@@ -17,7 +17,7 @@
 struct redis_conf { /* the further keys of an endpoint */
     bool ack;
     uint64_t concurrency;
-    int64_t reply_timeout_ms;
+    int64_t reply_timeout_ms, reconnect_max_ms;
 };
 
 enum start { START_END, START_BEGINNING };
@@ -68,6 +68,7 @@ struct endpoint {
     uint64_t received, sent, bad;
 };
 
+struct str redis_user(const struct url *url);     /* {NULL, 0} = the default user */
 struct str redis_database(const struct url *url); /* "3" of redis://host/3; empty = the first */
 size_t redis_reply_max(const struct endpoint *e);
 

@@ -21,6 +21,8 @@ static const struct key endpoint_keys[] = {
     {.name = "reply_timeout", .type = KEY_DURATION, .offset = offsetof(struct redis_conf, reply_timeout_ms),
      .standard = "10s", .min = 100, .max = 3600000, .help = "how long the server may owe an answer before the "
                                                             "connection is made anew"},
+    {.name = "reconnect_max", .type = KEY_DURATION, .offset = offsetof(struct redis_conf, reconnect_max_ms),
+     .standard = "5s", .min = 100, .max = 3600000, .help = "the longest pause between two tries to connect"},
     {.name = NULL},
 };
 
@@ -62,6 +64,11 @@ static const struct key target_keys[] = {
     {.name = NULL},
 };
 
+struct str redis_user(const struct url *url)
+{
+    return url->user != NULL && url->user[0] != '\0' ? str_of(url->user) : STR_NONE;
+}
+
 struct str redis_database(const struct url *url)
 {
     struct str path = str_of(url->path);
@@ -74,7 +81,7 @@ static const char *check_url(const struct url *url)
     struct str database = redis_database(url);
     if (database.n > 0 && (!str_parse_u64(database, &number) || number > 65535))
         return "the path of the URL is the number of a database, such as redis://HOST/3";
-    if (url->user != NULL && url->password == NULL)
+    if (redis_user(url).p != NULL && url->password == NULL)
         return "the URL names a user without a password: redis://USER:PASSWORD@HOST";
     return NULL;
 }

@@ -111,6 +111,12 @@ static void on_fault(struct endpoint *e, struct handover *h, const struct resp *
         link_refused(conn_link(e->commands), reply->text.p);
 }
 
+static bool is_answer(const struct handover *h, const struct resp *reply)
+{
+    const struct redis_target *t = handover_keys(h, &redis_transport.conf);
+    return reply->type == (t != NULL && t->stream != NULL ? RESP_STRING : RESP_INTEGER);
+}
+
 static bool needs_receiver(const struct handover *h)
 {
     const struct redis_target *t = handover_keys(h, &redis_transport.conf);
@@ -129,6 +135,9 @@ static void on_sent(void *arg, uint64_t token, const struct resp *reply)
         sink_lost(e, h, "the connection was lost before the server answered");
     } else if (reply->type == RESP_ERROR) {
         on_fault(e, h, reply);
+    } else if (!is_answer(h, reply)) {
+        sink_lost(e, h, "the server answered with something else");
+        link_reset(conn_link(e->commands), "no answer to PUBLISH or XADD");
     } else {
         redis_denied(e, NULL);
         if (reply->type == RESP_INTEGER && reply->integer == 0 && needs_receiver(h))

@@ -1,5 +1,5 @@
 // A real NestJS server, driven by the end-to-end tests. nest is the merged API of one NestJS version.
-// options: { transport: 'TCP' unless named, port, host, tlsOptions or tls: { key, cert, ca as paths, … }, and what else
+// options: { transport: 'TCP' unless named, port, host, tlsOptions: { key, cert, ca as paths, … }, and what else
 // that transport takes }. Tells what happens as one JSON object a line on standard output; ends with its standard input.
 import { readFileSync } from 'node:fs';
 
@@ -9,12 +9,12 @@ export function tlsOptions(paths) {
   return { ...paths, ...read('ca'), ...read('cert'), ...read('key') };
 }
 
-// What NestJS is given for a transport of ours.
-export function peer(nest, { transport = 'TCP', ...options }) {
+// What NestJS is given: only TCP calls them tlsOptions.
+export function peer(nest, { transport = 'TCP', tlsOptions: paths, ...options }) {
   const tls = transport === 'TCP' ? 'tlsOptions' : 'tls';
   return {
     transport: nest.Transport[transport],
-    options: { host: '127.0.0.1', ...options, [tls]: tlsOptions(options[tls]) },
+    options: { host: '127.0.0.1', ...options, [tls]: tlsOptions(paths) },
   };
 }
 
