@@ -49,9 +49,9 @@ enum codec_format { CODEC_FORMAT_RAW, CODEC_FORMAT_CLOUDEVENTS };
 
 /* One per transport and format, constant. */
 struct codec {
-    enum codec_format format;
     const char *prefix; /* of attributes written: "ce-" (HTTP, NATS), "ce_" (Kafka), "cloudEvents_" (AMQP), "" (MQTT 5).
                            Read are these, and `cloudEvents:`, whatever is written; "" reads unprefixed ones too */
+    enum codec_format format;
     bool percent;    /* attribute values are percent-encoded (HTTP, NATS) */
     bool structured; /* write the JSON form: for protocols without room for headers (Redis pub/sub, MQTT 3.1.1) */
 };

@@ -10,11 +10,6 @@
 
 #define REPLY_SUFFIX STR(".reply")
 
-static const struct codec codecs[] = {
-    [CODEC_RAW] = {.format = CODEC_FORMAT_RAW, .prefix = "ce-"},
-    [CODEC_CLOUDEVENTS] = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-", .structured = true},
-};
-
 struct channel { /* one source */
     struct subscriber *owner;
     const struct endpoint_source *source;
@@ -176,7 +171,7 @@ static bool read_payload(const struct channel *c, const struct push *p, struct c
     codec_begin(&e->room);
     if (c->codec == CODEC_CLOUDEVENTS && p->payload.n > 0 && p->payload.p[0] == '{')
         in.content_type = STR("application/cloudevents+json");
-    if (!codec_decode(&codecs[c->codec], &e->room, &in, &parts, what))
+    if (!codec_decode(&redis_channel_codecs[c->codec], &e->room, &in, &parts, what))
         return false;
     out->input.subject = parts.subject;
     out->input.headers = parts.headers;

@@ -1,9 +1,14 @@
-/* What an entry of a stream is as a message: pure. */
+/* What the codecs are here, and what an entry of a stream is as a message: pure. */
 #include "msg/headers.h"
 #include "msg/msg.h"
 #include "transport/redis/internal.h"
 #include "wire/json.h"
 
+/* Over pub/sub there is no room for headers: the JSON form. */
+const struct codec redis_channel_codecs[] = {
+    [CODEC_RAW] = {.format = CODEC_FORMAT_RAW, .prefix = "ce-"},
+    [CODEC_CLOUDEVENTS] = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-", .structured = true},
+};
 const struct codec redis_entry_codecs[] = {
     [CODEC_RAW] = {.format = CODEC_FORMAT_RAW, .prefix = "ce-"},
     [CODEC_CLOUDEVENTS] = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-"},
@@ -47,19 +52,10 @@ static void put_native(const struct entry *e, const struct codec *codec, struct 
     }
 }
 
-/* Where it was; and, since a repeated entry must keep its id, one made of that. */
-static void put_place(const struct entry *e, const struct entry_place *place, const struct codec *codec,
-                      struct codec_room *room)
+/* A repeated entry must keep its id: where the sender has named none, it is made of the place. */
+static void put_id(const struct entry_place *place, struct str id, const struct codec *codec, struct codec_room *room)
 {
-    char text[ENTRY_ID_MAX], number[20], made[MSG_ID_MAX];
-    struct str id = entry_id_text(e->id, text);
-    codec_header(codec, room, STR("redis-stream"), place->stream);
-    codec_header(codec, room, STR("redis-entry"), id);
-    if (place->deliveries > 0)
-        codec_header(codec, room, STR("redis-deliveries"),
-                     str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
-    if (headers_get(codec_room_headers(room), "id").p != NULL || headers_get(codec_room_headers(room), "ce-id").p != NULL)
-        return;
+    char made[MSG_ID_MAX];
     if (place->stream.n + 1 + id.n > sizeof(made) || !header_value_valid(place->stream)) {
         codec_header(codec, room, STR("id"), id);
         return;
@@ -70,25 +66,41 @@ static void put_place(const struct entry *e, const struct entry_place *place, co
     codec_header(codec, room, STR("id"), str_make(made, (size_t)(end - made)));
 }
 
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what)
+/* Before the fields, which may take all the room there is. */
+static void put_place(const struct entry *e, const struct entry_place *place, const struct codec *codec,
+                      struct codec_room *room)
 {
-    const struct codec *c = &redis_entry_codecs[codec];
+    char text[ENTRY_ID_MAX], number[20];
+    struct str id = entry_id_text(e->id, text);
+    codec_header(codec, room, STR("redis-stream"), place->stream);
+    codec_header(codec, room, STR("redis-entry"), id);
+    if (place->deliveries > 0)
+        codec_header(codec, room, STR("redis-deliveries"),
+                     str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
+    bool native = field(e, FIELD_BODY).p != NULL;
+    if (!native || (field(e, "id").p == NULL && field(e, "ce-id").p == NULL))
+        put_id(place, id, codec, room);
+}
+
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what)
+{
+    const struct codec *codec = &redis_entry_codecs[place->codec];
     struct wire_message in = {.subject = field(entry, FIELD_SUBJECT), .content_type = field(entry, FIELD_TYPE),
                               .body = field(entry, FIELD_BODY)};
     if (in.subject.n == 0)
         in.subject = place->stream;
-    codec_begin(room);
+    codec_begin(room->codec);
+    put_place(entry, place, codec, room->codec);
     if (in.body.p != NULL) {
-        put_native(entry, c, room);
-    } else if (fields_json(entry, made)) {
-        in.body = buf_str(made);
+        put_native(entry, codec, room->codec);
+    } else if (fields_json(entry, room->body)) {
+        in.body = buf_str(room->body);
         in.content_type = STR("application/json");
     } else {
         *what = "no field `body`, and fields that are no text";
         return false;
     }
-    put_place(entry, place, c, room);
-    in.headers = codec_room_headers(room);
-    return codec_decode(c, room, &in, out, what);
+    in.headers = codec_room_headers(room->codec);
+    return codec_decode(codec, room->codec, &in, out, what);
 }

@@ -113,20 +113,25 @@ void reader_on_commands(struct reader *r); /* the connection for commands is rea
 struct conn *reader_conn(const struct reader *r); /* NULL once stopped */
 const char *reader_error(const struct reader *r);
 
-/* entry.c: the fields of an entry as a message; pure */
+/* entry.c: the codecs, and the fields of an entry as a message; pure */
 #define FIELD_BODY "body"
 #define FIELD_TYPE "content-type"
 #define FIELD_SUBJECT "subject"
-extern const struct codec redis_entry_codecs[]; /* by enum codec_choice */
+extern const struct codec redis_channel_codecs[], redis_entry_codecs[]; /* by enum codec_choice, but for nest */
 /* raw, unless the route's side or the endpoint says cloudevents: no NestJS stands at a stream. */
 unsigned entry_codec(unsigned side, const struct endpoint_conf *e);
 
 struct entry_place {
     struct str stream;
     uint64_t deliveries; /* 0 = the first, or not known */
+    unsigned codec;
 };
 
-/* The parts of a message: slices of the entry and of room, where *made (scratch) holds a body that was made. false:
- * *what (static) says why it is none. */
-bool entry_decode(const struct entry *entry, const struct entry_place *place, unsigned codec, struct codec_room *room,
-                  struct buf *made, struct message_parts *out, const char **what);
+struct entry_room { /* scratch */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+};
+
+/* The parts of a message: slices of the entry and of room. false: *what (static) says why it is none. */
+bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
+                  struct message_parts *out, const char **what);

@@ -6,12 +6,6 @@
 #include "transport/nest.h"
 #include "transport/redis/internal.h"
 
-/* Over pub/sub there is no room for headers: the JSON form. */
-static const struct codec channel_codecs[] = {
-    [CODEC_RAW] = {.format = CODEC_FORMAT_RAW, .prefix = "ce-"},
-    [CODEC_CLOUDEVENTS] = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-", .structured = true},
-};
-
 /* ---------------------------------------------------------------- settling */
 
 static void report(struct handover *h, enum outcome outcome, const struct reply *r, int64_t retry_after_ms)
@@ -232,7 +226,7 @@ static const char *send_payload(struct endpoint *e, struct handover *h, unsigned
     struct message_parts parts = {.subject = h->subject, .headers = h->msg->headers, .body = h->msg->body};
     if (h->kind == MSG_REQUEST)
         return "over Redis only codec nest has replies";
-    codec_encode(&channel_codecs[codec], &e->room, &parts, &wire);
+    codec_encode(&redis_channel_codecs[codec], &e->room, &parts, &wire);
     enter(e, h);
     publish(e, h, wire.body);
     return NULL;

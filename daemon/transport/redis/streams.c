@@ -128,7 +128,7 @@ static void put_ids(struct buf *out, const struct list *from, size_t count)
 {
     char text[ENTRY_ID_MAX];
     const struct list_node *n = list_first(from);
-    for (; count > 0; count--, n = list_next(from, n))
+    for (; count > 0 && n != NULL; count--, n = list_next(from, n))
         resp_arg(out, entry_id_text(CONTAINER_OF(n, struct taken, link)->id, text));
 }
 
@@ -240,10 +240,11 @@ static void refuse(struct reader *r, struct entry_id id, enum code code, const c
 static struct msg *make(struct reader *r, const struct entry *entry, enum code *code, const char **what)
 {
     struct intake *in = r->source->intake;
-    struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id)};
+    struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id), .codec = r->codec};
+    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made};
     struct message_parts parts;
     *code = CODE_INVALID;
-    if (!entry_decode(entry, &place, r->codec, &r->endpoint->room, &r->made, &parts, what))
+    if (!entry_decode(entry, &place, &room, &parts, what))
         return NULL;
     if (parts.body.n > r->endpoint->env.body_max) {
         *code = CODE_TOO_LARGE;
