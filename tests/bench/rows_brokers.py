@@ -11,7 +11,7 @@ PUBSUB_WINDOW = 1024
 # Messages that a sample takes from a queue or stream filled before, for each second asked for.
 QUEUED, STREAMED = 60000, 250000
 
-OUT_ROUTE = "  - { name: out, from: local, match: bench.0, to: { endpoint: broker, codec: raw, queue: %s }, durable: true }\n"
+OUT_ROUTE = "  - { name: out, from: local, match: bench.0, to: { endpoint: broker, codec: raw, queue: %s }%s }\n"
 IN_ROUTE = "  - { name: in, from: { endpoint: broker, codec: raw, %s }, to: sink }\n"
 
 
@@ -29,11 +29,11 @@ def rabbit_publish(h, size):
         return sample
 
 
-def daemon_publish(h, size):
+def daemon_publish(h, size, durable=", durable: true"):
     with brokers.Queue(h, h.once(brokers.rabbit)) as q, brokers.Store(h) as store:
-        d = brokers.daemon(h, q.broker, OUT_ROUTE % q.name, WINDOW, store)
+        d = brokers.daemon(h, q.broker, OUT_ROUTE % (q.name, durable), WINDOW, store)
         try:
-            sample = h.load("forward", "-a", d.address, "-A", d.admin(), "-s", size, pids=[d.pid])
+            sample = h.load("forward", "-a", d.address, "-A", d.admin(), "-W", WINDOW, "-s", size, pids=[d.pid])
         finally:
             d.stop()
         q.left = sample["done"]
@@ -74,6 +74,10 @@ def rabbit_rows(sizes):
         yield Row("rabbit-publish", size_text(size), [("rabbitmq-c", functools.partial(rabbit_publish, size=size))],
                   functools.partial(daemon_publish, size=size),
                   views("RabbitMQ: durable publish to confirmed by a quorum queue", 0.8, 0.95))
+    for size in sizes:
+        yield Row("rabbit-publish", size_text(size), [("rabbitmq-c", functools.partial(rabbit_publish, size=size))],
+                  functools.partial(daemon_publish, size=size, durable=""),
+                  views("RabbitMQ: the same, but no store between", 0.8, 0.95))
     for size in sizes:
         yield Row("rabbit-consume", size_text(size), [("rabbitmq-c", functools.partial(rabbit_consume, size=size))],
                   functools.partial(daemon_consume, size=size),
