@@ -33,7 +33,8 @@ def daemon_publish(h, size, durable=", durable: true"):
     with brokers.Queue(h, h.once(brokers.rabbit)) as q, brokers.Store(h) as store:
         d = brokers.daemon(h, q.broker, OUT_ROUTE % (q.name, durable), WINDOW, store)
         try:
-            sample = h.load("forward", "-a", d.address, "-A", d.admin(), "-W", WINDOW, "-s", size, pids=[d.pid])
+            sample = h.load("forward", "-a", d.address, "-A", d.admin(), "-W", WINDOW,
+                            "-B", 2 * WINDOW, "-s", size, pids=[d.pid])
         finally:
             d.stop()
         q.left = sample["done"]

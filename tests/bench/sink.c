@@ -69,6 +69,8 @@ static void run(struct run *r)
     struct conn c;
 
     local_attach(&c, epfd, r->address, "sink", (unsigned)r->credit);
+    conn_take_rest(&c, take, r);
+    conn_flush(&c);
     while (r->done < (uint64_t)r->count || buf_size(&c.out) > 0) {
         errno = 0;
         if (epoll_wait(epfd, &ev, 1, 10000) != 1)
