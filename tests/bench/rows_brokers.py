@@ -17,7 +17,7 @@ IN_ROUTE = "  - { name: in, from: { endpoint: broker, codec: raw, %s }, to: sink
 
 def views(what, must, aim):
     return [View(what, "rate", "/s", True, must, aim),
-            View(what + ": CPU of the daemon, of the client", "cpu", "µs", False, 1.0, 0.5)]
+            View("the same: CPU per message, daemon to C client", "cpu", "µs", False, 1.0, 0.5)]
 
 
 # ---- RabbitMQ
@@ -78,7 +78,7 @@ def rabbit_rows(sizes):
     for size in sizes:
         yield Row("rabbit-publish", size_text(size), [("rabbitmq-c", functools.partial(rabbit_publish, size=size))],
                   functools.partial(daemon_publish, size=size, durable=""),
-                  views("RabbitMQ: the same, but no store between", 0.8, 0.95))
+                  views("RabbitMQ: publish to confirmed, no store between", 0.8, 0.95))
     for size in sizes:
         yield Row("rabbit-consume", size_text(size), [("rabbitmq-c", functools.partial(rabbit_consume, size=size))],
                   functools.partial(daemon_consume, size=size),
