@@ -20,11 +20,12 @@ libbellhop: $(B)/libbellhop.a $(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION) $(B)/be
 
 $(LIBBELLHOP_OBJ): $(B)/clients/c/%.o: clients/c/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LIBBELLHOP_CFLAGS) -c -o $@ $<
+	$(if $(V),,@echo "  CC      $<")
+	$(Q)$(CC) $(ALL_CFLAGS) $(LIBBELLHOP_CFLAGS) -c -o $@ $<
 
 $(B)/libbellhop.a: $(LIBBELLHOP_OBJ)
-	rm -f $@
-	$(AR) rcs $@ $^
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION): $(LIBBELLHOP_OBJ)
 	$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(@F) -o $@ $^

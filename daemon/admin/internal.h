@@ -22,6 +22,7 @@ struct admin {
     struct visitor *audit_for; /* who waits for the audit that runs, or NULL */
     uint64_t audit_id;
     struct list dead_calls; /* dlq.c: commands that wait for the store */
+    struct examination *examination; /* doctor.c: the one that runs, or NULL */
     struct list log_calls;  /* log.c */
 };
 
@@ -62,7 +63,7 @@ struct command {
 
 extern const struct command command_status, command_routes, command_explain, command_dlq_ls,
     command_dlq_show, command_dlq_redrive, command_dlq_edit, command_dlq_purge, command_tap, command_reload, command_drain,
-    command_version, command_audit, command_log_ls, command_log_show, command_replay;
+    command_version, command_audit, command_doctor, command_log_ls, command_log_show, command_replay;
 
 json_t *command_fail(struct call *c, enum code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -83,7 +84,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail);
 
 /* dlq.c */
-void dlq_cancel(struct visitor *v);
+void dlq_cancel(struct visitor *v, uint64_t id); /* id 0 = all of this visitor's */
 
 /* "body", or "body_base64" where it is no text. */
 void json_add_body(json_t *row, struct str body);
@@ -94,6 +95,9 @@ void log_drained(struct visitor *v);                   /* its output has room ag
 
 /* audit.c */
 void audit_cancel(struct visitor *v);
+
+/* doctor.c */
+void doctor_cancel(struct visitor *v);
 
 /* tap.c */
 void tap_cancel(struct visitor *v, uint64_t id); /* id 0 = all of this visitor's */

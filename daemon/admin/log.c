@@ -1,9 +1,8 @@
 /* `log.ls`, `log.show`, `replay`: event logs. */
-#include "delivery/log.h"
-
 #include "admin/internal.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "delivery/log.h"
 
 /* A command that goes on. */
 struct log_call {

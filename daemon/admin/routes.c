@@ -14,8 +14,8 @@ static json_t *targets(const struct route_view *r)
 static void add_route(void *arg, const struct route_view *r)
 {
     json_array_append_new(
-        arg, json_pack("{s:s,s:s,s:s,s:o,s:b,s:s,s:I}", "name", r->name, "from", r->from, "match",
-                       r->match != NULL ? r->match : ">", "to", targets(r), "durable", r->durable, "policy",
+        arg, json_pack("{s:s,s:s,s:s,s:o,s:b,s:s*,s:s,s:I}", "name", r->name, "from", r->from, "match",
+                       r->match != NULL ? r->match : ">", "to", targets(r), "durable", r->durable, "log", r->log, "policy",
                        r->policy->name, "matched", (json_int_t)r->matched));
 }
 

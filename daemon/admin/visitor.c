@@ -8,7 +8,7 @@ static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
     &command_version, &command_audit, &command_dlq_edit, &command_log_ls, &command_log_show,
-    &command_replay,
+    &command_replay, &command_doctor,
 };
 
 static const struct stream_ops visitor_ops;
@@ -34,8 +34,9 @@ static void visitor_end(struct visitor *v)
         return;
     v->closed = true;
     tap_cancel(v, 0);
-    dlq_cancel(v);
+    dlq_cancel(v, 0);
     audit_cancel(v);
+    doctor_cancel(v);
     log_cancel_calls(v, 0);
     list_remove(&v->admin->visitors, &v->link);
     loop_later(v->admin->env.loop, mem_free, v);
@@ -54,7 +55,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
     struct str s = str_of(text != NULL ? text : "null");
     frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = s.n});
     buf_str_put(out, s);
-    free(text);
+    mem_free(text);
 }
 
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail)
@@ -153,7 +154,10 @@ static void greet(struct visitor *v, const struct frame *f)
 
 static void on_cancel(struct visitor *v, uint64_t id)
 {
+    if (id == 0)
+        return;
     tap_cancel(v, id);
+    dlq_cancel(v, id);
     log_cancel_calls(v, id);
 }
 

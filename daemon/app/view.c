@@ -42,6 +42,25 @@ static void view_each_endpoint(void *app,
     }
 }
 
+static void view_examine(void *app, struct doctor *(*ask)(void *arg, const char *endpoint), void *arg)
+{
+    struct app *a = app;
+    LIST_EACH(&a->endpoints, n) {
+        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        struct endpoint_status status;
+        e->transport->status(e->endpoint, &status);
+        bool asks = e->transport->doctor != NULL && strcmp(status.state, "up") == 0;
+        struct doctor *d = asks ? ask(arg, e->conf->name) : NULL;
+        if (d != NULL)
+            e->transport->doctor(e->endpoint, d);
+    }
+}
+
+static void view_each_schedule(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg)
+{
+    schedules_each(((struct app *)app)->schedules, fn, arg);
+}
+
 static bool view_reload(void *app, bool dry_run, struct texts *changes, struct err *err)
 {
     return app_reload(app, dry_run, changes, err);
@@ -56,4 +75,4 @@ static void view_drain(void *app)
 const struct admin_app app_admin_ops = {
     .config = view_config, .generation = view_generation, .reload_error = view_reload_error,
     .state = view_state, .uptime_ms = view_uptime_ms, .each_endpoint = view_each_endpoint,
-    .reload = view_reload, .drain = view_drain};
+    .examine = view_examine, .each_schedule = view_each_schedule, .reload = view_reload, .drain = view_drain};

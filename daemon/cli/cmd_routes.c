@@ -7,8 +7,8 @@
 static const struct column columns[] = {
     { "ROUTE", "name", COLUMN_TEXT },     { "FROM", "from", COLUMN_TEXT },
     { "MATCH", "match", COLUMN_TEXT },    { "TO", "to", COLUMN_LIST },
-    { "DURABLE", "durable", COLUMN_TEXT }, { "POLICY", "policy", COLUMN_TEXT },
-    { "MATCHED", "matched", COLUMN_COUNT },
+    { "DURABLE", "durable", COLUMN_TEXT }, { "LOG", "log", COLUMN_TEXT },
+    { "POLICY", "policy", COLUMN_TEXT },   { "MATCHED", "matched", COLUMN_COUNT },
     { NULL, NULL, COLUMN_TEXT },
 };
 

@@ -7,6 +7,7 @@
 const struct command *const commands[] = {
     &command_request, &command_publish, &command_subscribe, &command_serve,  &command_status,
     &command_routes,  &command_explain, &command_dlq,       &command_log,      &command_replay,  &command_tap,    &command_check,   &command_audit,
+    &command_doctor,
     &command_reload,  &command_drain,   &command_bench,     &command_version, &command_completion,
     NULL,
 };

@@ -17,7 +17,8 @@ struct endpoint_conf;
 /* What a transport adds to the configuration; app/ hands the table of those that are linked. */
 struct config_transport {
     const char *name;           /* "tcp" */
-    const char *const *schemes; /* NULL-terminated: {"tcp", "tls", NULL} */
+    const char *const *schemes; /* NULL-terminated: {"tcp", "tls", NULL}. With TLS are `tls` and what is another of them
+                                   with an `s` behind it (redis, rediss); where there is none, each may have a profile */
     bool can_listen, can_connect;
     const struct key *endpoint_keys; /* further keys of an endpoint, or NULL */
     size_t endpoint_size;            /* of the struct they fill */
@@ -99,18 +100,12 @@ struct service_conf {
     struct ids uids, gids;      /* theirs, by config_find_users(): what the host does not know is left out */
     char *token;          /* secret or NULL */
     uint64_t credit;      /* cap on a client's credit; 0 = its own wish */
-    char *order_by;       /* "header:key" or NULL */
+    char *order_by;       /* "header:key", "json:order.customer" or NULL */
     unsigned order;       /* enum order_choice */
     struct texts publish; /* filters; has_publish false = anything */
     struct texts subscribe;
     bool has_publish, has_subscribe;
 };
-
-/* The header that `order_by` names; NULL where it is not set. */
-static inline const char *service_order_header(const struct service_conf *s)
-{
-    return s->order_by != NULL ? s->order_by + sizeof("header:") - 1 : NULL;
-}
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 #define CODEC_BIT(codec) (1u << (codec))
@@ -165,6 +160,7 @@ struct schedule_conf {
     int64_t every_ms;
     char *subject;     /* no wildcards; an object pattern in canonical JSON */
     char *body;        /* or NULL = empty */
+    char *headers;     /* a checked block, or NULL = none */
 };
 
 struct config {

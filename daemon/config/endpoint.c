@@ -142,15 +142,21 @@ static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_c
     return true;
 }
 
-static bool secure_scheme(const char *scheme)
+static bool secure_scheme(const struct config_transport *t, const char *scheme)
 {
-    static const char *const secure[] = {"tls",   "https", "grpcs", "rediss",
-                                         "amqps", "mqtts", NULL};
-    for (size_t i = 0; secure[i] != NULL; i++) {
-        if (strcmp(secure[i], scheme) == 0)
-            return true;
-    }
-    return false;
+    size_t stem = strlen(scheme) - 1;
+    bool secure = strcmp(scheme, "tls") == 0;
+    for (size_t i = 0; t->schemes[i] != NULL && scheme[stem] == 's'; i++)
+        secure |= strlen(t->schemes[i]) == stem && memcmp(t->schemes[i], scheme, stem) == 0;
+    return secure;
+}
+
+static bool has_secure_scheme(const struct config_transport *t)
+{
+    size_t i = 0;
+    while (t->schemes[i] != NULL && !secure_scheme(t, t->schemes[i]))
+        i++;
+    return t->schemes[i] != NULL;
 }
 
 static void check_profile(struct walk *w, const struct node *n, const struct endpoint_conf *e)
@@ -171,13 +177,11 @@ static void check_profile(struct walk *w, const struct node *n, const struct end
 
 static void check_security(struct walk *w, const struct node *n, const struct endpoint_conf *e)
 {
-    bool secure = secure_scheme(e->url.scheme);
+    bool secure = secure_scheme(e->transport, e->url.scheme);
     const struct node *url = node_get(n, e->listen ? "listen" : "connect");
     if (secure && e->tls == NULL)
         problem_add(w->errors, url->place, "`%s://` needs a profile: `tls: NAME`", e->url.scheme);
-    /* nats and kafka have one scheme for both. */
-    bool both = strcmp(e->url.scheme, "nats") == 0 || strcmp(e->url.scheme, "kafka") == 0;
-    if (!secure && !both && e->tls != NULL)
+    if (!secure && has_secure_scheme(e->transport) && e->tls != NULL)
         problem_add(w->errors, node_get(n, "tls")->key_place,
                     "`tls` on a plain `%s://` URL; a URL with TLS has another scheme%s",
                     e->url.scheme, strcmp(e->url.scheme, "tcp") == 0 ? ": `tls://`" : "");

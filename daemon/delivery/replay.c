@@ -184,20 +184,24 @@ static void tell(struct replay *r)
     r->ask.progress(r->ask.arg, &r->sum);
 }
 
+static void send_pending(struct replay *r)
+{
+    LIST_EACH(&r->pending, n) {
+        int64_t pause = pause_ms(r);
+        if (pause > 0)
+            soon(r, pause);
+        if (pause > 0 || !send_one(r, CONTAINER_OF(n, struct again, link)))
+            return;
+    }
+}
+
 void replay_due(struct due *due)
 {
     struct replay *r = CONTAINER_OF(due, struct replay, due);
     if (r->hub->draining)
         r->sum.stopped = "the daemon is shutting down";
-    while (!list_empty(&r->pending) && r->sum.stopped == NULL) {
-        int64_t pause = pause_ms(r);
-        if (pause > 0) {
-            soon(r, pause);
-            break;
-        }
-        if (!send_one(r, CONTAINER_OF(list_first(&r->pending), struct again, link)))
-            break;
-    }
+    if (r->sum.stopped == NULL)
+        send_pending(r);
     tell(r);
     if (r->sum.stopped != NULL || (r->reader == NULL && list_empty(&r->pending)))
         finish(r);

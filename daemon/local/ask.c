@@ -83,8 +83,7 @@ static const char *const accept_errors[CODE_COUNT] = {
     [CODE_NO_SERVICE] = "no instance of the service is attached",
     [CODE_UNAVAILABLE] = "the destination is down or its circuit breaker is open",
     [CODE_OVERLOADED] = "the destination's queue, limits.memory or the store is full",
-    [CODE_INVALID] = "header `delay` and `deliver-at` need a store (configuration: store); `expected-version` needs "
-                     "a route with a log, and a header `key`",
+    [CODE_INVALID] = "header `delay` and `deliver-at` need a store, `expected-version` a route with a log and a `key`",
 };
 
 static bool offer(struct session *s, uint64_t id, struct msg *m, struct waiter *w)

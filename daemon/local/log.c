@@ -1,8 +1,7 @@
 /* REQ `$log/NAME`: a service reads an event log, as a streamed reply. Pages are read while the client takes them. */
-#include "delivery/log.h"
-
 #include "base/clock.h"
 #include "base/mem.h"
+#include "delivery/log.h"
 #include "local/internal.h"
 #include "msg/headers.h"
 

@@ -100,6 +100,7 @@ void logs_report(struct store *st, const struct store_batch *b)
     size_t count = b->logs.len / sizeof(*rows);
     for (size_t i = 0; i < count && i < st->log_count; i++) {
         struct store_log_row *to = &st->log_rows[i];
+        assert(rows != NULL);
         to->first = rows[i].first;
         to->last = rows[i].last;
         to->bytes = rows[i].bytes;

@@ -232,6 +232,19 @@ struct endpoint_env {
     size_t source_count;
 };
 
+/* What a person should know of the far end: settings that betray the promise, and what to do about them. */
+enum finding_level {
+    FINDING_NOTE,
+    FINDING_WARNING, /* the promise holds until something happens (a restart, a full disk) */
+    FINDING_ERROR,   /* it does not hold */
+};
+
+struct doctor {
+    /* Texts are valid during the call. what: what is the case; advice: what to do. */
+    void (*found)(struct doctor *d, enum finding_level level, const char *what, const char *advice);
+    void (*done)(struct doctor *d); /* d is gone after it */
+};
+
 struct endpoint_status {
     const char *state;   /* "listening" | "up" | "connecting" | "down" | "refused" */
     const char *error;   /* last one, or NULL; borrowed until the next call */
@@ -252,5 +265,9 @@ struct transport {
     void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
     size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */
     void (*status)(const struct endpoint *e, struct endpoint_status *out);
+    /* Asks the far end: found() any number of times, also from inside; then done() once, from the loop or at the latest from close();
+     * whoever asked may have lost interest by then, and ask again: the earlier one is done first. Only while the endpoint
+     * is up. NULL = there is nothing to ask. */
+    void (*doctor)(struct endpoint *e, struct doctor *d);
     void (*close)(struct endpoint *e); /* at once; withdraws its receipts, settles nothing */
 };

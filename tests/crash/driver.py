@@ -30,7 +30,8 @@ CONFIG = {
     "services": {"open": True, STRICT: {"order_by": "header:key", "order": "strict"}},
     "policies": {"hard": harness.policy("2s", attempts=100000, delay="1ms", breaker={"failures": 1000000})},
     "routes": [
-        {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard"},
+        {"name": "direct", "from": "local", "match": "d.*", "to": "sink", "durable": True, "policy": "hard",
+         "log": {"name": "direct", "keep": "unlimited", "max_size": "unlimited"}},
         {"name": "fan", "from": "local", "match": "f.*", "to": ["left", "right"], "durable": True, "policy": "hard"},
         {"name": "outbox", "from": "local", "match": "o.*", "to": "last", "durable": True, "policy": "hard"}],
 }
@@ -303,6 +304,7 @@ class Run:
         life.publish(20)
         life.serve()
         books = self._drained(life)
+        self.oracle.judge_log("d", self._read_log(life, "direct"))
         life.stop()
         life = self.life(calm=True)
         life.ready()
@@ -312,6 +314,16 @@ class Run:
             self.oracle.violate("books add up at every start (S2)", f"{books}, then {after}, {len(self.dead_rows)} dead")
         life.stop()
         self.lost = self.oracle.judge(self.dead_rows)
+
+    @staticmethod
+    def _read_log(life, name):
+        """(offset, number of the PUB) of each entry."""
+        entries = []
+        with harness.Local(life.daemon.socket, "auditor") as client:
+            client.start("REQ", "$log/" + name)
+            while (got := client.expect("MORE", "REP")).verb == "MORE":
+                entries.append((int(got.headers["offset"]), int(got.body.split(b" ", 3)[2])))
+        return entries
 
     def _drained(self, life):
         def books():

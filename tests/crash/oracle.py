@@ -80,6 +80,20 @@ class Oracle:
         with self.lock:
             self.violations[what].append(text)
 
+    def judge_log(self, subject, entries):
+        """The event log of a route: every PUB that was acknowledged or delivered stands in it, none twice."""
+        check = "the log holds what was accepted, once each (S1, S3)"
+        sends = collections.Counter(send for _, send in entries)
+        messages = [m for m in self.messages.values() if m.subject[0] == subject]
+        missing = [m.id for m in messages if m.acked and not any(send in sends for send in m.sends)]
+        unlogged = [r for r in self.records if r[0] in TARGETS[subject] and r[2] not in sends]
+        twice = [send for send, count in sends.items() if count > 1]
+        gaps = [offset for i, (offset, _) in enumerate(entries, 1) if offset != i]
+        for what, found in (("acknowledged and missing", missing), ("delivered and missing", unlogged), ("there twice", twice),
+                            ("at another offset", gaps), ("nothing", [] if entries else ["at all"])):
+            if found:
+                self.violate(check, f"{what}: {len(found)}, such as {found[:3]}")
+
     # ---- what the driver tells
 
     def send(self, message):

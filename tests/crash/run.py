@@ -16,6 +16,7 @@ import harness
 CHECKS = ("nothing acknowledged is lost (S1, S3)", "books add up at every start (S2)", "attempts never decrease (S6)",
           "duplicates explained (S7)", "in order within a life (S8)", "strict order by key (S8)",
           "dead letters (S11)", "settled and staged together",
+          "the log holds what was accepted, once each (S1, S3)",
           "as it was sent",
           "one answer", "every PUB is answered", "it starts", "it ends only when it is told to", "drained",
           "no error in the log", "no sanitizer report", "SIGTERM ends cleanly (P5)", "restart to ready under 1 s (P2)")

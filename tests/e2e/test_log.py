@@ -216,6 +216,23 @@ class ReadCase(LogBase, Case):
                 self.assertEqual((got.id, got.headers["offset"]), (id, str(n)))
         self.stop(daemon)
 
+    def test_reload(self):
+        """A log comes, goes and comes back with the configuration; its entries stay."""
+        daemon = self.start()
+        config = {"store": {"path": self.folder + "/store"}, "policies": {"p": {}}}
+        route = {"name": "late", "from": "local", "match": "late.>", "log": {"name": "late"}}
+        with daemon.connect() as client:
+            for routes in (self.ROUTES + [route], [], [route]):
+                daemon.write({**config, "routes": routes})
+                self.assertEqual(daemon.tool("reload")[0], 0)
+                if routes:
+                    self.publish(client, "late.x")
+                else:
+                    self.assertEqual(client.publish("late.x").subject, "no-route")
+            self.assertEqual([o for o, _, _ in self.read(client, "late")[0]], [1, 2])
+            self.assertEqual(self.read(client, "facts")[0], [])  # no route names it any more
+        self.stop(daemon)
+
     def test_retention(self):
         routes = [{"name": "small", "from": "local", "match": "small.>", "log": {"name": "small", "max_size": "64KiB"}},
                   {"name": "young", "from": "local", "match": "young.>", "log": {"name": "young", "keep": "1s"}}]
@@ -365,6 +382,7 @@ class ReplayCase(LogBase, Case):
             self.assertEqual([rows["facts"][k] for k in ("entries", "first", "last")], [3, 1, 3])
             self.assertEqual(rows["orders"]["entries"], 0)
             self.assertIn("facts", daemon.tool("log", "ls")[1])
+            self.assertIn('bellhop_log_entries{log="facts"} 3', daemon.http("/metrics")[1])
             code, out, err = daemon.tool("log", "show", "facts", "--bodies")
             self.assertEqual((code, len(out.splitlines())), (0, 3), err)
             self.assertRegex(out, r"       2  .*Z  fact.x  k@2  1B  2\n")

@@ -108,7 +108,8 @@ class ClientsCase(test_nest_clients.Answers, Case):
         """NestJS itself would throw these away."""
         for body, type in ((b'{"order":1}', "application/json"), (b"plain text", "text/plain"), (b"\xff\x00", None)):
             before = len(self.rooms.deliveries)
-            self.tool.publish("wild", "user.created", body, **({"content_type": type} if type else {}))
+            self.tool.publish("wild", "user.created", body, reply_to="amq.gen-nobody", correlation_id="x",
+                              **({"content_type": type} if type else {}))
             got = self.rooms.wait(before + 1)[before]
             self.assertEqual((got.verb, got.subject, got.body), ("PUB", "user.created", body))
             self.assertEqual(got.headers.get("content-type"), type)
@@ -171,7 +172,8 @@ class ServersCase(test_nest_servers.Calls, Case):
         spy.exchange("out")
         spy.bind("none.spy", "out", "spied")
         spy.consume("none.spy")
-        self.caller.start("PUB", "wild.spied", b"{}", {"traceparent": TRACE, "x-tenant": "ż", "id": "native"})
+        other = self.keep(self.bellhop.connect("other"))
+        other.start("PUB", "wild.spied", b"{}", {"traceparent": TRACE, "x-tenant": "ż", "id": "native"})
         got = spy.receive()
         self.assertEqual(got.headers["traceparent"][:35], TRACE[:35])
         self.assertEqual((got.headers["x-tenant"], got.properties["message_id"]), ("ż", "native"))

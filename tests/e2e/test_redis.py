@@ -101,6 +101,7 @@ class Clients(test_nest_clients.Answers):
         self.tool.call("PUBLISH", "user.created", '{"pattern":"user.created","data":{"key":"after"}}')
         self.rooms.wait(before + 2)
         self.assertEqual([d.subject for d in self.rooms.deliveries[before:]], ["echo", "user.created"])
+        self.assertFalse([l for l in self.bellhop.log("message_refused") if l["channel"].endswith(".reply")])
 
     def test_what_is_no_packet_is_an_event(self):
         for text, type in ((b'{"id":"A","x":1}', "application/json"), (b"plain text", "text/plain"), (b"\xff\x00", "text/plain"),
@@ -174,6 +175,20 @@ class Servers11Case(Servers, Case):
     version = "11"
 
 
+class WildcardsCase(Case):
+    def test_server_with_wildcards(self):
+        """It answers on the reply channel of what it was asked, and hears its own replies: they are not ours to mind."""
+        redis = self.keep(RedisServer())
+        server = self.keep(NestServer("12", redis.port, transport="REDIS", wildcards=True))
+        daemon = self.daemon({"endpoints": endpoint(redis), "policies": {"default": policy()},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        caller = self.keep(daemon.connect())
+        for subject in ("wild.one", "wild.two"):
+            self.assertEqual(caller.request(subject, b"1")[1].body, json.dumps(subject).encode())
+        self.assertEqual(caller.publish("user.created", b'{"key":"w"}').verb, "OK")
+        server.expect_seen("event", "user.created", "w", 1)
+
+
 # ---------------------------------------------------------------- what has no NestJS on it
 
 class Server:
@@ -244,11 +259,24 @@ class ChannelsCase(Server, Case):
             self.assertEqual(caller.answer(event)[1].verb, "OK")
             self.assertEqual(json.loads(listener.message()[1])["data"], 1)
 
+    def test_reply_channels_are_bounded(self):
+        caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
+                                         policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
+        for i in range(1100):
+            caller.start("REQ", f"s.{i}", b"1")
+        for _ in range(1100):
+            self.assertEqual(caller.expect("ERR").subject, "no-service")
+        channels = {c.decode() for c in self.tool.call("PUBSUB", "CHANNELS", "*.reply")}
+        self.assertEqual(channels, {f"s.{i}.reply" for i in range(1100 - 1024, 1100)})
+        self.assertEqual(caller.request("s.0", b"1")[1].subject, "no-service")
+
     def test_two_sources_of_one_channel_and_a_full_room(self):
-        """The room takes one at a time and its queue two: what is read is bounded, nothing is lost or doubled."""
-        daemon = self.through({"from": {"endpoint": "cache", "channel": "busy", "codec": "raw"}, "to": "slow"},
-                              {"from": {"endpoint": "cache", "pattern": "bus?", "codec": "raw"}, "to": "quick"},
-                              limits={"queue": 2})
+        """The room takes one at a time and its queue one: what is read is bounded, nothing is lost or doubled."""
+        daemon = self.through({"from": {"endpoint": "cache", "pattern": "bus?", "codec": "raw"}, "to": "quick"},
+                              {"from": {"endpoint": "cache", "pattern": "bus?", "codec": "raw"}, "match": "none", "to": "none"},
+                              {"from": {"endpoint": "cache", "channel": "busy"}, "to": "slow"},
+                              {"from": {"endpoint": "cache", "channel": "busy", "codec": "raw"}, "to": "slow"},
+                              limits={"queue": 1})
         slow = daemon.serve("slow", lambda d, s: time.sleep(0.002), credit=1)
         quick = daemon.serve("quick")
         subscribed(self.tool, "busy")
@@ -256,7 +284,8 @@ class ChannelsCase(Server, Case):
         for i in range(200):
             self.tool.call("PUBLISH", "busy", i)
         expected = [str(i).encode() for i in range(200)]
-        self.assertEqual([d.body for d in slow.wait(200)], expected)
+        self.assertEqual([d.body for d in slow.wait(400)][::2], expected)
+        self.assertEqual([d.body for d in slow.deliveries][1::2], expected)
         self.assertEqual([d.body for d in quick.wait(200)], expected)
 
     def test_database_and_several_subjects_with_captures(self):
@@ -522,9 +551,9 @@ class AccessCase(Case):
     def server(self, **options):
         return self.keep(RedisServer(**options))
 
-    def through(self, url, *routes, **more):
-        return self.daemon({"endpoints": {"cache": {"connect": url, **more}},
-                            "policies": {"default": policy(attempts=3, breaker={"failures": 1000})},
+    def through(self, url, *routes, attempts=3):
+        return self.daemon({"endpoints": {"cache": {"connect": url}},
+                            "policies": {"default": policy(attempts=attempts, breaker={"failures": 1000})},
                             "routes": list(routes) or [{"from": "local", "match": "a", "to": "cache"}]})
 
     def state(self, daemon, wanted):
@@ -575,7 +604,7 @@ class AccessCase(Case):
                               {"from": {"endpoint": "cache", "stream": "no"}, **route},
                               {"from": {"endpoint": "cache", "stream": "yes"}, **route},
                               {"from": "local", "match": "yes", "to": "cache"}, {"from": "local", "match": "no", "to": "cache"},
-                              {"from": "local", "match": "add", "to": {"endpoint": "cache", "stream": "no"}})
+                              {"from": "local", "match": "add", "to": {"endpoint": "cache", "stream": "no"}}, attempts=1)
         room, caller = daemon.serve("room"), self.keep(daemon.connect())
         self.assertIn("NOPERM", self.state(daemon, "refused")["error"])
         with server.client() as tool:
@@ -587,10 +616,11 @@ class AccessCase(Case):
             self.assertEqual(caller.publish("yes", b"3").verb, "OK")
             self.assertEqual(json.loads(room.wait(3)[2].body)["data"], 3)
             for subject in ("no", "add"):
-                event = caller.start("PUB", subject, b"4")
-                wait_until(lambda: any("NOPERM" in l["reason"] for l in daemon.log("command_denied")), "the denial")
+                self.assertEqual(caller.publish(subject, b"4").subject, "denied")
+                self.assertTrue(any("NOPERM" in l["reason"] for l in daemon.log("command_denied")))
                 self.assertEqual(caller.publish("yes", b"5").verb, "OK")
-                del event
+            time.sleep(0.5)
+            self.assertLess(int(tool.call("INFO", "errorstats").split(b"NOPERM:count=")[1].split()[0]), 30)
         self.assertLess(len(daemon.log()), 200)
 
     def test_tls_with_client_certificate(self):
@@ -672,12 +702,8 @@ class Flow:
         return self.acked
 
 
-class FaultsCase(Server, Case):
+class Standing:
     """What local services publish goes durably into a stream; what is in the stream `orders` goes durably to `room`."""
-
-    @classmethod
-    def setUpClass(cls):
-        pass
 
     def setUp(self):
         self.redis = self.keep(RedisServer())
@@ -704,6 +730,8 @@ class FaultsCase(Server, Case):
             wait_until(lambda: tool.pending("orders") == 0, "all acknowledged")
         wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
 
+
+class FaultsCase(Standing, Case):
     def test_restarted_20_times_under_load(self):
         daemon, room = self.standing()
         flow = Flow(daemon.socket, "out")
@@ -768,6 +796,23 @@ class FaultsCase(Server, Case):
         self.all_came(daemon, room, 20)
         self.assertEqual(len(room.deliveries), 20)
 
+
+class UpkeepCase(Standing, Case):
+    def test_reset_at_every_byte(self):
+        """Of what the server says: its greeting, its answers, entries."""
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon, room = self.standing(proxy.port, reconnect_max="100ms")
+        caller = self.keep(daemon.connect())
+        proxy.limits = iter(range(1, 160, 2))
+        proxy.cut()
+        for i in range(40):
+            self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
+            time.sleep(0.05)
+        proxy.limits = None
+        proxy.cut()
+        self.all_came(daemon, room, 40)
+        self.assertGreater(proxy.accepted, 20)
+
     def test_garbage(self):
         proxy = self.keep(Proxy(self.redis.port))
         proxy.garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
@@ -787,15 +832,17 @@ class FaultsCase(Server, Case):
     def test_pubsub_resubscribes_and_names_the_gap(self):
         daemon = self.daemon({"endpoints": endpoint(self.redis, reconnect_max="200ms"),
                               "routes": [{"from": {"endpoint": "cache", "channel": "c", "codec": "raw"}, "to": "room"},
-                                         {"from": "local", "match": "ask", "to": "cache"}]})
+                                         {"from": "local", "match": ">", "to": "cache"}]})
         room, caller = daemon.serve("room"), self.keep(daemon.connect())
-        for i in range(3):
+        for i in range(2):
             nest = NestServer("12", self.redis.port, transport="REDIS")
             with nest, self.redis.client() as tool:
                 subscribed(tool, "c")
                 tool.call("PUBLISH", "c", i)
                 room.wait(i + 1)
-                self.assertEqual(caller.request("ask", b"1", {"timeout": "1s"})[1].subject, "no-service")
+                self.assertEqual(caller.request("no.such", b"1", {"timeout": "1s"})[1].subject, "no-service")
+                wait_until(lambda: caller.request("echo", b"1", {"timeout": "300ms"})[1].verb == "REP", "a reply")
+                self.assertEqual([caller.request("echo", b"2")[1].body for _ in range(20)], [b"2"] * 20)
             self.redis.restart()
             wait_until(lambda n=i: len(daemon.log("subscription_gap")) > n, "the gap")
 

@@ -566,8 +566,11 @@ static void use_routes(struct world *w)
     set_route(c, 4, "in0", "d.both", (const char *const[3]){"s0", "s1", "e3"});
     set_route(c, 5, "in1", "c", (const char *const[3]){"s2"});
     c->targets[3][0].subject = "x.{1}";
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < 6; i++) {
         c->routes[i].durable = w->disk != NULL && c->routes[i].from[2] == '0'; /* all of in0, none of in1 */
+        if (c->routes[i].durable && below(w, 2) > 0) /* what is accepted then waits for its append */
+            c->routes[i].log = (struct event_log_conf){.name = (char *)(uintptr_t)"events", .keep_ms = 5000, .max_size = 9000};
+    }
     for (size_t i = 0; i < 6; i++)
         route_set_add(set, &c->routes[i], &c->policies[i % 2]);
     route_set_default(set, &c->policies[0]);

@@ -49,6 +49,7 @@ START_TEST(simple_replies)
     ck_assert_int_eq(s->type, RESP_STRING);
     ck_assert(str_eq(s->text, STR("\0\r\n\xff")));
     ck_assert(str_is(one(STR("-ERR x\r\n"))->text, "ERR x"));
+    ck_assert(str_is(one(STR("-ERR \x1b[1m\xff\0.\r\n"))->text, "ERR ?[1m??."));
     ck_assert(resp_reader_empty(reader));
 }
 END_TEST
@@ -130,6 +131,18 @@ START_TEST(limits)
     }
     ck_assert_int_eq(got, RESP_BAD);
     ck_assert_ptr_nonnull(strstr(what, "5000"));
+}
+END_TEST
+
+START_TEST(long_lines_are_cut)
+{
+    char text[2048];
+    memset(text, 'x', sizeof(text));
+    resp_feed(reader, STR("-"));
+    resp_feed(reader, str_make(text, sizeof(text)));
+    const struct resp *r = one(STR("\r\n"));
+    ck_assert_uint_eq(r->text.n, RESP_LINE_MAX);
+    ck_assert_uint_eq(strlen(r->text.p), RESP_LINE_MAX);
 }
 END_TEST
 
@@ -269,7 +282,7 @@ int main(void)
     TCase *t = tcase_create("resp");
     tcase_add_checked_fixture(t, begin, end);
     const TTest *const tests[] = {simple_replies, several_in_one_piece, split_at_every_byte, garbage_is_refused, limits,
-                                  commands, faults, pushes, no_pushes, entry_ids, reads_of_a_stream, claims};
+                                  long_lines_are_cut, commands, faults, pushes, no_pushes, entry_ids, reads_of_a_stream, claims};
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);

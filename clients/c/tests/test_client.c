@@ -98,7 +98,7 @@ static void on_answer(struct bellhop *b, const struct bellhop_answer *a, void *u
     static const char *const names[] = { "ok", "more", "reply", "error" };
     (void)b;
     LOG((struct fixture *)user, "%s%s %llu %s [%.*s] %lld;", a->local ? "local " : "", names[a->result],
-        (unsigned long long)a->id, a->code ? a->code : "-", (int)a->body_len, (const char *)a->body,
+        (unsigned long long)a->id, a->code ? a->code : a->subject ? a->subject : "-", (int)a->body_len, (const char *)a->body,
         (long long)a->retry_ms);
 }
 
@@ -273,8 +273,8 @@ START_TEST(requests)
     ck_assert_uint_eq(bellhop_pending(fx.b), 2);
     ck_assert_int_gt(bellhop_timeout(fx.b), 1000);
     ck_assert_str_eq(turn(&fx), "REQ 1 21 4 a.b\nk: v\ntimeout: 1500ms\nbodyREQ 2 5 4 a.b\nk: v\nbody");
-    say(&fx, "MORE 2 0 1\nxREP 1 0 2\nokMORE 2 0 1\nyREP 2 0 0\nREP 2 0 1\nz");
-    ck_assert_str_eq(fx.log, "more 2 - [x] -1;reply 1 - [ok] -1;more 2 - [y] -1;reply 2 - [] -1;");
+    say(&fx, "MORE 2 0 1\nxREP 1 0 2\nokMORE 2 0 1 a b\nyREP 2 0 0\nREP 2 0 1\nz");
+    ck_assert_str_eq(fx.log, "more 2 - [x] -1;reply 1 - [ok] -1;more 2 a b [y] -1;reply 2 - [] -1;");
     ck_assert_uint_eq(bellhop_pending(fx.b), 0);
     ck_assert_int_eq(bellhop_timeout(fx.b), -1);
     bellhop_headers_fini(&h);

@@ -15,8 +15,10 @@ STATUS = {
                    "error": None},
                   {"name": "stock", "url": "tls://stock:4443", "role": "connect", "state": "down", "connections": 0,
                    "error": "connection refused"}],
-    "memory_bytes": 4 << 20,
+    "memory_bytes": 4 << 20, "store": None,
 }
+FINDINGS = [{"level": "note", "where": "messages", "what": "3 dead letters", "do": "bellhop dlq ls"},
+            {"level": "warning", "where": "cache", "what": "appendonly is off", "do": "turn it on"}]
 LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.created", "kind": "event",
           "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout", "time":
           "2026-11-22T10:00:00.000Z", "source": "rabbit", "size": 12}
@@ -189,7 +191,7 @@ class FakeDaemon:
                                  "first_time": "2026-01-31T08:00:00.000Z", "last_time": "2026-01-31T09:00:00.000Z"}]},
             "status": STATUS, "version": {"version": "9.9.9"},
             "routes": {"routes": [{"name": "sum", "from": "edge", "match": '{"cmd":"sum"}', "to": ["math", "audit"],
-                                   "durable": False, "policy": "default", "matched": 12}]},
+                                   "durable": False, "log": "events", "policy": "default", "matched": 12}]},
             "explain": {"route": "sum", "why": "matches", "captures": ["x"], "to": [{"destination": "math", "subject": "s"}],
                         "policy": {"timeout_ms": 5000, "attempts": 5, "worst_case_ms": 30500}},
             "dlq.ls": {"total": 3, "items": [LETTER]},
@@ -197,4 +199,5 @@ class FakeDaemon:
             "dlq.redrive": {"count": 2}, "dlq.purge": {"count": 1},
             "reload": {"generation": 4, "changes": ["endpoint edge: changed"]},
             "drain": {"services": 2, "inflight": 9},
+            "doctor": {"findings": FINDINGS},
         }.get(command)

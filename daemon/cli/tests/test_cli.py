@@ -9,9 +9,11 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
+import fake_daemon  # noqa: E402
 from fake_daemon import FakeDaemon  # noqa: E402
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
@@ -238,7 +240,7 @@ class Tool(unittest.TestCase):
         self.ok("status", env=dict(other, BELLHOP_ADMIN_SOCKET=self.daemon.admin_path))
 
     def test_routes_and_explain(self):
-        self.assertIn("math, audit", self.ok("routes"))
+        self.assertRegex(self.ok("routes"), r"math, audit .* events ")
         out = self.ok("explain", "--from", "edge", "s")
         self.assertIn("30s", out)
         self.assertIn("math", out)
@@ -333,6 +335,26 @@ class Tool(unittest.TestCase):
             self.assertIn("invalid: x.yaml:3:1: unknown key", self.fails(1, "reload"))
         finally:
             del os.environ["FAKE_RELOAD"]
+
+    def test_doctor(self):
+        out = self.ok("doctor")
+        self.assertEqual(out, "warning  cache: appendonly is off\n         turn it on\n"
+                              "note  messages: 3 dead letters\n      bellhop dlq ls\n")
+        with mock.patch.dict(fake_daemon.STATUS, store={"path": self.folder.name, "bytes": 0, "max_bytes": 1}), \
+                mock.patch.object(fake_daemon, "FINDINGS", []):
+            self.assertEqual(self.ok("doctor"), "nothing to see to\n")
+            os.chmod(self.folder.name, 0o755)
+            self.assertIn("other users of this host may read the store", self.ok("doctor"))
+            os.chmod(self.folder.name, 0o700)
+            fake_daemon.STATUS["store"]["max_bytes"] = 1 << 60
+            self.assertIn("the disk has room for", self.ok("doctor"))
+            fake_daemon.STATUS["store"] = {"path": "/dev/shm", "bytes": 0, "max_bytes": 1}
+            code, out, _ = self.run_tool("doctor", "-o", "json")
+            self.assertEqual(code, 1)
+            self.assertIn("error", {f["level"] for f in json.loads(out)["findings"]})
+            self.assertIn("tmpfs", out)
+            fake_daemon.STATUS["store"]["path"] = "/nonexistent"
+            self.assertEqual(self.ok("doctor"), "nothing to see to\n")
 
     def test_version(self):
         self.assertIn("bellhopd 9.9.9", self.ok("version"))

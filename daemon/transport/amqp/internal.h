@@ -50,6 +50,7 @@ const char *amqp_check_source(const void *keys);
 const char *amqp_check_target(const void *keys);
 
 struct publisher;
+struct answers;
 struct consumer;
 
 struct endpoint {
@@ -59,6 +60,7 @@ struct endpoint {
     struct endpoint_env env;
     struct publisher *publisher;
     struct consumer *consumer; /* NULL without sources */
+    struct doctor *doctor;     /* who asked, until the end of the turn */
     uint64_t received, sent, bad;
 };
 
@@ -67,24 +69,33 @@ struct broker *amqp_connect(struct endpoint *e, const char *role);
 /* The codec of a route's side, which is not nest. */
 const struct codec *amqp_codec(unsigned choice);
 
-/* ---- publish.c: the destination, and the answers of requests that came in. A connection of its own, so that
- * a broker without room does not keep us from acknowledging what makes room. ---- */
+/* ---- publish.c: the destination. A connection of its own, so that a broker without room does not keep us from
+ * acknowledging what makes room. ---- */
 struct publisher *publisher_new(struct endpoint *e);
 void publisher_free(struct publisher *p);
 struct broker *publisher_broker(const struct publisher *p);
+struct answers *publisher_answers(const struct publisher *p);
 size_t publisher_busy(const struct publisher *p);
 const char *publisher_error(const struct publisher *p); /* of its channel, or NULL */
 
+/* ---- answer.c: the answers to requests that came in, on the publisher's connection ---- */
 struct answer {
     struct str reply_to, correlation_id;
     unsigned codec; /* enum codec_choice */
     struct str id;  /* nest: raw JSON of the request's id */
     bool last;
 };
+
+struct answers *answers_new(struct endpoint *e, struct broker *conn);
+void answers_free(struct answers *a); /* after its connection */
 /* false: the broker cannot be reached, the answer is lost. */
-bool publisher_answer(struct publisher *p, const struct answer *a, const struct reply *r);
+bool answers_send(struct answers *a, const struct answer *to, const struct reply *r);
 /* true: too much is waiting to go out, w is enrolled (unless NULL) until it has. */
-bool publisher_full(struct publisher *p, struct waiter *w);
+bool answers_full(struct answers *a, struct waiter *w);
+
+/* ---- doctor.c ---- */
+void amqp_doctor(struct endpoint *e, struct doctor *d);
+void amqp_doctor_end(struct endpoint *e);
 
 /* ---- consume.c: the sources ---- */
 struct consumer *consumer_new(struct endpoint *e);

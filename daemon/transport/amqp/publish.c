@@ -28,8 +28,8 @@ struct publisher {
     struct endpoint *endpoint;
     struct broker *conn;
     struct channel channel;  /* with confirms; consumes the replies */
-    struct channel answers;  /* to those who ask us: without confirms */
-    bool ready, flow_off, starved, answers_ready;
+    struct answers *answers; /* the other channel of the connection */
+    bool ready, flow_off, starved;
     char *error;             /* why the channel was closed */
     struct confirms confirms; /* of struct flight */
     struct slots asked;      /* requests by number: struct flight */
@@ -42,7 +42,6 @@ struct publisher {
     int64_t reopen_ms;
     struct waiter waiter;    /* an asker that cannot take more of a stream */
     uint64_t stalled_id;
-    struct list askers_waiting; /* those who answer faster than it goes out */
     amqp_method_number_t incoming; /* what the content that comes belongs to */
     struct buf returned_key, returned_id, returned_why;
     uint64_t reply_id;
@@ -55,6 +54,11 @@ static const struct amqp_target standard_target = {.mandatory = true, .persisten
 struct broker *publisher_broker(const struct publisher *p)
 {
     return p->conn;
+}
+
+struct answers *publisher_answers(const struct publisher *p)
+{
+    return p->answers;
 }
 
 const char *publisher_error(const struct publisher *p)
@@ -236,14 +240,6 @@ static void set_properties(struct wire_content *c, const struct handover *h, int
     }
 }
 
-static void set_content_type(amqp_basic_properties_t *p, struct str type)
-{
-    if (type.n == 0 || type.n > WIRE_SHORT_MAX)
-        return;
-    p->content_type = amqp_of(type);
-    p->_flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
-}
-
 /* Body and headers as the codec has them. Text where it can never be sent, else NULL. */
 static const char *encode(struct publisher *p, const struct handover *h, const char *id, struct wire_content *c,
                           struct table *headers)
@@ -255,7 +251,7 @@ static const char *encode(struct publisher *p, const struct handover *h, const c
     if (codec != CODEC_NEST) {
         codec_encode(amqp_codec(codec), &p->room, &parts, &out);
         c->body = out.body;
-        set_content_type(&c->properties, out.content_type);
+        properties_set_type(&c->properties, out.content_type);
     } else {
         buf_clear(&p->packet);
         buf_clear(&p->scratch);
@@ -476,6 +472,11 @@ static void on_reply(struct publisher *p, struct str body, bool oversized)
 
 /* ---------------------------------------------------------------- returns */
 
+static bool holds(const struct buf *b, struct str text)
+{
+    return b->len == text.n && (b->base == NULL || str_eq(buf_str(b), text));
+}
+
 /* The broker does not say which one it is: the first that is still out under this id and key. A later one of the same
  * kind comes back as well. */
 static void mark_returned(struct publisher *p)
@@ -488,8 +489,7 @@ static void mark_returned(struct publisher *p)
         const struct amqp_target *t = target_of(f->h);
         struct wire_content at = {0};
         set_route(&at, t, f->h->subject);
-        if (str_eq(f->h->msg->id, buf_str(&p->returned_id)) &&
-            str_eq(bytes_of(at.publish.routing_key), buf_str(&p->returned_key))) {
+        if (holds(&p->returned_id, f->h->msg->id) && holds(&p->returned_key, bytes_of(at.publish.routing_key))) {
             confirms_returned(c, tag);
             return;
         }
@@ -623,12 +623,10 @@ static void on_content(void *arg, struct str body, bool oversized)
  * to blame, the others are not. */
 static bool is_blamed(const struct flight *f, struct str text)
 {
-    struct buf name = BUF_EMPTY;
+    char name[WIRE_SHORT_MAX + 16];
     const struct amqp_target *t = target_of(f->h);
-    buf_printf(&name, "exchange '%s'", t->exchange != NULL ? t->exchange : "");
-    bool blamed = memmem(text.p, text.n, buf_data(&name), name.len) != NULL;
-    buf_fini(&name);
-    return blamed;
+    int n = snprintf(name, sizeof(name), "exchange '%s'", t->exchange != NULL ? t->exchange : "");
+    return memmem(text.p, text.n, name, (size_t)n) != NULL;
 }
 
 static void settle_blamed(struct publisher *p, const char *text)
@@ -683,105 +681,6 @@ static const struct channel_ops publish_ops = {
     .on_ready = on_ready, .on_method = on_method, .on_properties = on_properties, .on_content = on_content,
     .on_closed = on_closed, .on_down = on_down, .on_drain = on_drain, .on_blocked = on_blocked};
 
-/* ---------------------------------------------------------------- answers to those who ask us */
-
-static void answers_on_ready(void *arg)
-{
-    struct publisher *p = arg;
-    amqp_channel_open_t open = {0};
-    channel_put(&p->answers, AMQP_CHANNEL_OPEN_METHOD, &open);
-}
-
-static void answers_on_method(void *arg, const amqp_method_t *m)
-{
-    struct publisher *p = arg;
-    if (m->id == AMQP_CHANNEL_OPEN_OK_METHOD)
-        p->answers_ready = true;
-}
-
-static void answers_on_down(void *arg, const char *reason)
-{
-    struct publisher *p = arg;
-    (void)reason;
-    p->answers_ready = false;
-    waiters_wake(&p->askers_waiting);
-}
-
-/* Nothing that is published there can close it but a lack of rights, which the next one will not have either. */
-static void answers_on_closed(void *arg, const amqp_channel_close_t *why)
-{
-    struct publisher *p = arg;
-    char text[320];
-    log_write(p->endpoint->env.log, LOG_WARN, "channel_closed", "endpoint", p->endpoint->conf->name, "reason",
-              close_text(why->reply_code, why->reply_text, text), NULL);
-    answers_on_down(p, text);
-    answers_on_ready(p);
-}
-
-static void answers_on_drain(void *arg)
-{
-    struct publisher *p = arg;
-    if (broker_is_ready(p->conn) && broker_pending(p->conn) < BROKER_OUTPUT_HIGH && !broker_is_blocked(p->conn))
-        waiters_wake(&p->askers_waiting);
-}
-
-static const struct channel_ops answer_ops = {
-    .on_ready = answers_on_ready, .on_method = answers_on_method, .on_closed = answers_on_closed,
-    .on_down = answers_on_down, .on_drain = answers_on_drain};
-
-static void plain_body(struct publisher *p, const struct answer *a, const struct reply *r, struct wire_content *c,
-                       struct table *headers)
-{
-    struct message_parts parts = {.headers = r->headers, .body = r->body};
-    struct wire_message out = {0};
-    buf_clear(&p->packet);
-    buf_str_put(&p->packet, r->headers);
-    if (r->code != CODE_OK)
-        headers_put(&p->packet, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
-    parts.headers = buf_str(&p->packet);
-    codec_encode(amqp_codec(a->codec == CODEC_NEST ? CODEC_RAW : a->codec), &p->room, &parts, &out);
-    c->body = out.body;
-    set_content_type(&c->properties, out.content_type);
-    properties_write(out.headers, &c->properties, headers);
-}
-
-static void nest_body(struct publisher *p, const struct answer *a, const struct reply *r, struct wire_content *c)
-{
-    buf_clear(&p->packet);
-    if (a->last)
-        nest_put_end(&p->packet, a->id, r);
-    else
-        nest_put_value(&p->packet, a->id, r, false);
-    c->body = nest_unframed(&p->packet);
-}
-
-bool publisher_answer(struct publisher *p, const struct answer *a, const struct reply *r)
-{
-    struct wire_content c = {.publish.routing_key = amqp_of(a->reply_to)};
-    struct table headers = {0};
-    if (!p->answers_ready)
-        return false;
-    if (a->codec == CODEC_NEST)
-        nest_body(p, a, r, &c);
-    else
-        plain_body(p, a, r, &c, &headers);
-    c.properties.correlation_id = amqp_of(a->correlation_id);
-    c.properties._flags |= AMQP_BASIC_CORRELATION_ID_FLAG;
-    bool sent = (c.body.n == 0 && a->codec == CODEC_NEST) || /* a streamed item without a value */
-                wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->answers.number, &c);
-    p->endpoint->sent += sent;
-    table_fini(&headers);
-    return sent;
-}
-
-bool publisher_full(struct publisher *p, struct waiter *w)
-{
-    bool full = p->answers_ready && (broker_pending(p->conn) > BROKER_OUTPUT_HIGH || broker_is_blocked(p->conn));
-    if (full && w != NULL && w->in == NULL)
-        waiter_enrol(w, &p->askers_waiting);
-    return full;
-}
-
 /* ---------------------------------------------------------------- life */
 
 struct publisher *publisher_new(struct endpoint *e)
@@ -793,19 +692,17 @@ struct publisher *publisher_new(struct endpoint *e)
     p->salt = (uint32_t)rand_u64(&seed);
     p->waiter = (struct waiter){.resume = on_resume, .arg = p};
     list_init(&p->refused);
-    list_init(&p->askers_waiting);
     confirms_init(&p->confirms, (size_t)e->keys->concurrency, on_confirm, p);
     p->reopen = timer_new(e->env.loop, on_reopen, p);
     p->patience = timer_new(e->env.loop, on_patience, p);
     p->confirm_timer = timer_new(e->env.loop, on_confirm_timer, p);
     p->blocked = timer_new(e->env.loop, on_blocked, p);
     p->channel.ops = &publish_ops;
-    p->answers.ops = &answer_ops;
-    p->channel.arg = p->answers.arg = p;
+    p->channel.arg = p;
     e->sink.ops = &publisher_sink;
     p->conn = amqp_connect(e, "publish");
     broker_add(p->conn, &p->channel);
-    broker_add(p->conn, &p->answers);
+    p->answers = answers_new(e, p->conn);
     return p;
 }
 
@@ -835,9 +732,8 @@ void publisher_free(struct publisher *p)
     if (p == NULL)
         return;
     waiter_cancel(&p->waiter);
-    while (!list_empty(&p->askers_waiting))
-        waiter_cancel(CONTAINER_OF(list_first(&p->askers_waiting), struct waiter, link));
     broker_free(p->conn);
+    answers_free(p->answers);
     timer_free(p->reopen);
     timer_free(p->patience);
     timer_free(p->confirm_timer);

@@ -99,7 +99,7 @@ size_t table_check(struct str raw)
 static bool as_integer(const amqp_field_value_t *v, int64_t *out)
 {
     switch (v->kind) {
-    case AMQP_FIELD_KIND_I8: *out = v->value.i8; return true;
+    case AMQP_FIELD_KIND_I8: *out = v->value.i8; return true; /* NOLINT(bugprone-signed-char-misuse,cert-str34-c): a number */
     case AMQP_FIELD_KIND_U8: *out = v->value.u8; return true;
     case AMQP_FIELD_KIND_I16: *out = v->value.i16; return true;
     case AMQP_FIELD_KIND_U16: *out = v->value.u16; return true;
@@ -317,17 +317,17 @@ size_t table_bytes(const amqp_table_t *t)
 /* Short strings: their flag, their header, and where they stand. Both ways unless only read. */
 static const struct property {
     const char *header;
-    amqp_flags_t flag;
     size_t offset;
+    amqp_flags_t flag;
     bool read_only;
 } properties[] = {
-    {"content-encoding", AMQP_BASIC_CONTENT_ENCODING_FLAG, offsetof(amqp_basic_properties_t, content_encoding), false},
-    {"id", AMQP_BASIC_MESSAGE_ID_FLAG, offsetof(amqp_basic_properties_t, message_id), false},
-    {"correlation-id", AMQP_BASIC_CORRELATION_ID_FLAG, offsetof(amqp_basic_properties_t, correlation_id), false},
-    {"amqp-type", AMQP_BASIC_TYPE_FLAG, offsetof(amqp_basic_properties_t, type), false},
-    {"amqp-app-id", AMQP_BASIC_APP_ID_FLAG, offsetof(amqp_basic_properties_t, app_id), false},
+    {"content-encoding", offsetof(amqp_basic_properties_t, content_encoding), AMQP_BASIC_CONTENT_ENCODING_FLAG, false},
+    {"id", offsetof(amqp_basic_properties_t, message_id), AMQP_BASIC_MESSAGE_ID_FLAG, false},
+    {"correlation-id", offsetof(amqp_basic_properties_t, correlation_id), AMQP_BASIC_CORRELATION_ID_FLAG, false},
+    {"amqp-type", offsetof(amqp_basic_properties_t, type), AMQP_BASIC_TYPE_FLAG, false},
+    {"amqp-app-id", offsetof(amqp_basic_properties_t, app_id), AMQP_BASIC_APP_ID_FLAG, false},
     /* The broker refuses a user_id that is not the connection's. */
-    {"amqp-user-id", AMQP_BASIC_USER_ID_FLAG, offsetof(amqp_basic_properties_t, user_id), true},
+    {"amqp-user-id", offsetof(amqp_basic_properties_t, user_id), AMQP_BASIC_USER_ID_FLAG, true},
 };
 
 static amqp_bytes_t *slot(amqp_basic_properties_t *p, const struct property *of)
@@ -423,4 +423,12 @@ void properties_write(struct str headers, amqp_basic_properties_t *p, struct tab
     p->headers = table_made(t);
     if (t->count > 0)
         p->_flags |= AMQP_BASIC_HEADERS_FLAG;
+}
+
+void properties_set_type(amqp_basic_properties_t *p, struct str content_type)
+{
+    if (content_type.n == 0 || content_type.n > WIRE_SHORT_MAX)
+        return;
+    p->content_type = amqp_of(content_type);
+    p->_flags |= AMQP_BASIC_CONTENT_TYPE_FLAG;
 }

@@ -55,3 +55,4 @@ struct str properties_read(const amqp_basic_properties_t *p, const struct codec 
 /* The other way: p is filled from a header block, p and t borrow from it. `id` and `correlation-id` that are
  * too long for a property stay in the table; `content-type` and `ttl` are the caller's to set. */
 void properties_write(struct str headers, amqp_basic_properties_t *p, struct table *t);
+void properties_set_type(amqp_basic_properties_t *p, struct str content_type); /* {NULL, 0} = none */

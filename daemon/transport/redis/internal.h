@@ -63,6 +63,8 @@ struct endpoint {
     char *denied;           /* what a command was refused for by the server, until one succeeds */
     struct buf packet;      /* scratch */
     struct codec_room room; /* scratch */
+    struct doctor *doctor;  /* who asked for the server's settings, or NULL */
+    uint64_t doctor_number;
     struct msg_pool *pool;
     bool stopped;
     uint64_t received, sent, bad;
@@ -84,6 +86,10 @@ void sink_lose(struct endpoint *e, bool asked_only, const char *reason); /* all 
 void sink_request(struct endpoint *e, struct handover *h); /* its channel is there: publishes it */
 /* A command of ours was answered with an error that a person has to see to, or (NULL) with none. */
 void redis_denied(struct endpoint *e, const struct resp *error);
+
+/* doctor.c: settings of the server */
+void redis_doctor(struct endpoint *e, struct doctor *d);
+void doctor_end(struct endpoint *e); /* with what was found so far */
 
 /* replies.c: the channels on which NestJS servers answer */
 struct replies *replies_new(struct endpoint *e);

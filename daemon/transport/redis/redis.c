@@ -246,6 +246,7 @@ static void forget(void *arg)
 
 static void redis_close(struct endpoint *e)
 {
+    doctor_end(e);
     subscriber_free(e->subscriber);
     for (size_t i = 0; i < e->reader_count; i++)
         reader_free(e->readers[i]);
@@ -266,5 +267,5 @@ const struct transport redis_transport = {
              .target_keys = target_keys, .target_size = sizeof(struct redis_target),
              .check_endpoint = check_endpoint, .check_source = check_source, .check_target = check_target},
     .open = redis_open, .sink = redis_sink, .listen_fd = redis_listen_fd, .set_tls = redis_set_tls,
-    .stop_intake = redis_stop_intake, .busy = redis_busy, .status = redis_status, .close = redis_close,
+    .stop_intake = redis_stop_intake, .busy = redis_busy, .status = redis_status, .doctor = redis_doctor, .close = redis_close,
 };

@@ -16,10 +16,12 @@
 
 enum resp_type { RESP_NIL, RESP_INTEGER, RESP_STATUS, RESP_ERROR, RESP_STRING, RESP_ARRAY };
 
+#define RESP_LINE_MAX 256 /* bytes of a status or an error; the rest is cut off */
+
 struct resp {
     enum resp_type type;
     int64_t integer;          /* RESP_INTEGER */
-    struct str text;          /* RESP_STATUS, RESP_ERROR, RESP_STRING; any bytes */
+    struct str text;          /* RESP_STRING: any bytes; RESP_STATUS, RESP_ERROR: printable ASCII. A NUL stands behind it */
     const struct resp *items; /* RESP_ARRAY */
     size_t count;
 };

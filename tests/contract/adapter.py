@@ -1,0 +1,117 @@
+"""What the suite needs to know of a transport. A transport is stamped by one line in run.py; its adapter is
+the only code of its own. Both directions are asked for:
+
+    in    a caller out there -> daemon -> local service
+    out   a local caller -> daemon -> a server out there
+
+The far end (the broker, or the peer itself where there is none) lives at one address for the adapter's life and can
+be stopped and started there. Bodies are JSON texts, subjects words with dots: every codec carries those."""
+import collections
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+
+from harness import Service  # noqa: E402
+
+Err = Service.Err  # a server's handler raises it
+
+# What a server out there got. event: no answer was asked for.
+Got = collections.namedtuple("Got", "subject headers body event")
+# What a caller out there got: items and the last body of a stream, or the detail of an error and its code as far as the
+# protocol tells one ("no-route", else "failed").
+Answer = collections.namedtuple("Answer", "items body code", defaults=(None,))
+
+# What a scenario may need. An adapter names in `cannot` those that its protocol does not have, and why.
+ABILITIES = {
+    "request": "requests with replies",
+    "stream": "replies of several items",
+    "error": "a reply that says it is an error",
+    "unknown": "a caller is told that nobody serves its subject",
+    "headers": "headers beside the body",
+    "ack": "the source is told when a message is settled, and sends it again otherwise",
+    "confirm": "the target says that it has taken an event",
+    "pressure in": "a source that waits when it is not read",
+    "pressure out": "a target that stops reading is noticed before memory is",
+    "tls": "TLS",
+    "doctor": "settings of the far end can be asked for",
+}
+
+
+def as_event(subject, headers):
+    """Headers as a CloudEvents producer would send them."""
+    headers = dict(headers or {})
+    event = {"ce-specversion": "1.0", "ce-type": subject, "ce-source": "/contract", "ce-id": headers.pop("id", "m-0")}
+    return {**event, "content-type": "application/json", **headers}
+
+
+def from_event(got):
+    """What came as a CloudEvent, under the names that the suite asks for."""
+    required = {k: got.headers.pop(f"ce-{k}") for k in ("specversion", "id", "source", "type")}
+    if (required["specversion"], required["type"], required["source"]) != ("1.0", got.subject, "/tester"):
+        raise AssertionError(f"no CloudEvent: {required} {got}")
+    return got._replace(headers={**got.headers, "id": required["id"]})
+
+
+class Adapter:
+    name = None  # as the table shows it
+    shared = False  # its scenarios run one after the other in one process: a far end that is slow to start
+    daemon = "bellhopd"  # beside BELLHOPD: the fake has one of its own
+    cannot = {}  # ability -> the reason, a sentence about the protocol
+
+    def __init__(self, folder, certs=None):
+        """folder: for its files. certs: harness.Certificates with `bellhop` and `peer` issued: use TLS, and ask
+        the daemon for its certificate. Who needs it down calls stop()."""
+        self.folder, self.certs = folder, certs
+
+    def start(self):
+        """The far end serves when this returns; the same address each time."""
+
+    def stop(self):
+        """The far end is gone at once, its connections too and what it had not read or answered; what it had stored may
+        stay. Frozen or not."""
+
+    def freeze(self):
+        """The far end reads no more, and answers nobody."""
+
+    def thaw(self):
+        pass
+
+    def betray(self):
+        """Gives the far end a setting that betrays the promise; words of what `bellhop doctor` has to say about it."""
+
+    def close(self):
+        self.stop()
+
+    port = None  # of the far end, for a scenario that puts something else there
+
+    def endpoints(self):
+        """The endpoints of the configuration. Where certs are given, `tls: mesh` is a profile of the daemon's."""
+
+    def source(self):
+        """`from` of a route that takes what callers send under in.…"""
+
+    def target(self):
+        """`to` of a route whose messages (out.…) reach the server; as safe as the transport can."""
+
+    def caller(self):
+        """A Caller, connected."""
+
+    def server(self, handler):
+        """Has handler(got) answer what the daemon sends: a body, a list of bodies (a stream), or Err. At most one server at
+        a time; it stays through stop() and start(). Its .got is the list of what came."""
+
+
+class Caller:
+    def publish(self, subject, body, headers=None):
+        """An event; returns when it is sent (and confirmed, where the protocol confirms)."""
+
+    def request(self, subject, body, headers=None, timeout=20.0):
+        """An Answer."""
+
+    def start(self, subject, body, headers=None):
+        """The same without waiting: a function that waits for the Answer."""
+
+    def close(self):
+        pass
