@@ -34,7 +34,7 @@ static void visitor_end(struct visitor *v)
         return;
     v->closed = true;
     tap_cancel(v, 0);
-    dlq_cancel(v);
+    dlq_cancel(v, 0);
     audit_cancel(v);
     doctor_cancel(v);
     log_cancel_calls(v, 0);
@@ -154,7 +154,10 @@ static void greet(struct visitor *v, const struct frame *f)
 
 static void on_cancel(struct visitor *v, uint64_t id)
 {
+    if (id == 0)
+        return;
     tap_cancel(v, id);
+    dlq_cancel(v, id);
     log_cancel_calls(v, id);
 }
 

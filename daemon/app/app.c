@@ -97,7 +97,8 @@ static bool open_log(struct app *a, struct err *err)
 struct hub_limits hub_limits_of(const struct config *c)
 {
     return (struct hub_limits){.memory = c->limits.memory, .queue = c->limits.queue, .dead = c->limits.dead,
-                               .store_blocks = c->store.when_full == FULL_BLOCK};
+                               .store_blocks = c->store.when_full == FULL_BLOCK,
+                               .store_drops = c->store.when_full == FULL_DROP_OLDEST};
 }
 
 /* The store has failed: nothing durable is promised any more, what is in hand is finished, and the next

@@ -16,20 +16,20 @@
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_KINDS };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_KINDS };
 
 /* One change. Lies in the buffer of its batch with the bytes of its strings behind it. */
 struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
     struct store_dead d; /* number, died_ms and reason where the kind has them; record.key. OP_APPEND: its log's
-                            store_key(), its time as accepted_ms, its key as `as` */
+                            store_key(), its time as accepted_ms, its key as `as`. OP_MOVE: number is from */
     uint64_t expected;              /* of OP_APPEND */
     struct store_appended appended; /* set by the implementation */
 };
 
 enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT, JOB_LOG, JOB_LOAD_LOG, JOB_TRIM,
-                JOB_KINDS };
+                JOB_LATER /* an audit that is answered by a batch of its own */, JOB_KINDS };
 
 /* What a load or an audit found; made by the implementation, freed by the front. */
 struct store_answer {
@@ -78,11 +78,11 @@ struct store_batch {
     uint64_t next_seq; /* given out before the batch was taken */
     /* After the jobs are done, for the front: */
     struct store_totals totals;
-    uint64_t bytes;
+    uint64_t bytes, burials, room;
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
     struct buf logs;  /* of struct store_log_row without names: all of them, or nothing has changed */
-    bool full, faulted;
+    bool full, faulted, low, disk_full;
     char why[160];    /* of faulted */
 };
 

@@ -125,7 +125,11 @@ static void report_state(struct store *st, struct store_batch *b)
 {
     st->stats.totals = b->totals;
     st->stats.bytes = b->bytes;
+    st->stats.burials = b->burials;
     st->stats.full = b->full;
+    st->stats.room = b->room;
+    st->stats.low = b->low;
+    st->stats.disk_full = b->disk_full;
     st->stats.faulted = b->faulted;
     st->stats.commits += b->commits;
     b->commits = 0;
@@ -148,7 +152,7 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         struct store_job job = *batch_job(b, b->reported++);
         if (job.kind == JOB_UNIT)
             report_unit(st, b, &job);
-        else if (job.kind != JOB_QUEUE && job.kind != JOB_LOG)
+        else if (job.kind != JOB_QUEUE && job.kind != JOB_LOG && job.kind != JOB_LATER)
             report_answer(&job);
     }
 }

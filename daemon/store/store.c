@@ -253,6 +253,12 @@ void store_bury(struct store *st, const struct store_dead *d)
     op_add(st, &op);
 }
 
+void store_move(struct store *st, uint64_t from, const struct store_record *r)
+{
+    struct store_op op = {.kind = OP_MOVE, .d = {.number = from, .record = *r}};
+    op_add(st, &op);
+}
+
 void store_redrive(struct store *st, uint64_t number, uint64_t key)
 {
     struct store_op op = {.kind = OP_REDRIVE, .d = {.number = number, .record.key = key}};

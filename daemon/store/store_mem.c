@@ -237,6 +237,20 @@ static void do_edit(struct store_disk *d, struct store_op *op)
     row_replace(at, &changed);
 }
 
+static void do_move(struct store_disk *d, struct store_op *op)
+{
+    struct store_dead moved = op->d;
+    struct row **at = rows_get(&d->live, moved.number);
+    if (moved.number != 0 && at == NULL)
+        return;
+    if (at != NULL)
+        live_remove(d, at);
+    else
+        d->totals.accepted++;
+    moved.number = 0;
+    live_add(d, &moved);
+}
+
 static void do_append(struct store_disk *d, struct store_op *op)
 {
     mem_log_append(&d->logs, op);
@@ -250,7 +264,7 @@ static uint64_t disk_rows(const struct store_disk *d)
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
     static void (*const ops[OP_KINDS])(struct store_disk *d, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_move,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
@@ -424,13 +438,35 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
     return m->done;
 }
 
+#define ROW_BYTES 4096 /* a row's share of the room, for those who think in bytes */
+
+static uint64_t rows_left(const struct store_disk *d)
+{
+    uint64_t rows = disk_rows(d);
+    return d->max_rows > rows ? d->max_rows - rows : 0;
+}
+
+static uint64_t room_of(const struct store_disk *d)
+{
+    uint64_t left = rows_left(d);
+    return left < UINT64_MAX / ROW_BYTES ? left * ROW_BYTES : UINT64_MAX;
+}
+
+static bool room_is_low(const struct store_disk *d)
+{
+    return rows_left(d) <= d->max_rows / 8;
+}
+
 static void mem_state(const struct store_mem *m, struct store_batch *b)
 {
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
     b->bytes = disk_rows(d);
+    b->burials = d->burials;
     mem_logs_tell(&d->logs, b);
     b->full = b->bytes >= d->max_rows;
+    b->room = room_of(d);
+    b->low = room_is_low(d);
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
 }
@@ -524,6 +560,8 @@ struct store *store_mem_open(struct store_disk *d)
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
                                          .suspect_below = d->suspect_below};
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
+    m->base.stats.room = room_of(d);
+    m->base.stats.low = room_is_low(d);
     d->reserved = seq_reserved(m->base.next_seq, d->reserved);
     d->open = true;
     d->unclean = true;

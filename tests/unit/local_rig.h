@@ -93,7 +93,7 @@ static inline void local_open(const char *more)
     struct err e = {0};
     snprintf(address, sizeof(address), "%s/s", folder);
     conf = local_parse(more);
-    struct hub_limits limits = {conf->limits.memory, conf->limits.queue, conf->limits.dead, false};
+    struct hub_limits limits = {conf->limits.memory, conf->limits.queue, conf->limits.dead, false, false};
     struct hub_env env = {.now = local_now, .wall = local_wall, .arm = local_arm, .seed = 3};
     hub = hub_new(&env, &limits);
     struct route_set *set = route_set_new(hub, NULL, NULL);

@@ -229,7 +229,11 @@ static const struct refusal refusals[] = {
     {EDGE "services: { edge: {} }\n",
      "t.yaml:2:13: `edge` is an endpoint already: a route could not tell them apart\n"},
     {"services: { a: { order_by: \"header:Key\" } }\n",
-     "t.yaml:1:28: `order_by` must be `header:` and the name of a header; found `header:Key`\n"},
+     "t.yaml:1:28: `order_by` must be `header:` and the name of a header, or `json:` and a member of the body "
+     "(`json:order.customer`); found `header:Key`\n"},
+    {"services: { a: { order_by: \"json:a..b\" } }\n",
+     "t.yaml:1:28: `order_by` must be `header:` and the name of a header, or `json:` and a member of the body "
+     "(`json:order.customer`); found `json:a..b`\n"},
     {"services: { a: { publish: [\"a.>.b\"] } }\n", NULL},
     {EDGE "routes:\n  - { from: egde, to: m }\n",
      "t.yaml:3:13: there is no endpoint `egde`; did you mean `edge`?\n"},
