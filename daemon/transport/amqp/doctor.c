@@ -23,7 +23,7 @@ static void look_at_declared(struct doctor *d, const struct amqp_source *s, bool
     else if (!quorum && !q->durable)
         found(d, FINDING_WARNING, s->queue, "is transient: a restart of the broker takes it away, and its messages",
               "declare: { durable: true, type: quorum }");
-    if (q->dead_letter_exchange == NULL)
+    if (q->dead_letter_exchange == NULL && q->dead_letter_routing_key == NULL) /* a key alone: the default exchange */
         found(d, FINDING_WARNING, s->queue, "has no dead-letter exchange: the broker drops what is refused for good",
               "declare.dead_letter_exchange, or a policy of the broker; bellhop keeps its own dead letters only with a store");
     if (quorum && q->delivery_limit == 0 && !limits)
