@@ -209,11 +209,6 @@ bool resp_reader_overflowed(const struct resp_reader *r)
     return r->too_long;
 }
 
-bool resp_reader_empty(const struct resp_reader *r)
-{
-    return r->reader != NULL && r->reader->ridx < 0 && r->reader->len == r->reader->pos;
-}
-
 /* ---------------------------------------------------------------- commands */
 
 static void put_count(struct buf *out, char mark, uint64_t n)
@@ -241,13 +236,6 @@ void resp_arg_u64(struct buf *out, uint64_t arg)
 {
     char text[20];
     resp_arg(out, str_make(text, (size_t)(bytes_u64(text, arg) - text)));
-}
-
-void resp_command(struct buf *out, const struct str *args, size_t count)
-{
-    resp_begin(out, count);
-    for (size_t i = 0; i < count; i++)
-        resp_arg(out, args[i]);
 }
 
 /* ---------------------------------------------------------------- errors */
