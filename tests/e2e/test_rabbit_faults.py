@@ -408,9 +408,11 @@ class RefusalCase(Faults, Case):
         try:
             load = Load(daemon, "go")
             daemon.wait_log(lambda l: l.get("event") == "broker_blocked", "blocked")
+            sent = self.endpoint(daemon)["sent"]
             worker.wait(320)
             time.sleep(2.5)  # longer than an attempt may take
             acked = load.stop()
+            self.assertEqual(self.endpoint(daemon)["sent"], sent)
             self.assertEqual(daemon.log("breaker_open"), [])
             self.assertLess(self.idle(daemon), 0.05)
             self.assertEqual(len(daemon.log("link_down")), 0)

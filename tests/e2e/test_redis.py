@@ -259,6 +259,22 @@ class ChannelsCase(Server, Case):
             self.assertEqual(caller.answer(event)[1].verb, "OK")
             self.assertEqual(json.loads(listener.message()[1])["data"], 1)
 
+    def test_nothing_is_asked_before_the_answer_can_be_heard(self):
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon = self.daemon({"endpoints": {"cache": {"connect": f"redis://127.0.0.1:{proxy.port}", "reconnect_max": "100ms"}},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        caller = self.local(daemon)
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the connection for commands")
+        proxy.refusing = True
+        with self.redis.client() as server:
+            server.subscribe("late")
+            call = caller.start("REQ", "late", b"1")
+            self.assertTrue(server.silent(0.2))
+            proxy.refusing = False
+            id = json.loads(server.message()[1])["id"]
+            self.tool.call("PUBLISH", "late.reply", json.dumps({"response": 2, "isDisposed": True, "id": id}))
+            self.assertEqual(caller.answer(call)[1].body, b"2")
+
     def test_reply_channels_are_bounded(self):
         caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
                                          policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
@@ -389,6 +405,26 @@ class StreamsCase(Server, Case):
             room.client.send("OK", held[i])
         self.assertEqual([d.body for d in room.deliveries], [str(i).encode() for i in range(50)])
         self.done()
+
+    def test_acknowledgement_that_was_lost_is_repeated(self):
+        """Its connection alone ends while XACK waits at the server."""
+        daemon = self.reading()
+        room = daemon.serve("room")
+        self.tool.call("XADD", "orders", "*", "body", "1")
+        room.wait(1)
+        self.done()
+        clients = [dict(word.split("=", 1) for word in line.split())
+                   for line in self.tool.call("CLIENT", "LIST").decode().splitlines()]
+        commands = [c["id"] for c in clients if c["cmd"] == "xack"]
+        self.tool.call("XADD", "orders", "*", "body", "2")
+        self.tool.call("CLIENT", "PAUSE", "400", "WRITE")
+        room.wait(1)
+        time.sleep(0.1)
+        self.tool.call("CLIENT", "KILL", "ID", commands[0])
+        self.tool.call("CLIENT", "UNPAUSE")
+        room.wait(2)
+        self.done()
+        self.assertEqual([d.body for d in room.deliveries], [b"1", b"2"])
 
     def test_dead_letters_are_acknowledged(self):
         daemon = self.reading()

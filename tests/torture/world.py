@@ -310,7 +310,9 @@ class World:
         if errors - {"store_faulted"}:
             raise Wrong(f"exit {code}, errors {errors}: {text[-600:]}")
         blames = ["not YAML", "(null)", "quarantine"]
-        if self.control.read()[2] != "pread":  # SQLite makes no difference between a read that fails and what is damaged
+        fault = self.control.fault
+        reads_fail = fault.kind == "store call" and (fault.lasting or self.control.read()[2] == "pread")
+        if not reads_fail:  # SQLite takes a page that cannot be read for one that is damaged
             blames.append("damaged")
         if any(word in text for word in blames):
             raise Wrong(f"exit {code}, blames what is whole: {text[-400:]}")
