@@ -368,11 +368,24 @@ START_TEST(a_replay_keeps_its_pace_and_waits_for_room)
     while (math.held.count > 0)
         settle_ok(&math);
     replay((struct replay_ask){.rate = 10});
+    work(0);
+    ck_assert_uint_eq(math.held.count, 1);
     work(250);
     ck_assert_uint_eq(math.held.count, 3);
     work(200);
     ck_assert_uint_eq(math.held.count, 5);
     work(0);
+    HEARD("replayed 5 skipped 0");
+    while (math.held.count > 0)
+        settle_ok(&math);
+    replay((struct replay_ask){.rate = 10});
+    work(0);
+    ck_assert_uint_eq(math.held.count, 1);
+    now_ms += 900; /* the process stood still: no flood after it */
+    work(10);
+    ck_assert_uint_eq(math.held.count, 2);
+    settle_ok(&math); /* before its time-out */
+    work(350);
     HEARD("replayed 5 skipped 0");
     while (math.held.count > 0)
         settle_ok(&math);
