@@ -9,7 +9,9 @@ class DedupeCase(Base, Case):
     ROUTES = [{"name": "jobs", "from": "local", "match": "job.>", "to": "worker", "durable": True, "policy": "p",
                "dedupe": {"by": "id", "window": "1h"}},
               {"name": "orders", "from": "local", "match": "order.>", "to": "worker", "durable": True, "policy": "p",
-               "dedupe": {"by": "header:order", "window": "200ms"}}]
+               "dedupe": {"by": "header:order", "window": "3s"}},
+              {"name": "kept", "from": "local", "match": "kept", "to": "worker", "durable": True, "policy": "p",
+               "dedupe": {"by": "id"}, "log": {"name": "kept"}}]
 
     def counts(self, daemon):
         messages = self.messages(daemon)
@@ -99,6 +101,23 @@ class DedupeCase(Base, Case):
         self.assertEqual(self.counts(daemon), (1, 1))
         self.assertEqual(daemon.admin("dlq.redrive")["count"], 1)
         self.assertEqual([d.body for d in daemon.serve("worker").wait(1)], [b"1"])
+        self.stop(daemon)
+
+    def test_event_log(self):
+        """A copy is not appended; a replay is no copy."""
+        daemon = self.start()
+        worker = daemon.serve("worker")
+        with daemon.connect() as client:
+            first = client.publish("kept", b"x", {"id": "a"})
+            copy = client.publish("kept", b"x", {"id": "a"})
+            other = client.publish("kept", b"y", {"id": "b"})
+        self.assertEqual([f.headers.get("offset") for f in (first, copy, other)], ["1", None, "2"])
+        worker.wait(2)
+        code, out, err = daemon.tool("replay", "kept", "-o", "json")
+        self.assertEqual(code, 0, err)
+        again = worker.wait(4)[2:]
+        self.assertEqual([(d.body, d.headers["replayed"]) for d in again], [(b"x", "yes"), (b"y", "yes")])
+        self.assertEqual(self.messages(daemon)["duplicates"], 1)
         self.stop(daemon)
 
     def test_full_is_not_a_first(self):

@@ -41,7 +41,7 @@ static const char local_conf[] =
     "  other: { users: [\"%s\"] }\n"
     "policies:\n"
     "  default: { timeout: 400ms, retry: { attempts: 3, delay: 10ms, max_delay: 10ms, jitter: none } }\n"
-    "  slow: { timeout: 10s }\n"
+    "  slow: { timeout: 10s, retry: { attempts: 3, delay: 10ms, max_delay: 10ms, jitter: none } }\n"
     "routes:\n"
     "  - { from: local, match: \"math.*\", to: math }\n"
     "  - { from: local, match: \"shop.*\", to: shop }\n"
