@@ -126,6 +126,7 @@ int db_quarantine_dead(struct db *db, uint64_t number);
 
 /* sqlite_seen.c: the ids of what came. */
 int db_once(struct db *db, struct store_op *op);
+int db_copy(struct db *db, struct store_op *op); /* only looks whether it is one */
 void seen_draw_key(struct db *db); /* of the hash of names; at the first start */
 int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
 

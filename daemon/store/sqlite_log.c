@@ -245,9 +245,13 @@ int logs_check(struct db *db, const struct store_batch *b, const struct store_jo
         size_t here = at;
         uint64_t version = 0;
         struct store_op *op = batch_op(b, &at);
+        int rc = op->kind == OP_ONCE ? db_copy(db, op) : SQLITE_OK;
+        at += op_skips(op); /* what is a copy expects nothing any more */
+        if (rc != SQLITE_OK)
+            return rc;
         if (op->kind != OP_APPEND || op->expected == STORE_ANY_VERSION)
             continue;
-        int rc = version_of(db, store_queue_of(op->d.record.key), op->d.record.as, &version);
+        rc = version_of(db, store_queue_of(op->d.record.key), op->d.record.as, &version);
         if (rc != SQLITE_OK)
             return rc;
         version += appends_before(b, job, here);

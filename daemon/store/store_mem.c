@@ -304,6 +304,22 @@ static size_t seen_find(const struct seen *s, const uint64_t id[2])
     return low;
 }
 
+static bool is_copy(const struct seen *s, const struct once *o)
+{
+    size_t i = seen_find(s, o->id);
+    return i < s->count && seen_compare(&s->at[i], o->id) == 0 && seen_counts(o, s->at[i].until_ms);
+}
+
+/* Before the versions of a unit are checked: what is a copy expects none any more. */
+static void mark_copies(const struct store_disk *d, const struct store_batch *b, const struct store_job *job)
+{
+    for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
+        struct store_op *op = batch_op(b, &at);
+        op->duplicate = op->kind == OP_ONCE && is_copy(&d->seen, &op->once);
+        at += op_skips(op);
+    }
+}
+
 static void do_once(struct store_disk *d, struct store_op *op)
 {
     struct seen *s = &d->seen;
@@ -336,6 +352,8 @@ static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
+    if (job->checks)
+        mark_copies(d, b, job);
     if (m->faulted) {
         job->result = STORE_UNKNOWN;
     } else if (job->puts > 0 && disk_rows(d) + job->puts > d->max_rows) {
