@@ -92,7 +92,7 @@ install: all libbellhop
 include scripts/module.mk clients/c/module.mk
 # An image is built without the tests.
 -include tests/bench/module.mk tests/sim/module.mk tests/fuzz/module.mk tests/crash/module.mk
--include tests/storefault/module.mk tests/contract/module.mk tests/model/module.mk
+-include tests/storefault/module.mk tests/contract/module.mk tests/model/module.mk tests/torture/module.mk
 -include $(DAEMON_OBJ:.o=.d) $(B)/daemon/app/main.d $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
 
 # Against the real daemon and real peers; with SAN=1 against the sanitized one.

@@ -11,6 +11,7 @@ static void on_accept(void *arg, int fd)
 struct admin *admin_open(const struct admin_env *env, struct err *err)
 {
     struct admin *a = mem_zalloc(sizeof(*a));
+    json_set_alloc_funcs(mem_alloc, mem_free); /* an answer is whole or there is none */
     const struct admin_conf *conf = &env->ops->config(env->app)->admin;
     a->env = *env;
     list_init(&a->visitors);

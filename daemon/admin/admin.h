@@ -15,6 +15,14 @@
 
 struct admin;
 
+struct schedule_status {
+    const char *name, *subject;
+    int64_t next_wall_ms, last_wall_ms; /* -1 = none: draining; nothing was published so far */
+    int64_t late_ms;                    /* how long after its time the last one was published */
+    uint64_t published, refused, lost;  /* lost: refused until the next time was due */
+    bool retrying;                      /* the last one was refused, and is offered again */
+};
+
 /* What only the daemon as a whole knows or can do; app/ provides it. */
 struct admin_app {
     const struct config *(*config)(void *app);     /* the one in force */
@@ -29,6 +37,7 @@ struct admin_app {
     /* Has each endpoint that is up look at its far end (transport.h, doctor): ask gives a doctor for an endpoint's name, or
      * NULL to leave it out. */
     void (*examine)(void *app, struct doctor *(*ask)(void *arg, const char *endpoint), void *arg);
+    void (*each_schedule)(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg);
     /* What would change, a line each; dry_run changes nothing. false with err: refused, nothing changed. */
     bool (*reload)(void *app, bool dry_run, struct texts *changes, struct err *err);
     void (*drain)(void *app);                      /* as SIGTERM; returns at once */

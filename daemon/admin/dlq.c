@@ -3,6 +3,7 @@
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "msg/headers.h"
 
 static struct dead_query query_of(const struct call *c)
 {
@@ -54,6 +55,7 @@ struct dead_call {
     json_t *items; /* array of rows, or NULL */
     json_t *shown; /* the one row of `show`, or NULL */
     char *wanted;  /* the id of `show` */
+    bool follows;  /* a redrive at a rate or as a canary: how it goes is streamed */
 };
 
 static void call_free(struct dead_call *k)
@@ -66,11 +68,11 @@ static void call_free(struct dead_call *k)
     mem_free(k);
 }
 
-void dlq_cancel(struct visitor *v)
+void dlq_cancel(struct visitor *v, uint64_t id)
 {
     LIST_EACH(&v->admin->dead_calls, n) {
         struct dead_call *k = CONTAINER_OF(n, struct dead_call, link);
-        if (k->visitor != v)
+        if (k->visitor != v || (id != 0 && k->id != id))
             continue;
         hub_dead_walk_cancel(k->walk);
         call_free(k);
@@ -124,6 +126,26 @@ static json_t *list_of_groups(json_t *groups)
     return list;
 }
 
+static json_t *sum_of(const struct dead_call *k, const struct dead_walked *sum)
+{
+    json_t *row = json_pack("{s:I,s:I}", "count", (json_int_t)sum->count, "skipped", (json_int_t)sum->skipped);
+    if (!k->follows)
+        return row;
+    json_t *more = json_pack("{s:I,s:I,s:I,s:b}", "done", (json_int_t)sum->done, "failed", (json_int_t)sum->bad, "left",
+                             (json_int_t)sum->left, "stopped", sum->stopped);
+    json_object_update(row, more);
+    json_decref(more);
+    return row;
+}
+
+static void on_moved(void *arg, const struct dead_walked *sum)
+{
+    struct dead_call *k = arg;
+    json_t *row = sum_of(k, sum);
+    visitor_send(k->visitor, VERB_MORE, k->id, row);
+    json_decref(row);
+}
+
 static void on_done(void *arg, const struct dead_walked *sum)
 {
     struct dead_call *k = arg;
@@ -140,7 +162,9 @@ static void on_done(void *arg, const struct dead_walked *sum)
     else if (k->items != NULL)
         reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
     else
-        reply = json_pack("{s:I,s:I}", "count", (json_int_t)sum->count, "skipped", (json_int_t)sum->skipped);
+        reply = sum_of(k, sum);
+    if (reply != NULL && k->follows)
+        visitor_send(v, VERB_MORE, k->id, reply); /* who follows need not look at the end apart */
     if (reply != NULL)
         visitor_send(v, VERB_REP, k->id, reply);
     json_decref(reply);
@@ -161,7 +185,7 @@ static struct dead_call *walk_start(struct call *c, const struct dead_query *q, 
     if (k->walk != NULL)
         return k;
     call_free(k);
-    command_fail(c, CODE_UNAVAILABLE, "another redrive or purge is under way; try again when it has ended");
+    command_fail(c, CODE_UNAVAILABLE, "another redrive, purge or edit is under way; try again when it has ended");
     return NULL;
 }
 
@@ -191,6 +215,13 @@ static json_t *base64_of(struct str bytes)
     return text;
 }
 
+/* When its sender made it, by its own account. */
+static json_t *time_header(const struct msg *m)
+{
+    struct str time = headers_get(m->headers, "time");
+    return time.n > 0 ? json_of(time) : json_null();
+}
+
 void json_add_body(json_t *row, struct str body)
 {
     if (str_utf8(body) && (body.n == 0 || memchr(body.p, 0, body.n) == NULL))
@@ -202,8 +233,11 @@ void json_add_body(json_t *row, struct str body)
 static void show(void *arg, const struct dead_letter *d)
 {
     json_t **row = arg;
+    char when[32];
     json_decref(*row);
     *row = row_of(d);
+    json_object_set_new(*row, "sent", time_header(d->msg));
+    json_object_set_new(*row, "accepted", json_string(clock_rfc3339(d->accepted_wall_ms, when)));
     json_object_set_new(*row, "headers", json_of(d->msg->headers));
     json_add_body(*row, d->msg->body);
 }
@@ -245,21 +279,80 @@ static json_t *act(struct admin *a, struct call *c, enum dead_action action,
     return json_pack("{s:I}", "count", (json_int_t)fn(a->env.hub, &q, arg_true(c, "dry_run")));
 }
 
+/* At a rate, or as a canary. */
+static json_t *redrive_slowly(struct admin *a, struct call *c, const char *rate)
+{
+    struct dead_query q = query_of(c);
+    struct dead_ask ask = {.action = DEAD_REDRIVE, .dry_run = arg_true(c, "dry_run"), .canary = arg_true(c, "canary"),
+                           .moved = on_moved};
+    if (rate != NULL && !str_parse_rate(str_of(rate), &ask.pause_us))
+        return command_fail(c, CODE_INVALID, "`rate` is not a rate such as 50/s, 30/m or 100/h: %s", rate);
+    if (hub_store(a->env.hub) == NULL)
+        return command_fail(c, CODE_INVALID, "`rate` and `canary` need a store (configuration: store)");
+    struct dead_call *k = query_legal(c, &q) ? walk_start(c, &q, ask) : NULL;
+    if (k != NULL)
+        k->follows = true;
+    return NULL;
+}
+
 static json_t *run_redrive(struct admin *a, struct call *c)
 {
+    const char *rate = arg_text(c, "rate");
+    if (rate != NULL || arg_true(c, "canary"))
+        return redrive_slowly(a, c, rate);
     return act(a, c, DEAD_REDRIVE, hub_redrive);
+}
+
+/* What the daemon makes or reads at acceptance would be a lie, or do nothing. */
+static bool header_may_change(struct str name)
+{
+    static const char *const fixed[] = {"id", "source", "attempt", "redelivered", "with", "timeout", "ttl", "delay", "deliver-at"};
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        if (str_is(name, fixed[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool edit_legal(struct call *c, const struct dead_content *edit)
+{
+    struct header h;
+    const char *what;
+    size_t offset;
+    if (edit->subject.p != NULL && (edit->subject.n == 0 || edit->subject.n > MSG_SUBJECT_MAX || !str_printable(edit->subject))) {
+        command_fail(c, CODE_INVALID, "`subject` has to be 1 to 1,024 bytes of UTF-8 without control characters");
+        return false;
+    }
+    if (edit->headers.p != NULL && !headers_check(edit->headers, &what, &offset)) {
+        command_fail(c, CODE_INVALID, "`headers`, at byte %zu: %s", offset, what);
+        return false;
+    }
+    for (struct str left = edit->headers; headers_next(&left, &h);) {
+        if (header_may_change(h.name))
+            continue;
+        command_fail(c, CODE_INVALID, "the header `" STR_FMT "` is the daemon's own, or was used up when it was accepted",
+                     STR_ARG(h.name));
+        return false;
+    }
+    return true;
+}
+
+static struct str arg_str(const struct call *c, const char *name)
+{
+    const json_t *text = json_object_get(c->args, name);
+    return json_is_string(text) ? str_make(json_string_value(text), json_string_length(text)) : STR_NONE;
 }
 
 static json_t *run_edit(struct admin *a, struct call *c)
 {
     struct dead_query q = query_of(c);
-    const json_t *body = json_object_get(c->args, "body");
+    struct dead_content edit = {arg_str(c, "subject"), arg_str(c, "body"), arg_str(c, "headers")};
     if (hub_store(a->env.hub) == NULL)
         return command_fail(c, CODE_INVALID, "dead letters can be edited in a store only (configuration: store)");
-    if (q.id.p == NULL || !json_is_string(body))
-        return command_fail(c, CODE_INVALID, "`id` and `body` (text) are needed");
-    walk_start(c, &q, (struct dead_ask){.action = DEAD_EDIT, .dry_run = arg_true(c, "dry_run"),
-                                        .body = str_make(json_string_value(body), json_string_length(body))});
+    if (q.id.p == NULL || (edit.subject.p == NULL && edit.body.p == NULL && edit.headers.p == NULL))
+        return command_fail(c, CODE_INVALID, "`id` and one of `body`, `subject` and `headers` (texts) are needed");
+    if (edit_legal(c, &edit))
+        walk_start(c, &q, (struct dead_ask){.action = DEAD_EDIT, .dry_run = arg_true(c, "dry_run"), .edit = edit});
     return NULL;
 }
 

@@ -57,6 +57,9 @@ static void look_at_local(struct admin *a, json_t *findings)
         add(findings, FINDING_WARNING, STR("services"),
             "every user of this host may attach as any service: services are open and local.mode lets all of them in",
             "name the services with `users` or a `token`, or take the last digit of local.mode away");
+    if ((c->admin.mode & 2) != 0)
+        add(findings, FINDING_WARNING, STR("admin"), "every user of this host may drain the daemon and read dead letters: admin.mode lets all of them in",
+            "take the last digit of admin.mode away, and give the socket a group");
     for (size_t i = 0; i < c->warnings.count; i++)
         add(findings, FINDING_WARNING, STR("configuration"), c->warnings.items[i], "see bellhop.yaml(5)");
 }

@@ -85,7 +85,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail);
 
 /* dlq.c */
-void dlq_cancel(struct visitor *v);
+void dlq_cancel(struct visitor *v, uint64_t id); /* id 0 = all of this visitor's */
 
 /* why.c */
 void why_cancel(struct visitor *v);

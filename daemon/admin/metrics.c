@@ -1,5 +1,6 @@
 /* Prometheus text exposition of the counters that exist. Labels come from the configuration only. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "admin/internal.h"
 #include "base/mem.h"
@@ -37,9 +38,11 @@ static void write_messages(struct admin *a, struct buf *out)
 static void write_store(struct admin *a, struct buf *out)
 {
     struct store_stats s;
+    struct hub_counts c;
     if (hub_store(a->env.hub) == NULL)
         return;
     store_stats(hub_store(a->env.hub), &s);
+    hub_counts(a->env.hub, &c);
     const struct {
         const char *name, *type, *help;
         uint64_t value;
@@ -55,6 +58,8 @@ static void write_store(struct admin *a, struct buf *out)
         {"bellhop_store_ids_evicted_total", "counter", "Of these, given up before their window was over.", s.seen_evicted},
         {"bellhop_store_lost_commits", "gauge", "Acknowledged commits that the start found missing.", s.lost_commits},
         {"bellhop_store_quarantined", "gauge", "Records that failed their checksum.", s.totals.quarantined},
+        {"bellhop_store_dropped_oldest_total", "counter", "Deliveries dropped to make room (when_full: drop-oldest).",
+         c.dropped_full},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         metric_head(out, rows[i].name, rows[i].type, rows[i].help);
@@ -104,6 +109,88 @@ static void write_logs(struct admin *a, struct buf *out)
     for (size_t i = 0; hub_store(a->env.hub) != NULL && i < sizeof(rows) / sizeof(rows[0]); i++) {
         metric_head(out, rows[i].name, rows[i].type, rows[i].help);
         hub_each_log(a->env.hub, log_row, &(struct log_rows){out, rows[i].name, rows[i].value});
+    }
+}
+
+/* Cumulative, as the format wants it. */
+static void write_drift(struct admin *a, struct buf *out)
+{
+    static const char name[] = "bellhop_delay_drift_ms";
+    struct hub_counts c;
+    uint64_t sum = 0;
+    char bound[24];
+    if (hub_store(a->env.hub) == NULL)
+        return;
+    hub_counts(a->env.hub, &c);
+    metric_head(out, name, "histogram", "How long after their time delayed messages were first handed over.");
+    for (size_t i = 0; i < DRIFT_BUCKETS; i++) {
+        sum += c.drift[i];
+        snprintf(bound, sizeof(bound), "%" PRId64, i < DRIFT_BUCKETS - 1 ? drift_bounds_ms[i] : 0);
+        metric_u64(out, "bellhop_delay_drift_ms_bucket", "le", i < DRIFT_BUCKETS - 1 ? bound : "+Inf", sum);
+    }
+    metric_u64(out, "bellhop_delay_drift_ms_sum", NULL, NULL, c.drift_sum_ms);
+    metric_u64(out, "bellhop_delay_drift_ms_count", NULL, NULL, sum);
+}
+
+static int64_t times_published(const struct schedule_status *s)
+{
+    return (int64_t)s->published;
+}
+
+static int64_t times_refused(const struct schedule_status *s)
+{
+    return (int64_t)s->refused;
+}
+
+static int64_t times_lost(const struct schedule_status *s)
+{
+    return (int64_t)s->lost;
+}
+
+static int64_t times_next(const struct schedule_status *s)
+{
+    return s->next_wall_ms >= 0 ? s->next_wall_ms / 1000 : 0;
+}
+
+static int64_t times_last(const struct schedule_status *s)
+{
+    return s->last_wall_ms >= 0 ? s->last_wall_ms / 1000 : 0;
+}
+
+static int64_t times_drift(const struct schedule_status *s)
+{
+    return s->late_ms;
+}
+
+struct schedule_rows { /* one metric over all schedules */
+    struct buf *out;
+    const char *name;
+    int64_t (*value)(const struct schedule_status *s);
+};
+
+static void schedule_row(void *arg, const struct schedule_status *s)
+{
+    struct schedule_rows *r = arg;
+    metric_i64(r->out, r->name, "schedule", s->name, r->value(s));
+}
+
+static void write_schedules(struct admin *a, struct buf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        int64_t (*value)(const struct schedule_status *s);
+    } rows[] = {
+        {"bellhop_schedule_published_total", "counter", "Events of the clock that were accepted.", times_published},
+        {"bellhop_schedule_refused_total", "counter", "Times that one was refused; it is offered again.", times_refused},
+        {"bellhop_schedule_lost_total", "counter", "Refused until the next time was due.", times_lost},
+        {"bellhop_schedule_next_timestamp_seconds", "gauge", "When the next one is due; 0 = not any more.", times_next},
+        {"bellhop_schedule_last_timestamp_seconds", "gauge", "The time of the last one; 0 = none yet.", times_last},
+        {"bellhop_schedule_drift_ms", "gauge", "How long after its time the last one was published.", times_drift},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct schedule_rows r = {out, rows[i].name, rows[i].value};
+        metric_head(out, rows[i].name, rows[i].type, rows[i].help);
+        a->env.ops->each_schedule(a->env.app, schedule_row, &r);
     }
 }
 
@@ -247,6 +334,8 @@ void metrics_write(struct admin *a, struct buf *out)
     write_messages(a, out);
     write_store(a, out);
     write_logs(a, out);
+    write_drift(a, out);
+    write_schedules(a, out);
     write_destinations(a, out);
     write_endpoints(a, out);
 }

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "admin/internal.h"
+#include "base/clock.h"
 
 static json_t *text_or_null(const char *s)
 {
@@ -71,6 +72,28 @@ static void add_endpoint(void *arg, const struct endpoint_conf *conf, const stru
     json_array_append_new(arg, row);
 }
 
+static json_t *time_or_null(int64_t wall_ms)
+{
+    char when[32];
+    return wall_ms >= 0 ? json_string(clock_rfc3339(wall_ms, when)) : json_null();
+}
+
+static void add_schedule(void *arg, const struct schedule_status *s)
+{
+    json_array_append_new(arg, json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:s}", "name", s->name, "subject", s->subject,
+                                         "next", time_or_null(s->next_wall_ms), "last", time_or_null(s->last_wall_ms),
+                                         "drift_ms", s->last_wall_ms >= 0 ? json_integer(s->late_ms) : json_null(),
+                                         "published", (json_int_t)s->published, "refused", (json_int_t)s->refused, "lost",
+                                         (json_int_t)s->lost, "state", s->retrying ? "refused" : "good"));
+}
+
+static json_t *schedules(struct admin *a)
+{
+    json_t *list = json_array();
+    a->env.ops->each_schedule(a->env.app, add_schedule, list);
+    return list;
+}
+
 static json_t *store(struct admin *a)
 {
     struct store *st = hub_store(a->env.hub);
@@ -95,12 +118,13 @@ static json_t *run_status(struct admin *a, struct call *c)
     app->each_endpoint(self, add_endpoint, endpoints);
     json_t *config = json_pack("{s:s,s:I}", "file", conf->file, "generation", (json_int_t)app->generation(self));
     json_object_set_new(config, "error", text_or_null(app->reload_error(self)));
-    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o}", "version", BELLHOP_VERSION, "node",
+    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o}", "version", BELLHOP_VERSION, "node",
                      conf->node, "pid", (int)getpid(), "uptime_ms", (json_int_t)app->uptime_ms(self), "state",
                      app->state(self), "config", config, "messages", messages(a->env.hub), "services",
                      services(a), "endpoints", endpoints, "memory_bytes", (json_int_t)hub_memory(a->env.hub),
                      "clients", (json_int_t)server_clients(a->env.server), "dead_letters",
-                     (json_int_t)hub_dead_count(a->env.hub), "store", store(a));
+                     (json_int_t)hub_dead_count(a->env.hub), "store", store(a),
+                     "schedules", schedules(a));
 }
 
 static json_t *run_version(struct admin *a, struct call *c)

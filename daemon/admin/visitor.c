@@ -34,7 +34,7 @@ static void visitor_end(struct visitor *v)
         return;
     v->closed = true;
     tap_cancel(v, 0);
-    dlq_cancel(v);
+    dlq_cancel(v, 0);
     why_cancel(v);
     audit_cancel(v);
     doctor_cancel(v);
@@ -56,7 +56,7 @@ void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *
     struct str s = str_of(text != NULL ? text : "null");
     frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = s.n});
     buf_str_put(out, s);
-    free(text);
+    mem_free(text);
 }
 
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail)
@@ -155,7 +155,10 @@ static void greet(struct visitor *v, const struct frame *f)
 
 static void on_cancel(struct visitor *v, uint64_t id)
 {
+    if (id == 0)
+        return;
     tap_cancel(v, id);
+    dlq_cancel(v, id);
     log_cancel_calls(v, id);
 }
 

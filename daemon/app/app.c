@@ -98,7 +98,8 @@ struct hub_limits hub_limits_of(const struct config *c)
 {
     return (struct hub_limits){.memory = c->limits.memory, .queue = c->limits.queue, .dead = c->limits.dead,
                                .history = c->limits.history,
-                               .store_blocks = c->store.when_full == FULL_BLOCK};
+                               .store_blocks = c->store.when_full == FULL_BLOCK,
+                               .store_drops = c->store.when_full == FULL_DROP_OLDEST};
 }
 
 /* The store has failed: nothing durable is promised any more, what is in hand is finished, and the next
@@ -254,8 +255,9 @@ static void close_all(struct app *a, struct list *l)
         endpoint_close(a, CONTAINER_OF(list_first(l), struct open_endpoint, link));
 }
 
-void app_free(struct app *a)
+bool app_free(struct app *a)
 {
+    bool kept = true;
     if (a->loop != NULL) {
         admin_close(a->admin);
         close_all(a, &a->endpoints);
@@ -264,7 +266,7 @@ void app_free(struct app *a)
         loop_turn(a->loop, false); /* last words leave, what was put off is freed */
         schedules_free(a->schedules);
         hub_flush(a->hub);
-        store_close(a->store);
+        kept = store_close(a->store);
         hub_free(a->hub);
         watch_free(a->watch);
         timer_free(a->tick);
@@ -277,4 +279,5 @@ void app_free(struct app *a)
     log_free(a->log);
     mem_free(a->reload_error);
     mem_free(a);
+    return kept;
 }

@@ -8,4 +8,4 @@ struct app;
 /* Opens everything the configuration (taken over) names. NULL with err set. */
 struct app *app_new(struct config *conf_take, struct err *err);
 int app_run(struct app *a); /* until SIGTERM; returns the exit status */
-void app_free(struct app *a);
+bool app_free(struct app *a); /* false: what the store was to keep last may not be on disk */

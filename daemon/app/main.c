@@ -108,6 +108,5 @@ int main(int argc, char **argv)
     if (a == NULL)
         return complain(&err, EXIT_FAILURE);
     status = app_run(a);
-    app_free(a);
-    return status;
+    return app_free(a) ? status : EXIT_FAILURE;
 }

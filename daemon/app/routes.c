@@ -26,6 +26,6 @@ void routes_orders(struct app *a, const struct config *before, const struct conf
     for (size_t i = 0; i < after->service_count; i++) {
         const struct service_conf *s = &after->services[i];
         if (s->order_by != NULL)
-            hub_set_order(hub_dest(a->hub, s->name, true), service_order_header(s), s->order == ORDER_STRICT);
+            hub_set_order(hub_dest(a->hub, s->name, true), s->order_by, s->order == ORDER_STRICT);
     }
 }

@@ -56,6 +56,11 @@ static void view_examine(void *app, struct doctor *(*ask)(void *arg, const char 
     }
 }
 
+static void view_each_schedule(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg)
+{
+    schedules_each(((struct app *)app)->schedules, fn, arg);
+}
+
 static bool view_reload(void *app, bool dry_run, struct texts *changes, struct err *err)
 {
     return app_reload(app, dry_run, changes, err);
@@ -70,4 +75,4 @@ static void view_drain(void *app)
 const struct admin_app app_admin_ops = {
     .config = view_config, .generation = view_generation, .reload_error = view_reload_error,
     .state = view_state, .uptime_ms = view_uptime_ms, .each_endpoint = view_each_endpoint,
-    .examine = view_examine, .reload = view_reload, .drain = view_drain};
+    .examine = view_examine, .each_schedule = view_each_schedule, .reload = view_reload, .drain = view_drain};

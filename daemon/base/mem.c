@@ -5,12 +5,16 @@
 #include <string.h>
 #include <sysexits.h>
 
+void mem_fail(void)
+{
+    fputs("bellhop: out of memory\n", stderr);
+    _Exit(EX_OSERR);
+}
+
 static void *mem_must(void *p)
 {
-    if (p == NULL) {
-        fputs("bellhop: out of memory\n", stderr);
-        _Exit(EX_OSERR);
-    }
+    if (p == NULL)
+        mem_fail();
     return p;
 }
 

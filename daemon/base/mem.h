@@ -16,6 +16,7 @@ MEM_NEVER_NULL void *mem_realloc(void *p, size_t size);    /* p may be NULL */
 MEM_NEVER_NULL char *mem_strdup(const char *s);
 MEM_NEVER_NULL char *mem_strndup(const char *s, size_t n); /* copies exactly n bytes and adds a NUL */
 void mem_free(void *p);                     /* NULL is legal */
+__attribute__((noreturn)) void mem_fail(void); /* that exit, where a library tells of it */
 
 /* For those who keep memory for its next use: sanitized builds report whoever touches these bytes until
  * they are unpoisoned; elsewhere nothing happens. Poisoned memory may be freed. */

@@ -131,6 +131,25 @@ bool str_parse_size(struct str s, uint64_t *out_bytes)
     return true;
 }
 
+bool str_parse_rate(struct str s, int64_t *out_pause_us)
+{
+    static const struct {
+        char unit;
+        int64_t us;
+    } units[] = {{'s', 1000000}, {'m', 60000000}, {'h', 3600000000}};
+    uint64_t n;
+    struct str count = str_cut(&s, '/');
+    if (!str_parse_u64(count, &n) || n == 0 || n > 1000000 || s.n != 1)
+        return false;
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (s.p[0] != units[i].unit)
+            continue;
+        *out_pause_us = units[i].us / (int64_t)n;
+        return true;
+    }
+    return false;
+}
+
 const char *str_format_duration(int64_t ms, char out[static 32])
 {
     size_t used = 0;

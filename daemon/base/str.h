@@ -57,6 +57,8 @@ bool str_parse_duration(struct str s, int64_t *out_ms);
 
 /* "64KiB" "4MiB" "1GiB" "512B" in bytes; no bare number. At most 1 EiB. */
 bool str_parse_size(struct str s, uint64_t *out_bytes);
+/* `50/s` `30/m` `1/h`, 1 to 1,000,000 of them: the time between two. */
+bool str_parse_rate(struct str s, int64_t *out_pause_us);
 
 /* RFC 3339 with a zone ("2026-01-31T08:00:00Z", "…08:00:00.250+01:00") in ms since 1970; not before 1970. */
 bool str_parse_time(struct str s, int64_t *out_wall_ms);

@@ -28,6 +28,7 @@ enum option_type {
     OPTION_COUNT,    /* uint64_t, at least 1 */
     OPTION_DURATION, /* int64_t, ms, at least 1 */
     OPTION_SIZE,     /* uint64_t, bytes: 100, 64KiB */
+    OPTION_RATE,     /* const char *, into argv: 50/s */
     OPTION_HEADER,   /* struct bellhop_headers; may be repeated */
 };
 

@@ -48,7 +48,7 @@ const struct command command_audit = {
     .name = "audit",
     .summary = "Recount the store and name what does not add up",
     .usage = "",
-    .details = "Every accepted delivery is in exactly one state. Reads every record: it takes a while where there are many. "
+    .details = "Every accepted delivery is in exactly one state. Reads every record, between the commits: it takes a while where there are many. "
                "Exit code 1 where something is missing.",
     .example = "bellhop audit",
     .run = run,

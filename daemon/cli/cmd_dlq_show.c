@@ -12,7 +12,8 @@ static const struct column rows[] = {
     { "subject", "subject", COLUMN_TEXT },   { "kind", "kind", COLUMN_TEXT },
     { "reason", "reason", COLUMN_TEXT },     { "attempts", "attempts", COLUMN_COUNT },
     { "first error", "first_error", COLUMN_TEXT }, { "last error", "last_error", COLUMN_TEXT },
-    { "time", "time", COLUMN_TEXT },         { "size", "size", COLUMN_SIZE },
+    { "sent", "sent", COLUMN_TEXT },         { "accepted", "accepted", COLUMN_TEXT },
+    { "died", "time", COLUMN_TEXT },         { "size", "size", COLUMN_SIZE },
     { NULL, NULL, COLUMN_TEXT },
 };
 

@@ -43,6 +43,14 @@ static const struct column endpoints[] = {
     { NULL, NULL, COLUMN_TEXT },
 };
 
+static const struct column schedules[] = {
+    { "SCHEDULE", "name", COLUMN_TEXT }, { "SUBJECT", "subject", COLUMN_TEXT },
+    { "STATE", "state", COLUMN_STATE },  { "NEXT", "next", COLUMN_TEXT },
+    { "LAST", "last", COLUMN_TEXT },     { "DRIFT", "drift_ms", COLUMN_DURATION },
+    { "PUBLISHED", "published", COLUMN_COUNT }, { "LOST", "lost", COLUMN_COUNT },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
 static void section(const struct cli *cli, const json_t *rows, const char *none, const struct column *columns)
 {
     printf("\n");
@@ -59,6 +67,8 @@ static void status_print(const struct cli *cli, const json_t *status)
     section(cli, counts, "no messages", messages);
     section(cli, json_object_get(status, "services"), "no services", services);
     section(cli, json_object_get(status, "endpoints"), "no endpoints", endpoints);
+    if (json_array_size(json_object_get(status, "schedules")) > 0)
+        section(cli, json_object_get(status, "schedules"), "", schedules);
     json_decref(counts);
 }
 
@@ -79,7 +89,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct command command_status = {
     .name = "status",
-    .summary = "Show the daemon, its messages, services and endpoints",
+    .summary = "Show the daemon, its messages, services, endpoints and schedules",
     .usage = "",
     .example = "bellhop status\n"
                "bellhop status -o json | jq .messages.unaccounted",

@@ -23,7 +23,7 @@ json_t *dlq_arguments(const struct dlq_selection *s)
     return args;
 }
 
-static int change_run(struct cli *cli, const struct dlq_selection *s, const struct dlq_change *change)
+int dlq_change_run(struct cli *cli, const struct dlq_selection *s, const struct dlq_change *change)
 {
     json_t *reply;
     int rc = admin_call(cli, change->command, dlq_arguments(s), &reply);
@@ -46,5 +46,5 @@ int dlq_change(struct cli *cli, int argc, char **argv, const struct dlq_change *
     s.id = cli->argc > 0 ? cli->argv[0] : NULL;
     if (change->destructive && !s.yes && !s.dry_run)
         return cli_needs_yes(cli, "drops messages for good");
-    return change_run(cli, &s, change);
+    return dlq_change_run(cli, &s, change);
 }

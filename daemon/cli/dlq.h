@@ -10,6 +10,8 @@ struct dlq_selection {
     bool dry_run;
     bool yes;
     bool group;
+    const char *rate;
+    bool canary;
 };
 
 /* The JSON arguments of an administrative command; the caller's. NULL when a text is not UTF-8. */
@@ -21,3 +23,4 @@ struct dlq_change {
     bool destructive;
 };
 int dlq_change(struct cli *cli, int argc, char **argv, const struct dlq_change *change);
+int dlq_change_run(struct cli *cli, const struct dlq_selection *s, const struct dlq_change *change);

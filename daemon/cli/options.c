@@ -93,6 +93,15 @@ static int store_size(struct cli *cli, const struct option_row *row, const char 
     return -1;
 }
 
+static int store_rate(struct cli *cli, const struct option_row *row, const char *text, void *at)
+{
+    int64_t pause_us;
+    if (!str_parse_rate(str_of(text), &pause_us))
+        return wrong_value(cli, row, text, "a rate such as 50/s, 30/m or 100/h");
+    *(const char **)at = text;
+    return -1;
+}
+
 static int store_header(struct cli *cli, const struct option_row *row, const char *text, void *at)
 {
     const char *colon = strchr(text, ':');
@@ -127,6 +136,8 @@ static int row_store(struct cli *cli, const struct option_row *row, const char *
         return store_duration(cli, row, text, at);
     case OPTION_SIZE:
         return store_size(cli, row, text, at);
+    case OPTION_RATE:
+        return store_rate(cli, row, text, at);
     case OPTION_HEADER:
         return store_header(cli, row, text, at);
     }

@@ -103,18 +103,12 @@ struct service_conf {
     struct ids uids, gids;      /* theirs, by config_find_users(): what the host does not know is left out */
     char *token;          /* secret or NULL */
     uint64_t credit;      /* cap on a client's credit; 0 = its own wish */
-    char *order_by;       /* "header:key" or NULL */
+    char *order_by;       /* "header:key", "json:order.customer" or NULL */
     unsigned order;       /* enum order_choice */
     struct texts publish; /* filters; has_publish false = anything */
     struct texts subscribe;
     bool has_publish, has_subscribe;
 };
-
-/* The header that `order_by` names; NULL where it is not set. */
-static inline const char *service_order_header(const struct service_conf *s)
-{
-    return s->order_by != NULL ? s->order_by + sizeof("header:") - 1 : NULL;
-}
 
 enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 #define CODEC_BIT(codec) (1u << (codec))
@@ -182,6 +176,7 @@ struct schedule_conf {
     int64_t every_ms;
     char *subject;     /* no wildcards; an object pattern in canonical JSON */
     char *body;        /* or NULL = empty */
+    char *headers;     /* a checked block, or NULL = none */
 };
 
 struct config {

@@ -39,18 +39,32 @@ const struct key_custom custom_event_log = {
     .equal = log_equal,
 };
 
+/* A log that is below its own size fills the store all the same. */
+static void check_room(struct walk *w, const struct event_log_conf *l, uint64_t *sum)
+{
+    uint64_t room = w->config->store.max_size, before = *sum;
+    if (l->max_size == UINT64_MAX || room == UINT64_MAX || __builtin_add_overflow(before, l->max_size, sum))
+        return;
+    if (before <= room && *sum > room)
+        problem_add(w->warnings, l->place, "`log`: with `%s` the logs may grow larger than store.max_size: then nothing "
+                    "durable is accepted any more", l->name);
+}
+
 void check_event_logs(struct walk *w)
 {
     const struct config *c = w->config;
     struct map seen = {0};
+    uint64_t sum = 0;
     for (size_t i = 0; i < c->route_count; i++) {
         struct event_log_conf *l = &c->routes[i].log;
         const struct event_log_conf *first = l->name != NULL ? map_get(&seen, str_of(l->name)) : NULL;
         if (first != NULL && !table_equal(config_event_log_keys, first, l))
             problem_add(w->errors, l->place, "`log`: `%s` has another `keep` or `max_size` on line %u: one log has one "
                         "of each", l->name, first->place.line);
-        else if (l->name != NULL && first == NULL)
-            map_set(&seen, str_of(l->name), l);
+        if (l->name == NULL || first != NULL)
+            continue;
+        map_set(&seen, str_of(l->name), l);
+        check_room(w, l, &sum);
     }
     map_fini(&seen);
 }

@@ -143,9 +143,6 @@ static void log_sections(struct walk *w, const struct node *root)
     const struct node *otlp = tracing != NULL ? node_get(tracing, "otlp") : NULL;
     if (http != NULL && c->admin.http != NULL && !address_valid(c->admin.http))
         walk_wrong(w, http, "http", "an address and a port such as 127.0.0.1:9180");
-    if (c->store.when_full == FULL_DROP_OLDEST)
-        problem_add(w->errors, node_get(root, "store")->key_place,
-                    "`when_full: drop-oldest` is not built in yet; built in are: reject block");
     if (otlp != NULL && !w->features->otlp)
         problem_add(w->errors, otlp->key_place,
                     "`otlp` is not built in yet: trace context is carried, spans are not exported");

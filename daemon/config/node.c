@@ -253,6 +253,8 @@ static void reader_failed(struct reader *r, struct str text)
 {
     const yaml_parser_t *y = &r->yaml;
     const char *what = y->problem != NULL ? y->problem : "unreadable";
+    if (y->error == YAML_MEMORY_ERROR)
+        mem_fail(); /* the file is not to blame */
     if (y->error == YAML_READER_ERROR)
         problem_add(r->problems, offset_place(text, y->problem_offset), "not YAML: %s", what);
     else if (y->context != NULL)
@@ -305,10 +307,8 @@ struct node *node_parse(struct str text, struct arena *arena, struct problems *p
     }
     if (!text_clean(text, problems))
         return NULL;
-    if (!yaml_parser_initialize(&r.yaml)) {
-        problem_add(problems, (struct place){0, 0}, "the YAML parser cannot start");
-        return NULL;
-    }
+    if (!yaml_parser_initialize(&r.yaml))
+        mem_fail();
     yaml_parser_set_encoding(&r.yaml, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r.yaml, (const unsigned char *)(text.p != NULL ? text.p : ""),
                                  text.n);

@@ -1,7 +1,9 @@
 /* Schedules: what is published by the clock. */
 #include "base/map.h"
+#include "base/mem.h"
 #include "codec/nest.h"
 #include "config/build.h"
+#include "msg/headers.h"
 #include "route/matcher.h"
 
 static void read_times(struct walk *w, const struct node *n, struct schedule_conf *s)
@@ -18,6 +20,123 @@ static void read_times(struct walk *w, const struct node *n, struct schedule_con
     else if (cron_next(&s->times, 0) < 0)
         problem_add(w->errors, cron->place, "`cron`: `%s` never comes: there is no such day", s->cron);
 }
+
+/* ---- body ---- */
+
+static bool body_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    const char *text = walk_lines(w, n, key->name);
+    ((struct schedule_conf *)base)->body = (char *)(uintptr_t)text;
+    return text != NULL;
+}
+
+static bool body_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct schedule_conf *s = base;
+    (void)key;
+    if (s->body != NULL)
+        print_text(p, s->body);
+    return s->body != NULL;
+}
+
+static bool body_equal(const void *a, const void *b)
+{
+    return text_equal(((const struct schedule_conf *)a)->body, ((const struct schedule_conf *)b)->body);
+}
+
+const struct key_custom custom_body = {.expects = "text", .read = body_read, .print = body_print, .equal = body_equal};
+
+/* ---- headers ---- */
+
+/* What an event of the clock has from the daemon, or cannot have. */
+static bool header_taken(struct str name)
+{
+    static const char *const taken[] = {"id", "time", "schedule", "source", "attempt", "redelivered", "reason", "with",
+                                        "deliver-at"};
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        if (str_is(name, taken[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool span_wrong(struct str name, struct str value)
+{
+    int64_t ms;
+    bool span = str_is(name, "ttl") || str_is(name, "delay") || str_is(name, "timeout");
+    return span && !str_parse_duration(value, &ms);
+}
+
+static bool header_read(struct walk *w, const struct node *n, struct buf *block)
+{
+    struct str name = str_make(n->key, n->key_size);
+    if (!header_name_valid(name))
+        return problem_add(w->errors, n->key_place, "not a header's name: lower-case letters, digits and "
+                           "!#$%%&'*+-.^_`|~, at most 128");
+    if (header_taken(name))
+        return problem_add(w->errors, n->key_place, "the header `%s` is the daemon's own", n->key);
+    const char *text = walk_open_text(w, n, n->key);
+    if (text == NULL)
+        return false;
+    if (!header_value_valid(str_of(text)) || span_wrong(name, str_of(text)))
+        return walk_wrong(w, n, n->key, span_wrong(name, str_of(text)) ? "a duration such as 30s or 2h"
+                                                                       : "text without blanks at its ends");
+    headers_put(block, n->key, str_of(text));
+    return true;
+}
+
+#define SCHEDULE_HEADERS_MAX 64
+#define SCHEDULE_HEADERS_BYTES 16384
+
+static bool headers_read(struct walk *w, const struct key *key, const struct node *n, void *base)
+{
+    struct buf block = BUF_EMPTY;
+    bool ok = true;
+    if (n->kind != NODE_MAP || n->count > SCHEDULE_HEADERS_MAX)
+        return walk_wrong(w, n, key->name, key->custom->expects);
+    for (const struct node *item = n->first; item != NULL; item = item->next)
+        ok &= header_read(w, item, &block);
+    if (block.len > SCHEDULE_HEADERS_BYTES)
+        ok = walk_wrong(w, n, key->name, key->custom->expects);
+    ((struct schedule_conf *)base)->headers = ok && block.len > 0 ? arena_str(w->arena, buf_str(&block)) : NULL;
+    buf_fini(&block);
+    return ok;
+}
+
+static bool headers_print(struct printer *p, const struct key *key, const void *base)
+{
+    const struct schedule_conf *s = base;
+    struct str left = str_of(s->headers);
+    struct header h;
+    (void)key;
+    if (s->headers == NULL)
+        return false;
+    for (const char *before = "{ "; headers_next(&left, &h); before = ", ") {
+        char *name = str_dup(h.name), *value = str_dup(h.value);
+        buf_puts(p->out, before);
+        print_text(p, name);
+        buf_puts(p->out, ": ");
+        print_text(p, value);
+        mem_free(name);
+        mem_free(value);
+    }
+    buf_puts(p->out, " }");
+    return true;
+}
+
+static bool headers_equal(const void *a, const void *b)
+{
+    return text_equal(((const struct schedule_conf *)a)->headers, ((const struct schedule_conf *)b)->headers);
+}
+
+const struct key_custom custom_headers = {
+    .expects = "a mapping of at most 64 names to texts, 16 KiB of them",
+    .read = headers_read,
+    .print = headers_print,
+    .equal = headers_equal,
+};
+
+/* ---- subject ---- */
 
 /* Filters that are not one: a subject has no wildcards. */
 static void read_subject(struct walk *w, const struct node *n, struct schedule_conf *s)

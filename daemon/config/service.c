@@ -17,6 +17,29 @@ static void check_filters(struct walk *w, const struct node *map, const char *ke
     }
 }
 
+/* Members as they can be written without escapes, at most 8 deep. */
+static bool member_valid(struct str path)
+{
+    for (unsigned depth = 0; path.p != NULL; depth++) {
+        struct str name = str_cut(&path, '.');
+        if (name.n == 0 || depth == 8)
+            return false;
+        for (size_t i = 0; i < name.n; i++) {
+            if (name.p[i] < 0x20 || name.p[i] > 0x7e || name.p[i] == '"' || name.p[i] == '\\')
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool order_valid(struct str by)
+{
+    struct str kind = str_cut(&by, ':');
+    if (by.p == NULL)
+        return false;
+    return str_is(kind, "header") ? header_name_valid(by) : str_is(kind, "json") && member_valid(by);
+}
+
 static void build_service(struct walk *w, const struct node *n, struct service_conf *s)
 {
     const struct node *order;
@@ -33,9 +56,9 @@ static void build_service(struct walk *w, const struct node *n, struct service_c
     check_filters(w, n, "publish", &s->publish);
     check_filters(w, n, "subscribe", &s->subscribe);
     order = n->kind == NODE_MAP ? node_get(n, "order_by") : NULL;
-    if (s->order_by != NULL && (!str_starts(str_of(s->order_by), STR("header:")) ||
-                                !header_name_valid(str_of(service_order_header(s)))))
-        walk_wrong(w, order, "order_by", "`header:` and the name of a header");
+    if (s->order_by != NULL && !order_valid(str_of(s->order_by)))
+        walk_wrong(w, order, "order_by", "`header:` and the name of a header, or `json:` and a member of the body "
+                   "(`json:order.customer`)");
 }
 
 static void read_open(struct walk *w, const struct node *n)

@@ -85,6 +85,8 @@ static void quoted_put(struct buf *out, const char *text)
             buf_printf(out, "\\%c", c);
         else if (c == '$')
             buf_puts(out, "$$");
+        else if (c == '\n')
+            buf_puts(out, "\\n");
         else if (c < 0x20 || c == 0x7F)
             buf_printf(out, "\\x%02X", c);
         else

@@ -174,7 +174,7 @@ const struct key config_service_keys[] = {
     {"credit", KEY_COUNT, AT(service_conf, credit), "0", 0, 65535,
      .help = "cap on unanswered deliveries a connection; 0 = what it asks for"},
     {"order_by", KEY_TEXT, AT(service_conf, order_by),
-     .help = "deliveries that share this header's value stay in order"},
+     .help = "deliveries that share this header, or this member of the body, stay in order"},
     {"order", KEY_CHOICE, AT(service_conf, order), "relaxed", .choices = orders,
      .help = "does one that failed hold up those behind it"},
     {"publish", KEY_TEXTS, AT(service_conf, publish),
@@ -248,5 +248,6 @@ const struct key config_schedule_keys[] = {
      .help = "an interval"},
     {"subject", KEY_TEXT, AT(schedule_conf, subject), NULL, 0, 1024, KEY_REQUIRED,
      .help = "subject of the event that is published"},
-    {"body", KEY_TEXT, AT(schedule_conf, body), .help = "its body; empty where absent"},
+    {"body", KEY_CUSTOM, .custom = &custom_body, .help = "its body; empty where absent"},
+    {"headers", KEY_CUSTOM, .custom = &custom_headers, .help = "further headers of the event"},
     END};

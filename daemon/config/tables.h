@@ -19,4 +19,5 @@ extern const struct key config_schedule_keys[]; /* struct schedule_conf */
 extern const struct key_custom custom_ignored;     /* read elsewhere */
 extern const struct key_custom custom_dead_letter; /* struct policy_conf */
 extern const struct key_custom custom_url;         /* struct endpoint_conf, listen or connect */
+extern const struct key_custom custom_body, custom_headers; /* struct schedule_conf */
 extern const struct key_custom custom_from, custom_match, custom_to, custom_dedupe, custom_event_log; /* struct route_conf */

@@ -71,7 +71,19 @@ static const char *text_expand(struct walk *w, const struct node *n, const char 
     return copy;
 }
 
-const char *walk_text(struct walk *w, const struct node *n, const char *key, bool *secret)
+static bool lines_printable(struct str text)
+{
+    while (text.p != NULL) {
+        struct str line = str_cut(&text, '\n');
+        while (line.p != NULL) {
+            if (!str_printable(str_cut(&line, '\t')))
+                return false;
+        }
+    }
+    return true;
+}
+
+static const char *text_read(struct walk *w, const struct node *n, const char *key, bool *secret, bool lines)
 {
     const char *text;
     bool from_file = false;
@@ -84,23 +96,38 @@ const char *walk_text(struct walk *w, const struct node *n, const char *key, boo
                : arena_str(w->arena, node_text(n));
     if (text == NULL)
         return NULL;
-    if (*text == '\0' || !str_printable(str_of(text))) {
-        problem_add(w->errors, n->place, "`%s` must be text without control characters; found %s",
-                    key, *text == '\0' ? "an empty text" : "some");
+    if (*text == '\0' || !(lines ? lines_printable(str_of(text)) : str_printable(str_of(text)))) {
+        problem_add(w->errors, n->place, "`%s` must be text without control characters%s; found %s", key,
+                    lines ? " other than line ends and tabs" : "", *text == '\0' ? "an empty text" : "some");
         return NULL;
     }
     *secret |= from_file;
     return text;
 }
 
-const char *walk_open_text(struct walk *w, const struct node *n, const char *key)
+const char *walk_text(struct walk *w, const struct node *n, const char *key, bool *secret)
+{
+    return text_read(w, n, key, secret, false);
+}
+
+static const char *open_read(struct walk *w, const struct node *n, const char *key, bool lines)
 {
     bool secret = false;
-    const char *text = walk_text(w, n, key, &secret);
+    const char *text = text_read(w, n, key, &secret, lines);
     if (!secret)
         return text;
     problem_add(w->errors, n->place, "`%s` cannot come from `${file:…}`: it is no secret", key);
     return NULL;
+}
+
+const char *walk_open_text(struct walk *w, const struct node *n, const char *key)
+{
+    return open_read(w, n, key, false);
+}
+
+const char *walk_lines(struct walk *w, const struct node *n, const char *key)
+{
+    return open_read(w, n, key, true);
 }
 
 const char *walk_name(struct walk *w, const struct node *n, const char *key)

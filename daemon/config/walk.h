@@ -39,6 +39,7 @@ bool walk_wrong(struct walk *w, const struct node *n, const char *key, const cha
 const char *walk_text(struct walk *w, const struct node *n, const char *key, bool *secret);
 /* The same where no secret may stand; names also follow the rule for names. */
 const char *walk_open_text(struct walk *w, const struct node *n, const char *key);
+const char *walk_lines(struct walk *w, const struct node *n, const char *key); /* the same; line ends and tabs may stand in it */
 const char *walk_name(struct walk *w, const struct node *n, const char *key);
 bool walk_name_valid(const char *name);
 #define WALK_NAME_RULE "letters, digits, `.`, `_` and `-`, at most 64"

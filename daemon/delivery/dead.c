@@ -48,12 +48,14 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->dest->routed++;
     d->subject = str_dup(v->h.subject);
     d->to = v->h.to;
+    d->sent_on = v->target == TARGET_DEAD;
     d->reason = reason;
     d->attempts = v->h.attempt;
     d->first_error = v->first_error;
     d->last_error = v->last_error;
     v->first_error = v->last_error = NULL;
     d->time_wall_ms = h->env.wall(h->env.arg);
+    d->accepted_wall_ms = d->time_wall_ms - (hub_now(h) - d->msg->accepted_ms);
     h->dead_bytes += d->msg->size;
     list_push(&h->dead, &d->link);
 }
@@ -112,7 +114,7 @@ size_t hub_dead_count(const struct hub *h)
 /* dead -> ready. The delivery is a new object but the same in the books. */
 static void redrive(struct hub *h, struct dead_letter *d)
 {
-    struct plan p = {.dest = d->dest, .route = d->route};
+    struct plan p = {.dest = d->dest, .route = d->route, .target = d->sent_on ? TARGET_DEAD : 0};
     struct captures none = {.count = 0};
     struct delivery *v = delivery_new(h, d->msg, MSG_EVENT, &p, &none);
     history_note_dead(h, d, PAST_REDRIVEN, NULL);

@@ -1,18 +1,27 @@
 /* What operators ask of the store. Dead letters are looked through a few at a time, so that any number of them costs no memory. */
 #include "base/fault.h"
 #include "base/mem.h"
+#include "delivery/dead_pace.h"
 #include "delivery/history.h"
 #include "delivery/internal.h"
 
-#define STEP 16 /* dead letters in memory at once, bodies and all */
+#define STEP 16       /* dead letters in memory at once, bodies and all */
+#define TEXTS 6
+#define MOVED_MS 500  /* between two reports of progress */
 
+/* on_start() -> step() -> on_rows() -> go_on(), when it is on disk -> advance() -> step() …; or it pauses
+ * between these two. One that changes nothing comes from on_rows() to advance() at once. */
 struct dead_walk {
     struct list_node link; /* in hub->walks */
     struct hub *hub;
     struct dead_ask ask;   /* its query's texts are owned */
-    char *texts[3], *body;
-    uint64_t after;        /* looked at up to this number */
+    char *texts[TEXTS];
+    uint64_t after, until; /* looked at up to this number, of those up to that one */
     struct dead_walked sum;
+    struct pace pace;
+    struct due due;
+    int64_t moved_ms;      /* when progress was told last */
+    bool pausing;          /* until `due`, or until something that was sent has ended */
     bool at_end;           /* there are no more */
     bool cancelled;
 };
@@ -29,9 +38,10 @@ static void walk_free(struct dead_walk *w)
     if (changes(w))
         w->hub->dead_changing = false;
     list_remove(&w->hub->walks, &w->link);
-    for (size_t i = 0; i < 3; i++)
+    sched_clear(&w->hub->sched, &w->due);
+    pace_fini(&w->pace);
+    for (size_t i = 0; i < TEXTS; i++)
         mem_free(w->texts[i]);
-    mem_free(w->body);
     mem_free(w);
 }
 
@@ -45,7 +55,9 @@ static bool matches(const struct dead_walk *w, const struct dead_letter *d)
 static void redrive(struct dead_walk *w, const struct dead_letter *d)
 {
     struct hub *h = w->hub;
-    store_redrive(h->store, d->number, store_key(d->dest->backlog.queue, store_next_seq(h->store)));
+    uint64_t key = store_key(d->dest->backlog.queue, store_next_seq(h->store));
+    store_redrive(h->store, d->number, key);
+    pace_sent(&w->pace, key, hub_now(h));
     fault_point("durable.redriving");
     history_note_dead(h, d, PAST_REDRIVEN, NULL);
     h->counts.state[DELIVERY_DEAD]--;
@@ -59,11 +71,6 @@ static void purge(struct dead_walk *w, const struct dead_letter *d)
     history_note_dead(w->hub, d, PAST_PURGED, NULL);
     w->hub->counts.state[DELIVERY_DEAD]--;
     w->hub->counts.state[DELIVERY_DROPPED]++;
-}
-
-static void edit(struct dead_walk *w, const struct dead_letter *d)
-{
-    store_edit(w->hub->store, d->number, d->msg->subject, d->msg->headers, w->ask.body);
 }
 
 /* One named by its id comes back however often it has failed. */
@@ -80,12 +87,20 @@ static void act(struct dead_walk *w, const struct dead_letter *d)
         w->sum.skipped++;
         return;
     }
+    if (w->sum.stopped) {
+        w->sum.left++;
+        return;
+    }
+    if (w->ask.action == DEAD_EDIT && !dead_edit(w->hub, d, &w->ask.edit, w->ask.dry_run)) {
+        w->sum.skipped++;
+        return;
+    }
     w->sum.count++;
     if (w->ask.each != NULL)
         w->ask.each(w->ask.arg, d);
     static void (*const acts[])(struct dead_walk *w, const struct dead_letter *d) = {
-        [DEAD_REDRIVE] = redrive, [DEAD_PURGE] = purge, [DEAD_EDIT] = edit};
-    if (changes(w))
+        [DEAD_REDRIVE] = redrive, [DEAD_PURGE] = purge};
+    if (changes(w) && w->ask.action != DEAD_EDIT)
         acts[w->ask.action](w, d);
 }
 
@@ -95,7 +110,8 @@ static void show(struct dead_walk *w, const struct store_dead *s)
     const struct store_record *r = &s->record;
     struct dead_letter d = {
         .number = s->number, .dest = idmap_get(&h->queues, store_queue_of(r->key)), .reason = code_parse(s->reason),
-        .attempts = r->attempt, .redrives = r->redrives, .time_wall_ms = s->died_ms,
+        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = r->accepted_ms,
+        .time_wall_ms = s->died_ms,
         .msg = msg_restore(&h->factory, r->subject, r->headers, r->body)};
     char *texts[] = {str_dup(r->route), str_dup(r->as.n > 0 ? r->as : r->subject), str_dup(r->first_error),
                      str_dup(r->last_error)};
@@ -113,7 +129,7 @@ static void show(struct dead_walk *w, const struct store_dead *s)
 static bool enough(const struct dead_walk *w)
 {
     const struct dead_query *q = &w->ask.query;
-    return (q->limit > 0 && w->sum.count >= q->limit) || w->cancelled;
+    return (q->limit > 0 && w->sum.count + w->sum.left >= q->limit) || w->cancelled;
 }
 
 static void pump_queues(struct hub *h)
@@ -125,23 +141,104 @@ static void pump_queues(struct hub *h)
 
 static void finish(struct dead_walk *w, bool failed)
 {
-    struct hub *h = w->hub;
-    bool changed = changes(w) && w->sum.count > 0;
     w->sum.failed = failed;
     if (!w->cancelled)
         w->ask.done(w->ask.arg, &w->sum);
     walk_free(w);
-    if (changed)
-        pump_queues(h);
+}
+
+static void tell_progress(struct dead_walk *w, bool pausing)
+{
+    int64_t now = hub_now(w->hub);
+    if (w->ask.moved == NULL || (!pausing && now - w->moved_ms < MOVED_MS))
+        return;
+    w->moved_ms = now;
+    w->ask.moved(w->ask.arg, &w->sum);
+}
+
+/* Dry runs, lists and what only counts on go as fast as they can. */
+static bool paced(const struct dead_walk *w)
+{
+    return changes(w) && !w->sum.stopped;
+}
+
+static void pause_for(struct dead_walk *w, int64_t span_ms)
+{
+    w->pausing = true;
+    tell_progress(w, span_ms < 0);
+    if (span_ms > 0)
+        hub_schedule(w->hub, &w->due, span_ms, false);
+}
+
+static void read_on(struct dead_walk *w)
+{
+    tell_progress(w, false);
+    step(w);
+}
+
+/* Nothing of it is under way in the store. */
+static void advance(struct dead_walk *w)
+{
+    bool over = w->at_end || enough(w);
+    int64_t wait = 0;
+    w->sum.done = w->pace.done;
+    w->sum.bad = w->pace.failed;
+    if (pace_stops(&w->pace))
+        w->sum.stopped = true;
+    if (over)
+        wait = w->pace.pending.count > 0 ? -1 : 0;
+    else if (paced(w))
+        wait = pace_wait_ms(&w->pace, hub_now(w->hub));
+    if (wait != 0 && !w->cancelled)
+        pause_for(w, wait);
+    else if (over)
+        finish(w, false);
+    else
+        read_on(w);
 }
 
 static void go_on(void *arg, enum store_result result)
 {
     struct dead_walk *w = arg;
-    if (result != STORE_OK || w->at_end || enough(w))
-        finish(w, result != STORE_OK);
-    else
-        step(w);
+    if (result != STORE_OK) {
+        finish(w, true);
+        return;
+    }
+    if (changes(w))
+        pump_queues(w->hub);
+    advance(w);
+}
+
+void dead_walk_due(struct due *due)
+{
+    struct dead_walk *w = CONTAINER_OF(due, struct dead_walk, due);
+    w->pausing = false;
+    advance(w);
+}
+
+/* Whoever ends it is in the middle of something: the walk goes on with the next tick. */
+void dead_ended(struct hub *h, uint64_t key, enum delivery_state how)
+{
+    if (!h->dead_changing)
+        return;
+    LIST_EACH(&h->walks, n) {
+        struct dead_walk *w = CONTAINER_OF(n, struct dead_walk, link);
+        if (pace_ended(&w->pace, key, how == DELIVERY_DONE) && w->pausing)
+            hub_schedule(h, &w->due, 0, false);
+    }
+}
+
+/* False: not now. */
+static bool show_next(struct dead_walk *w, const struct store_dead *row)
+{
+    if (enough(w) || (paced(w) && pace_allows(&w->pace, hub_now(w->hub)) == 0))
+        return false;
+    w->at_end = row->number > w->until;
+    if (w->at_end)
+        return false;
+    w->after = row->number;
+    show(w, row);
+    return true;
 }
 
 /* What is told has to be on disk: a change goes on when its unit has been committed. */
@@ -149,12 +246,11 @@ static void on_rows(void *arg, const struct store_rows *rows)
 {
     struct dead_walk *w = arg;
     struct store *st = w->hub->store;
-    w->at_end = rows->count < STEP;
+    size_t shown = 0;
     store_begin(st);
-    for (size_t i = 0; i < rows->count && !enough(w); i++) {
-        w->after = rows->dead[i].number;
-        show(w, &rows->dead[i]);
-    }
+    while (shown < rows->count && show_next(w, &rows->dead[shown]))
+        shown++;
+    w->at_end |= shown == rows->count && rows->count + rows->quarantined < STEP;
     if (changes(w) && rows->result == STORE_OK)
         store_then(st, go_on, w);
     store_commit(st);
@@ -167,30 +263,54 @@ static void step(struct dead_walk *w)
     store_load_dead(w->hub->store, w->after, STEP, on_rows, w);
 }
 
+/* Later burials are none of this walk's: what it sends again may come back. */
+static void on_start(void *arg, enum store_result result)
+{
+    struct dead_walk *w = arg;
+    struct store_stats s;
+    store_stats(w->hub->store, &s);
+    w->until = s.burials;
+    if (result != STORE_OK || w->cancelled)
+        finish(w, true);
+    else
+        step(w);
+}
+
+static void walk_start(struct dead_walk *w)
+{
+    struct store *st = w->hub->store;
+    list_push(&w->hub->walks, &w->link);
+    store_begin(st);
+    store_then(st, on_start, w);
+    store_commit(st);
+}
+
 struct dead_walk *hub_dead_walk(struct hub *h, const struct dead_ask *ask)
 {
     bool change = ask->action != DEAD_LIST && !ask->dry_run;
     if (change && h->dead_changing)
         return NULL;
     struct dead_walk *w = mem_zalloc(sizeof(*w));
-    struct str *query[] = {&w->ask.query.id, &w->ask.query.route, &w->ask.query.match};
+    struct str *texts[TEXTS] = {&w->ask.query.id, &w->ask.query.route, &w->ask.query.match,
+                                &w->ask.edit.subject, &w->ask.edit.headers, &w->ask.edit.body};
     w->hub = h;
     w->ask = *ask;
-    for (size_t i = 0; i < 3; i++) {
-        w->texts[i] = query[i]->p != NULL ? str_dup(*query[i]) : NULL;
-        *query[i] = w->texts[i] != NULL ? str_make(w->texts[i], query[i]->n) : STR_NONE;
+    for (size_t i = 0; i < TEXTS; i++) {
+        w->texts[i] = texts[i]->p != NULL ? str_dup(*texts[i]) : NULL;
+        *texts[i] = w->texts[i] != NULL ? str_make(w->texts[i], texts[i]->n) : STR_NONE;
     }
-    w->body = str_dup(ask->body.p != NULL ? ask->body : STR(""));
-    w->ask.body = str_make(w->body, ask->body.n);
+    w->pace = (struct pace){.pause_us = ask->pause_us, .canary = ask->canary};
+    w->due.kind = DUE_WALK;
     h->dead_changing |= change;
-    list_push(&h->walks, &w->link);
-    step(w);
+    walk_start(w);
     return w;
 }
 
 void hub_dead_walk_cancel(struct dead_walk *w)
 {
     w->cancelled = true;
+    if (w->pausing)
+        walk_free(w);
 }
 
 /* ---------------------------------------------------------------- audit */

@@ -210,15 +210,16 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
     struct dest *d = v->dest;
     bool ordered = v->lane != NULL;
     set_state(v, state);
-    if (v->key != 0)
+    if (v->key != 0) {
         durable_end(v, state);
+        dead_ended(d->hub, v->key, state);
+    }
     receipt_end(v, reply);
     delivery_free(v);
     dest_wake(d);
     if (ordered && !list_empty(&d->ready))
         dest_pump(d); /* the next one of its key is ready now */
-    if (d->backlog.paged > 0)
-        durable_refill(d);
+    durable_refill(d);
 }
 
 /* A request ends with an error, which its asker is told. */
@@ -288,6 +289,16 @@ void delivery_ready(struct delivery *v)
         schedule_end(v);
 }
 
+void delivery_leave(struct delivery *v)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_PARKED && v->key != 0);
+    d->hub->counts.state[DELIVERY_PARKED]--;
+    list_remove(&d->parked, &v->link);
+    durable_page(d, &d->backlog.left, 1);
+    delivery_free(v);
+}
+
 void delivery_unpark(struct delivery *v)
 {
     set_state(v, DELIVERY_READY);
@@ -301,6 +312,8 @@ void delivery_sent(struct delivery *v)
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
+    if (v->due_wall_ms > 0)
+        durable_drift(v);
 }
 
 static void wait_for(struct delivery *v, int64_t span_ms)
@@ -335,24 +348,33 @@ static void expire(struct delivery *v)
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
-/* The end of an event that cannot be delivered: kept as a dead letter, or dropped where the policy
+static void bury(struct delivery *v, enum code reason)
+{
+    struct hub *h = v->dest->hub;
+    if (h->store != NULL)
+        durable_bury(v, reason);
+    else
+        dead_add(h, v, reason);
+}
+
+/* The end of an event that cannot be delivered: kept as a dead letter, sent on, or dropped where the policy
  * says so. Moves to the list of dead letters before anybody is told. */
 static void die(struct delivery *v, const struct reply *reply)
 {
     struct hub *h = v->dest->hub;
     bool keep = v->key != 0 ? v->route->policy->dead_letter
                             : v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
+    bool moved = keep && dead_copy(v, reply->code);
     v->dest->dead++;
-    msg_log(h->env.log, LOG_WARN, keep ? "message_dead" : "message_dropped", v->h.msg,
+    msg_log(h->env.log, LOG_WARN, moved ? "message_dead_sent_on" : keep ? "message_dead" : "message_dropped", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
     history_note(v, keep ? PAST_DEAD : PAST_DROPPED, 0, str_of(v->last_error));
-    if (keep && h->store != NULL)
-        durable_bury(v, reply->code);
-    else if (keep)
-        dead_add(h, v, reply->code);
+    if (keep && !moved)
+        bury(v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
+    h->counts.state[DELIVERY_DEAD] -= moved; /* it lives on at its new destination */
 }
 
 void delivery_die(struct delivery *v, enum code code, const char *why)
@@ -473,6 +495,8 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     }
     if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
         dest_pump(d);
+    else
+        durable_refill(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

@@ -30,7 +30,7 @@ void dest_status(const struct dest *d, struct dest_status *out)
     *out = (struct dest_status){
         .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
         .waiting = d->waiting.count, .inflight = d->inflight.count,
-        .parked = d->parked.count, .stored = d->backlog.paged + d->backlog.delayed, .done = d->done, .failed = d->failed,
+        .parked = d->parked.count, .stored = d->backlog.paged + d->backlog.delayed + d->backlog.left + d->backlog.moving, .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
 }
 
@@ -101,8 +101,7 @@ void dest_pump(struct dest *d)
         fault_point("delivery.handed-over");
     }
     d->pumping = false;
-    if (d->backlog.paged > 0)
-        durable_refill(d);
+    durable_refill(d);
     dest_wake(d);
 }
 

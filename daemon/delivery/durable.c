@@ -6,7 +6,9 @@
  *     on disk, in order: | in memory: held, at most WINDOW | paged: on disk only |   delayed: not due yet
  *
  * Ready ones are taken into memory in the order of their keys. While any are paged, new ones are
- * paged behind them; durable_refill() reads on when half of the window is free.
+ * paged behind them; durable_refill() reads on when half of the window is free. Where a destination has an order, lanes
+ * that are long leave theirs on disk (lane.c), so that the window has room for those of other keys: for as long as not
+ * more than LEFT_MAX are left so, and with about a hundred keys blocked at a time (WINDOW / 2 by LANE_BLOCKED_MAX + 1).
  */
 #include <assert.h>
 
@@ -25,6 +27,7 @@
 #define ARM_MAX 16                    /* suspects whose next attempt is put on disk at a time */
 #define TAKE_MAX 256
 #define FULL_PAUSE_MS 1000            /* due, but its destination's window is full */
+#define LEFT_MAX 16384                /* read ahead so far over what lanes have left on disk */
 
 /* One message on its way into the store. */
 struct acceptance {
@@ -84,12 +87,12 @@ uint64_t durable_stored(const struct hub *h)
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
-        sum += d->backlog.paged + d->backlog.delayed;
+        sum += d->backlog.paged + d->backlog.delayed + d->backlog.left + d->backlog.moving;
     }
     return sum;
 }
 
-static void page_out(struct dest *d, uint64_t *where, int64_t by)
+void durable_page(struct dest *d, uint64_t *where, int64_t by)
 {
     *where += (uint64_t)by;
     d->hub->counts.state[DELIVERY_STORED] += (uint64_t)by;
@@ -116,18 +119,18 @@ bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kin
            (p->route->conf->durable || m->not_before_ms > 0);
 }
 
-enum code durable_room(struct dest *d, struct waiter *w)
+enum code durable_room(struct dest *d, const struct msg *m, struct waiter *w)
 {
-    return queue_of(d) != 0 ? store_room(d->hub, w) : CODE_OVERLOADED;
+    return queue_of(d) != 0 ? store_room(d->hub, m, w) : CODE_OVERLOADED;
 }
 
-enum code store_room(struct hub *h, struct waiter *w)
+enum code store_room(struct hub *h, const struct msg *m, struct waiter *w)
 {
     struct store_stats s;
     store_stats(h->store, &s);
     if (s.faulted)
         return CODE_UNAVAILABLE;
-    if (s.pending_bytes < PENDING_BYTES_MAX && !(s.full && h->limits.store_blocks))
+    if (s.pending_bytes < PENDING_BYTES_MAX && !(s.full && h->limits.store_blocks) && !durable_crowded(h, &s, m->size))
         return CODE_OK;
     if (w == NULL)
         return CODE_OVERLOADED;
@@ -166,11 +169,13 @@ static void guard(struct acceptance *a, const struct route *r, const struct msg 
     buf_fini(&name);
 }
 
-static struct acceptance *acceptance_new(struct hub *h, const struct route *r, const struct msg *m)
+/* bytes: what it will put, roughly. */
+static struct acceptance *acceptance_new(struct hub *h, const struct route *r, const struct msg *m, size_t bytes)
 {
     struct acceptance *a = mem_zalloc(sizeof(*a));
     a->hub = h;
     list_init(&a->deliveries);
+    durable_owe(h, bytes);
     store_begin(h->store);
     guard(a, r, m);
     return a;
@@ -186,7 +191,7 @@ static void on_appended(void *arg, const struct store_appended *appended)
 
 struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m)
 {
-    struct acceptance *a = acceptance_new(h, r, m);
+    struct acceptance *a = acceptance_new(h, r, m, m->size * (h->plan_count + 1));
     a->log = r->log;
     store_append(h->store, &(struct store_append){
         .log = r->log->number, .expected = m->expected_version, .now_ms = wall_now(h),
@@ -203,7 +208,7 @@ void durable_hold_back(struct acceptance *a, struct delivery *v)
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v)
 {
     if (a == NULL)
-        a = acceptance_new(h, v->route, v->h.msg);
+        a = acceptance_new(h, v->route, v->h.msg, v->charge * h->plan_count);
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
     v->delayed = v->h.msg->not_before_ms > wall_now(h);
@@ -218,6 +223,18 @@ bool durable_guarded(const struct acceptance *a)
     return a->guarded;
 }
 
+/* It is next. */
+static void come_in(struct delivery *v)
+{
+    if (lane_leaves(v)) {
+        durable_page(v->dest, &v->dest->backlog.left, 1);
+        delivery_discard(v);
+        return;
+    }
+    durable_hold(v);
+    delivery_ready(v);
+}
+
 /* It is on disk: into memory with it where it is next, else it stays there. */
 static void admit(struct delivery *v)
 {
@@ -229,18 +246,17 @@ static void admit(struct delivery *v)
         delivery_ready(v);
     } else if (v->delayed) {
         history_note(v, PAST_ACCEPTED, 0, STR("not before its time"));
-        page_out(d, &d->backlog.delayed, 1);
+        durable_page(d, &d->backlog.delayed, 1);
         note_due(h, v->h.msg->not_before_ms);
         delivery_discard(v);
-    } else if (d->backlog.paged > 0 || window_full(d)) {
+    } else if (d->backlog.paged > 0 || d->backlog.left >= LEFT_MAX || window_full(d)) {
         history_note(v, PAST_ACCEPTED, 0, STR("behind others on disk"));
-        page_out(d, &d->backlog.paged, 1);
+        durable_page(d, &d->backlog.paged, 1);
         delivery_discard(v);
         durable_refill(d);
     } else {
         d->backlog.through = v->key;
-        durable_hold(v);
-        delivery_ready(v);
+        come_in(v);
     }
 }
 
@@ -250,7 +266,7 @@ static void wake_waiters(struct hub *h)
     if (list_empty(&h->store_waiters))
         return;
     store_stats(h->store, &s);
-    if (s.faulted || (s.pending_bytes < PENDING_BYTES_MAX / 2 && !s.full))
+    if (s.faulted || (s.pending_bytes < PENDING_BYTES_MAX / 2 && !(s.full && h->limits.store_blocks)))
         waiters_wake(&h->store_waiters);
 }
 
@@ -324,6 +340,7 @@ static void on_accepted(void *arg, enum store_result result)
     }
     list_remove(&h->accepting, &a->link);
     mem_free(a);
+    durable_pay(h);
     wake_waiters(h);
 }
 
@@ -377,7 +394,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     store_commit(h->store);
     fault_point("durable.retrying");
     if (leave) {
-        page_out(v->dest, &v->dest->backlog.delayed, 1);
+        durable_page(v->dest, &v->dest->backlog.delayed, 1);
         note_due(h, due);
     }
     return leave;
@@ -393,6 +410,34 @@ void durable_bury(struct delivery *v, enum code reason)
     store_bury(h->store, &d);
     store_commit(h->store);
     fault_point("durable.burying");
+}
+
+/* Not read before: a load that is asked for inside a unit is done before it. */
+static void on_moved(void *arg, enum store_result result)
+{
+    struct dest *d = arg;
+    d->backlog.moving--;
+    d->backlog.paged++;
+    if (result == STORE_OK)
+        durable_refill(d);
+}
+
+bool durable_move(struct delivery *v, uint64_t from)
+{
+    struct dest *d = v->dest;
+    struct store *st = d->hub->store;
+    if (queue_of(d) == 0)
+        return false;
+    v->key = new_key(d);
+    struct store_record r = record_of(v);
+    store_begin(st);
+    store_move(st, from, &r);
+    store_then(st, on_moved, d);
+    store_commit(st);
+    fault_point("durable.burying");
+    durable_page(d, &d->backlog.moving, 1);
+    delivery_discard(v);
+    return true;
 }
 
 /* ---------------------------------------------------------------- groups: settled with what it staged */
@@ -496,6 +541,8 @@ static void set_route(struct delivery *v, struct route_set *set, const struct st
     v->route = route != NULL ? route : &set->subscriptions;
     if (route == NULL)
         v->origin = str_dup(r->route); /* an orphan: the default policy holds for it */
+    else if (r->target == TARGET_DEAD)
+        v->h.to = route->dead_to.conf;
     else if (r->target < route->conf->to_count)
         v->h.to = route->targets[r->target].conf;
 }
@@ -540,18 +587,26 @@ static void unreadable(struct dest *d, uint64_t key)
     log_write(d->hub->env.log, LOG_ERROR, "stored_message_unreadable", "destination", d->name, "key", LOG_NUM(key),
               NULL);
     d->hub->counts.state[DELIVERY_DROPPED]++;
+    dead_ended(d->hub, key, DELIVERY_DROPPED);
     store_begin(d->hub->store);
     store_end(d->hub->store, key, STORE_DROPPED);
     store_commit(d->hub->store);
 }
 
-static void take_in(struct dest *d, const struct store_record *r)
+/* NULL: it could not be, and was ended. */
+static struct delivery *take(struct dest *d, const struct store_record *r)
 {
     struct delivery *v = restore(d, r);
-    if (v == NULL) {
+    if (v == NULL)
         unreadable(d, r->key);
+    return v;
+}
+
+void durable_take(struct dest *d, const struct store_record *r)
+{
+    struct delivery *v = take(d, r);
+    if (v == NULL)
         return;
-    }
     durable_hold(v);
     delivery_ready(v);
 }
@@ -577,11 +632,13 @@ static void on_loaded(void *arg, const struct store_rows *rows)
                   LOG_NUM(b->paged), "found", LOG_NUM(taken), NULL);
         taken = b->paged; /* the audit names what does not add up; what is there is served */
     }
-    page_out(d, &b->paged, -(int64_t)taken);
+    durable_page(d, &b->paged, -(int64_t)taken);
     quarantined(d, rows->quarantined);
     for (size_t i = 0; i < rows->count; i++) {
         b->through = rows->records[i].key;
-        take_in(d, &rows->records[i]); /* hands over what it can, which must not load from here on yet */
+        struct delivery *v = take(d, &rows->records[i]);
+        if (v != NULL)
+            come_in(v); /* hands over what it can, which must not load from here on yet */
     }
     b->loading = false;
     durable_refill(d);
@@ -590,8 +647,9 @@ static void on_loaded(void *arg, const struct store_rows *rows)
 void durable_refill(struct dest *d)
 {
     struct backlog *b = &d->backlog;
-    if (b->paged == 0 || b->loading || d->hub->store == NULL || d->hub->draining || b->held > WINDOW / 2 ||
-        b->held_bytes > WINDOW_BYTES / 2)
+    if (b->loading || d->hub->store == NULL || d->hub->draining || window_full(d) || (b->left > 0 && durable_feed(d)))
+        return;
+    if (b->paged == 0 || b->left >= LEFT_MAX || b->held > WINDOW / 2 || b->held_bytes > WINDOW_BYTES / 2)
         return;
     b->loading = true;
     store_load(d->hub->store, b->through != 0 ? b->through : store_key(b->queue, 0), LOAD_MAX, on_loaded, d);
@@ -614,6 +672,39 @@ static void back_to_disk(struct dest *d, const struct store_record *r)
     note_due(h, due);
 }
 
+static void take_due(struct dest *d, const struct store_record *r)
+{
+    struct delivery *v = take(d, r);
+    if (v != NULL && lane_crowded(v)) {
+        delivery_discard(v);
+        back_to_disk(d, r);
+        return;
+    }
+    durable_page(d, &d->backlog.delayed, -1);
+    if (v == NULL)
+        return;
+    v->taken = true;
+    if (v->h.attempt == 0 && v->last_error == NULL)
+        v->due_wall_ms = r->due_ms; /* not a retry */
+    durable_hold(v);
+    delivery_ready(v);
+}
+
+const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1] = {10, 100, 1000, 10000, 60000};
+
+void durable_drift(struct delivery *v)
+{
+    struct hub_counts *c = &v->dest->hub->counts;
+    int64_t late = wall_now(v->dest->hub) - v->due_wall_ms;
+    size_t i = 0;
+    late = late > 0 ? late : 0;
+    while (i < DRIFT_BUCKETS - 1 && late > drift_bounds_ms[i])
+        i++;
+    c->drift[i]++;
+    c->drift_sum_ms += (uint64_t)late;
+    v->due_wall_ms = 0;
+}
+
 static void on_taken(void *arg, const struct store_rows *rows)
 {
     struct hub *h = arg;
@@ -628,8 +719,7 @@ static void on_taken(void *arg, const struct store_rows *rows)
             back_to_disk(d, &rows->records[i]);
             continue;
         }
-        page_out(d, &d->backlog.delayed, -1);
-        take_in(d, &rows->records[i]);
+        take_due(d, &rows->records[i]);
     }
 }
 
@@ -696,8 +786,8 @@ static void adopt_queue(void *arg, const struct store_queue_view *q)
     d->routed++;
     d->backlog.queue = q->queue;
     idmap_add(&h->queues, q->queue, d);
-    page_out(d, &d->backlog.paged, (int64_t)q->ready);
-    page_out(d, &d->backlog.delayed, (int64_t)q->delayed);
+    durable_page(d, &d->backlog.paged, (int64_t)q->ready);
+    durable_page(d, &d->backlog.delayed, (int64_t)q->delayed);
 }
 
 void hub_use_store(struct hub *h, struct store *st)

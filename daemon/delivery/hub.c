@@ -94,6 +94,7 @@ void hub_free(struct hub *h)
     mem_free(h->plans);
     delivery_spares_free(h);
     idmap_fini(&h->queues);
+    buf_fini(&h->lane_key);
     sched_clear(&h->sched, &h->store_due);
     sched_fini(&h->sched);
     mem_free(h);
@@ -155,6 +156,8 @@ void hub_tick(struct hub *h)
             history_flush(h->history);
         else if (d->kind == DUE_STORE)
             durable_due(h);
+        else if (d->kind == DUE_WALK)
+            dead_walk_due(d);
         else if (d->kind == DUE_LOGS)
             logs_due(h);
         else if (d->kind == DUE_REPLAY)
@@ -243,7 +246,7 @@ static enum code log_room(struct hub *h, const struct msg *m, struct waiter *w)
         return m->expected_version == MSG_ANY_VERSION ? CODE_OK : CODE_INVALID;
     if (m->expected_version != MSG_ANY_VERSION && headers_get(m->headers, "key").n == 0)
         return CODE_INVALID;
-    return h->logged->log != NULL ? store_room(h, w) : CODE_OVERLOADED;
+    return h->logged->log != NULL ? store_room(h, m, w) : CODE_OVERLOADED;
 }
 
 /* Is there room everywhere? All or nothing: a message is never accepted for half of its targets. */
@@ -258,7 +261,7 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
         return logged;
     for (size_t i = 0; i < h->plan_count; i++) {
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
-        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, w)
+        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, m, w)
                                                                   : dest_room(h->plans[i].dest, kind, w);
         if (code != CODE_OK)
             return code;
@@ -392,6 +395,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->probe.kind = DUE_PROBE;
     list_init(&d->ready);
     list_init(&d->parked);
+    list_init(&d->hungry);
     list_init(&d->waiting);
     list_init(&d->inflight);
     list_init(&d->waiters);

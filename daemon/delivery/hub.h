@@ -59,13 +59,20 @@ struct hub_limits {
     uint64_t dead;   /* dead letters held */
     uint64_t history;  /* bytes of notes for hub_why_stored(); 0 = none are taken */
     bool store_blocks; /* a full store holds its sources back instead of refusing (when_full: block) */
+    bool store_drops;  /* one that is nearly full drops the oldest that are ready (when_full: drop-oldest) */
 };
+
+#define DRIFT_BUCKETS 6
+extern const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1]; /* 10, 100, 1000, …; the last bucket has none */
 
 struct hub_counts {
     uint64_t accepted;                /* deliveries that ever were */
     uint64_t state[DELIVERY_STATES];  /* live states: now; end states: ever */
     uint64_t refused[CODE_COUNT];     /* messages not accepted, by reason */
     uint64_t retries, timeouts, late;
+    uint64_t dropped_full;            /* of the dropped: to make room in the store */
+    uint64_t drift[DRIFT_BUCKETS];    /* delayed messages by how late they were first handed over, each in one */
+    uint64_t drift_sum_ms;
     uint64_t messages;                /* messages accepted (a fan-out counts once) */
     uint64_t duplicates;              /* messages whose first copy had been accepted: not among those */
 };
@@ -108,11 +115,11 @@ struct dest *hub_adopt(struct hub *h, struct sink *sink);
 void hub_disown(struct hub *h, struct sink *sink);
 struct dest *hub_dest(struct hub *h, const char *name, bool service); /* made at first use */
 
-/* Deliveries to d that have the same value of this header are handed over one after the other, in
- * the order of their acceptance; those of other values, or none, do not wait for them. strict: the next one
- * waits until the one before has ended for good; else only while it is in flight. header NULL = no order. For
- * what is accepted from now on. */
-void hub_set_order(struct dest *d, const char *header, bool strict);
+/* Deliveries to d that have the same key are handed over one after the other, in the order of their acceptance;
+ * those of other keys, or none, do not wait for them. strict: the next one waits until the one before has ended for
+ * good; else only while it is in flight. by: as in order.h, "header:key" or "json:customer"; NULL = no order. For what
+ * is accepted from now on. */
+void hub_set_order(struct dest *d, const char *by, bool strict);
 
 struct dest_status {
     const char *name;
@@ -170,10 +177,11 @@ struct dead_letter {
     unsigned redrives;   /* how often it was sent again before */
     char *subject;       /* as the destination saw it */
     const struct target_conf *to; /* of the handover */
+    bool sent_on;        /* it died at the policy's dead_letter.to */
     enum code reason;
     unsigned attempts;
     char *first_error, *last_error;
-    int64_t time_wall_ms;
+    int64_t accepted_wall_ms, time_wall_ms; /* when it was accepted, and when it died */
 };
 struct dead_query {
     struct str id, route, match; /* {NULL, 0} = any; match is a filter */
@@ -185,18 +193,33 @@ size_t hub_dead_count(const struct hub *h);
 size_t hub_redrive(struct hub *h, const struct dead_query *q, bool dry_run); /* dead -> ready, attempts anew */
 size_t hub_purge(struct hub *h, const struct dead_query *q, bool dry_run);   /* dead -> dropped */
 
-/* The same in the store: answered later, oldest first, any number of them. */
+/* The same in the store: answered later, oldest first, any number of them; those that were there when it
+ * was asked for. What has been sent again stays so when the walk ends early. */
 #define DEAD_REDRIVES_MAX 5 /* one that has come back so often is passed over, unless it is named by its id */
 enum dead_action { DEAD_LIST, DEAD_REDRIVE, DEAD_PURGE, DEAD_EDIT };
 struct dead_walked {
-    size_t count, skipped; /* skipped: passed over because they have come back too often */
+    size_t count, skipped; /* skipped: passed over because they have come back too often (DEAD_EDIT: because its
+                              headers would be too many) */
+    size_t done, bad;      /* of a canary: those that were delivered, and those that were not, so far */
+    size_t left;           /* of a canary that stopped: those that it did not send */
+    bool stopped;
     bool failed;           /* the store could not be read to the end */
+};
+/* What DEAD_EDIT changes. {NULL, 0} = as it is. */
+struct dead_content {
+    struct str subject, body;
+    struct str headers; /* a checked block: its lines take the place of all of their names; no value = no line */
 };
 struct dead_ask {
     struct dead_query query; /* copied */
     enum dead_action action;
-    struct str body; /* DEAD_EDIT: the new one; copied */
+    struct dead_content edit; /* copied */
     bool dry_run;
+    /* DEAD_REDRIVE: the time between two (0 = none); and one, then ten, then the rest, each batch once the
+     * one before it has ended, until one of them fails. */
+    int64_t pause_us;
+    bool canary;
+    void (*moved)(void *arg, const struct dead_walked *sum); /* progress, now and then; NULL is legal */
     void (*each)(void *arg, const struct dead_letter *d); /* each that matches; NULL is legal */
     void (*done)(void *arg, const struct dead_walked *sum);
     void *arg;

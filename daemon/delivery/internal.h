@@ -9,9 +9,10 @@
 #include "store/store.h"
 #include "store/store_log.h"
 
+#define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
 #define DEST_NOBODY "nobody is there to take the request"
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
@@ -34,6 +35,7 @@ struct route {
     const struct route_conf *conf;
     const struct policy_conf *policy;
     struct route_target *targets;
+    struct route_target dead_to; /* of the policy; dest NULL = none */
     struct noted noted;
     struct hub_log *log; /* NULL = none, or none could be made */
     uint64_t matched;
@@ -53,6 +55,8 @@ struct backlog {
     uint32_t queue;    /* of the store; 0 = nothing of it was ever stored */
     uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
     uint64_t delayed;  /* those not due yet, on disk only */
+    uint64_t moving;   /* dead letters from elsewhere that are on their way to disk, to be paged */
+    uint64_t left;     /* ready ones not behind `through`, on disk only: left there by their lanes */
     uint64_t through;  /* key up to which ready ones were taken into memory */
     size_t held, held_bytes; /* stored ones in memory */
     bool loading;      /* a store_load() is under way */
@@ -83,7 +87,8 @@ struct dest {
     struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */
     struct list ready, parked, waiting, inflight; /* struct delivery by link */
     struct map lanes;   /* key -> struct lane (lane.c) */
-    char *order_header; /* NULL = no order */
+    struct list hungry; /* struct lane: durable_lane.c */
+    struct order *order; /* NULL = none */
     bool order_strict;
     bool pumping;       /* dest_pump() is at work further up */
     struct list waiters;                  /* sources that wait for room */
@@ -117,10 +122,12 @@ struct delivery {
     bool delayed;            /* stored as not yet due */
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
+    bool taken;              /* was delayed in this life: no load of its queue brings it */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
+    int64_t due_wall_ms;     /* of a delayed one that was not handed over yet; 0 = none */
     bool lone;               /* in flight as a suspect */
     unsigned crashes;        /* of a service that held nothing else */
     char *crash_pids;        /* "123, 456"; owned */
@@ -154,6 +161,7 @@ struct hub {
     struct sched sched;
     int64_t armed_ms;
     struct map sources, dests;
+    struct buf lane_key;                /* scratch of lane.c */
     struct route_set *routes;
     struct matcher *subscriptions;      /* value = index into subscribers */
     struct subscription *subscribers;
@@ -181,12 +189,16 @@ struct hub {
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
+    int64_t drop_debt;           /* durable_drop.c: bytes that are still to be dropped */
+    int64_t drops_told_ms;
+    uint64_t drops_untold;
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
     bool draining;
+    bool paying;                 /* durable_pay() is at work further up */
     bool again;                  /* what is being accepted is a replay: no copy */
     struct history *history; /* NULL until there is a limit for it */
     struct list whys;        /* why.c */
@@ -233,6 +245,7 @@ void delivery_done(struct delivery *v, const struct reply *reply);
 void delivery_die(struct delivery *v, enum code code, const char *why);
 const char *delivery_route(const struct delivery *v);
 
+void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane, and leaves memory */
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
@@ -240,6 +253,12 @@ bool lane_enter(struct delivery *v); /* false: another one of its key is out, it
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
+/* Of a stored one that is about to come into memory: its lane has enough there, it is to stay on disk and is counted. */
+bool lane_leaves(const struct delivery *v);
+bool lane_crowded(const struct delivery *v); /* of one that fell due: too many are in its lane */
+
+/* durable_lane.c */
+bool durable_feed(struct dest *d); /* begins a load for a lane that is hungry; false: none is */
 
 /* dedupe.c: what stands for it, appended to name; false: a copy cannot be told from another message. */
 bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
@@ -251,8 +270,8 @@ void poison_restore(struct delivery *v); /* from last_error */
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);
-enum code durable_room(struct dest *d, struct waiter *w);
-enum code store_room(struct hub *h, struct waiter *w);
+enum code durable_room(struct dest *d, const struct msg *m, struct waiter *w);
+enum code store_room(struct hub *h, const struct msg *m, struct waiter *w);
 /* a: of the same message, or NULL at first. The first appends the message to the log of its route; deliveries
  * that are not durable may then be held back until it is there. */
 struct acceptance *durable_log(struct hub *h, const struct route *r, const struct msg *m);
@@ -263,6 +282,9 @@ void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
+/* New, into the store in place of the one under the key `from` (0 = of none), in one step; consumed. Never for want of
+ * room. False: its destination can have no queue, nothing was done. */
+bool durable_move(struct delivery *v_take, uint64_t from);
 bool durable_defer(struct delivery *v, const struct settlement *s);
 void durable_undefer(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
@@ -271,8 +293,18 @@ void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
+void durable_page(struct dest *d, uint64_t *where, int64_t by); /* so many more are on disk only */
+void durable_take(struct dest *d, const struct store_record *r); /* into memory, and on its way */
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
+
+void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
+
+/* durable_drop.c */
+void durable_owe(struct hub *h, size_t bytes); /* so much is about to be put; called outside units */
+void durable_pay(struct hub *h);
+/* What was handed to the store before has to be on disk before so much more is: there may be no room for both. */
+bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t bytes);
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
@@ -294,5 +326,10 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
 
 /* dead.c */
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
+bool dead_edit(struct hub *h, const struct dead_letter *d, const struct dead_content *c, bool dry_run); /* false: too many headers */
 void dead_clear(struct hub *h);
+bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
+                                                         and there is no dead letter */
 void dead_walks_clear(struct hub *h);
+void dead_walk_due(struct due *due);
+void dead_ended(struct hub *h, uint64_t key, enum delivery_state how); /* a stored delivery; for canaries */

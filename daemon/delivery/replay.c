@@ -6,6 +6,7 @@
 
 #define MARK "replayed: yes\n"
 #define PROGRESS_MS 500
+#define CATCH_UP_MS 100
 #define FULL_PAUSE_MS 500
 
 struct again { /* one that is to be sent */
@@ -139,12 +140,16 @@ static void on_resume(void *arg)
     soon(r, 0);
 }
 
-/* ms until the next one may go. */
-static int64_t pause_ms(const struct replay *r)
+/* ms until the next one may go. Of a delay no more than CATCH_UP_MS is made up for. */
+static int64_t pause_ms(struct replay *r)
 {
     if (r->ask.rate == 0)
         return 0;
     int64_t at = r->since_ms + (int64_t)(r->paced * 1000 / r->ask.rate), now = hub_now(r->hub);
+    if (now - at > CATCH_UP_MS) {
+        r->since_ms = now;
+        r->paced = 0;
+    }
     return at > now ? at - now : 0;
 }
 

@@ -24,6 +24,13 @@ static struct source_routes *source_routes_for(struct route_set *s, const char *
     return r;
 }
 
+static struct route_target target_of(struct hub *h, const struct target_conf *to)
+{
+    struct dest *dest = hub_dest(h, to->name, to->service);
+    dest->routed++;
+    return (struct route_target){dest, to};
+}
+
 void route_set_add(struct route_set *s, const struct route_conf *conf, const struct policy_conf *policy)
 {
     struct route *r = mem_zalloc(sizeof(*r));
@@ -32,12 +39,10 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
     r->policy = policy;
     r->log = conf->log.name != NULL ? log_named(s->hub, str_of(conf->log.name)) : NULL;
     r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
-    for (size_t i = 0; i < conf->to_count; i++) {
-        const struct target_conf *to = &conf->to[i];
-        struct dest *dest = hub_dest(s->hub, to->name, to->service);
-        dest->routed++;
-        r->targets[i] = (struct route_target){dest, to};
-    }
+    for (size_t i = 0; i < conf->to_count; i++)
+        r->targets[i] = target_of(s->hub, &conf->to[i]);
+    if (policy->dead_letter_to != NULL)
+        r->dead_to = target_of(s->hub, policy->dead_letter_to);
     if (s->count == s->cap) {
         s->cap = s->cap > 0 ? s->cap * 2 : 16;
         s->routes = mem_realloc(s->routes, s->cap * sizeof(struct route *));
@@ -65,6 +70,8 @@ static void route_set_free(struct route_set *s)
     for (size_t i = 0; i < s->count; i++) {
         for (size_t k = 0; k < s->routes[i]->conf->to_count; k++)
             s->routes[i]->targets[k].dest->routed--;
+        if (s->routes[i]->dead_to.dest != NULL)
+            s->routes[i]->dead_to.dest->routed--;
         mem_free(s->routes[i]->targets);
         mem_free(s->routes[i]);
     }

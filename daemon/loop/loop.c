@@ -27,6 +27,7 @@ static struct event_base *base_new(void)
 struct loop *loop_new(struct log *log)
 {
     struct loop *l = mem_zalloc(sizeof(*l));
+    event_set_mem_functions(mem_alloc, mem_realloc, mem_free); /* libevent without memory is no state to go on in */
     l->log = log;
     l->base = base_new();
     l->clock = mem_zalloc(sizeof(*l->clock));

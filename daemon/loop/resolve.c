@@ -88,6 +88,8 @@ static bool lookup_numeric(struct lookup *u, const char *host, const char *port,
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
     *rc = getaddrinfo(host, port, &hints, &found);
+    if (*rc == EAI_MEMORY)
+        mem_fail();
     if (*rc != 0)
         return false;
     for (struct addrinfo *a = found; a != NULL; a = a->ai_next)

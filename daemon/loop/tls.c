@@ -14,6 +14,32 @@
 #define READ_BUFFER 65536 /* one system call may bring several records */
 #define CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20"
 
+/* Handshakes and checks of OpenSSL that ran out of memory halfway are not worth telling apart. */
+
+static void *openssl_alloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return size > 0 ? mem_alloc(size) : NULL;
+}
+
+static void *openssl_realloc(void *p, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (size > 0)
+        return mem_realloc(p, size);
+    mem_free(p);
+    return NULL;
+}
+
+static void openssl_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    mem_free(p);
+}
+
 /* A key with a pass phrase would make OpenSSL ask on the terminal and block. */
 static int no_passphrase(char *out, int size, int writing, void *arg)
 {
@@ -132,6 +158,7 @@ struct tls_context *tls_context_new(const struct tls_settings *s, enum tls_role 
 {
     if (!check_settings(s, role, err))
         return NULL;
+    CRYPTO_set_mem_functions(openssl_alloc, openssl_realloc, openssl_free); /* heeded before its first allocation */
     struct tls_context *c = mem_zalloc(sizeof(*c));
     c->refs = 1;
     c->name = mem_strdup(s->name);

@@ -16,7 +16,8 @@
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
 
-enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_ONCE, OP_KINDS };
+enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_ONCE,
+               OP_KINDS };
 
 struct once { /* struct store_once, hashed */
     uint64_t id[2];
@@ -28,7 +29,7 @@ struct store_op {
     enum op_kind kind;
     enum store_end how;  /* of OP_END */
     struct store_dead d; /* number, died_ms and reason where the kind has them; record.key. OP_APPEND: its log's
-                            store_key(), its time as accepted_ms, its key as `as` */
+                            store_key(), its time as accepted_ms, its key as `as`. OP_MOVE: number is from */
     uint64_t expected;              /* of OP_APPEND */
     struct store_appended appended; /* set by the implementation */
     struct once once;    /* of OP_ONCE */
@@ -36,7 +37,8 @@ struct store_op {
     bool duplicate;      /* set by the implementation: it was not the first */
 };
 
-enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOG, JOB_HISTORY_PUT, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT,
+enum job_kind { JOB_UNIT, JOB_QUEUE, JOB_LOG, JOB_HISTORY_PUT,
+                JOB_LATER /* an audit that is answered by a batch of its own */, JOB_LOAD, JOB_TAKE_DUE, JOB_LOAD_DEAD, JOB_AUDIT,
                 JOB_LOAD_LOG, JOB_TRIM, JOB_HISTORY_FIND, JOB_KINDS };
 #define HISTORY_STEP 64 /* chunks whose filters one find looks at */
 #define HISTORY_TRIM 8  /* chunks that go with one that comes, at most */
@@ -97,18 +99,18 @@ struct store_batch {
     uint64_t next_seq; /* given out before the batch was taken */
     /* After the jobs are done, for the front: */
     struct store_totals totals;
-    uint64_t bytes;
+    uint64_t bytes, burials, room;
     uint64_t seen, evicted; /* ids on record; given up in this life */
     uint64_t commits; /* made for it */
     int64_t took_ms;  /* by the slowest of them */
     struct buf logs;  /* of struct store_log_row without names: all of them, or nothing has changed */
-    bool full, faulted;
+    bool full, faulted, low, disk_full;
     char why[160];    /* of faulted */
 };
 
 struct store_ops {
     void (*on_job)(struct store *st); /* the open batch has one job more */
-    void (*close)(struct store *st);  /* everything; ends with front_fini() and its own free */
+    bool (*close)(struct store *st);  /* as store_close(); ends with front_fini() and its own free */
 };
 
 struct store_queue_row { /* as in struct store_queue_view; name is the owner's */

@@ -43,6 +43,7 @@ bool mem_logs_check(const struct mem_logs *l, const struct store_batch *b, const
     for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
         size_t here = at;
         struct store_op *op = batch_op(b, &at);
+        at += op_skips(op);
         if (op->kind != OP_APPEND || op->expected == STORE_ANY_VERSION)
             continue;
         uint64_t version = version_of(log_of(l, op), op->d.record.as) + appends_before(b, job, here);

@@ -137,7 +137,11 @@ static void report_state(struct store *st, struct store_batch *b)
 {
     st->stats.totals = b->totals;
     st->stats.bytes = b->bytes;
+    st->stats.burials = b->burials;
     st->stats.full = b->full;
+    st->stats.room = b->room;
+    st->stats.low = b->low;
+    st->stats.disk_full = b->disk_full;
     st->stats.faulted = b->faulted;
     st->stats.seen = b->seen;
     st->stats.seen_evicted = b->evicted;

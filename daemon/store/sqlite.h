@@ -16,9 +16,9 @@ enum stmt {
     STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
-    STMT_FREE_PAGES, STMT_SEEN, STMT_SEEN_PUT, STMT_SEEN_EXPIRE,
-    STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMT_HISTORY_PUT, STMT_HISTORY_TRIM, STMT_HISTORY_FILTERS,
-    STMT_HISTORY_GET, STMT_HISTORY_LAST, STMTS
+    STMT_FREE_PAGES, STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE, STMT_SEEN, STMT_SEEN_PUT,
+    STMT_SEEN_EXPIRE, STMT_SEEN_AHEAD, STMT_SEEN_EVICT, STMT_SEEN_COUNT, STMT_HISTORY_PUT, STMT_HISTORY_TRIM,
+    STMT_HISTORY_FILTERS, STMT_HISTORY_GET, STMT_HISTORY_LAST, STMTS
 };
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
@@ -32,6 +32,28 @@ struct counter {
 
 struct db_logs; /* sqlite_log.h */
 
+struct audit_queue {
+    uint64_t live[2]; /* ready, delayed */
+};
+
+struct audit_log { /* of one event log, as far as it was walked */
+    uint32_t log;     /* from 1 */
+    uint64_t through; /* offset */
+    uint64_t entries, bytes, damaged;
+};
+
+struct audit { /* zeroed: none runs */
+    bool running;
+    struct buf jobs;  /* of struct store_job: the one that runs, and those that wait */
+    int table;        /* which one is walked */
+    int64_t through;  /* up to this number of it */
+    uint64_t live[2], dead, quarantined;
+    struct audit_queue *queues; /* by number */
+    size_t queue_count;
+    struct audit_log log;
+    struct buf findings; /* of the logs walked */
+};
+
 struct db {
     sqlite3 *sql;
     sqlite3_stmt *stmts[STMTS];
@@ -42,7 +64,8 @@ struct db {
     size_t dirty_count;
     struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
-    uint64_t adding;                     /* put by this transaction so far */
+    uint64_t adding;                     /* put by this transaction so far, since pages were counted */
+    uint64_t removed;                    /* rows that it has removed since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     int64_t changes;                     /* of rows, before this transaction */
@@ -55,6 +78,7 @@ struct db {
     int64_t ballast_tried_ms;
     bool faulted;
     char why[160];
+    struct audit audit;
 };
 
 /* What a start finds besides the file's content. */
@@ -89,18 +113,20 @@ void counters_settle(struct db *db, bool committed);
 void counters_load(struct db *db, size_t id, uint64_t value);
 size_t counter_of_queue(uint64_t key, bool delayed);
 void counter_live(struct db *db, uint64_t key, int64_t due_ms, int by); /* the total and its queue's */
+void counter_dead(struct db *db, uint64_t number, int by);
+void counter_quarantined(struct db *db);
 void counters_totals(const struct db *db, struct store_totals *out);
 
 /* sqlite_apply.c */
 /* May set the job's result to STORE_FULL. */
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job);
-bool db_has_room(const struct db *db, const struct store_job *job); /* for what it puts */
 int db_queue(struct db *db, const struct store_batch *b, struct store_job *job);
 int db_quarantine(struct db *db, uint64_t key, int64_t due_ms);
 int db_quarantine_dead(struct db *db, uint64_t number);
 
 /* sqlite_seen.c: the ids of what came. */
 int db_once(struct db *db, struct store_op *op);
+int db_copy(struct db *db, struct store_op *op); /* only looks whether it is one */
 void seen_draw_key(struct db *db); /* of the hash of names; at the first start */
 int seen_trim(struct db *db); /* before a commit: some of those whose time is over, and those above the limit */
 
@@ -109,17 +135,31 @@ int db_history_put(struct db *db, const struct store_batch *b, struct store_job 
 int db_history_find(struct db *db, struct store_job *job);
 uint64_t db_history_next(struct db *db); /* 1 above the last number */
 
-/* sqlite_load.c, sqlite_audit.c: into the job's answer */
+/* sqlite_load.c: into the job's answer */
 int db_load(struct db *db, struct store_job *job);
 int db_take_due(struct db *db, struct store_job *job);
 int db_load_dead(struct db *db, struct store_job *job);
-int db_audit(struct db *db, struct store_job *job);
+
+/* sqlite_audit.c */
+void audit_ask(struct audit *a, const struct store_job *job); /* copied */
+/* Some more rows; not in a transaction. The batch that holds the answer, once it is over, else NULL. */
+struct store_batch *audit_step(struct db *db);
+/* A row was added or removed (by: 1, -1), in the transaction that is open; and: that was taken back. */
+void audit_live(struct audit *a, uint64_t key, bool delayed, int by);
+void audit_dead(struct audit *a, uint64_t number, int by);
+void audit_quarantined(struct audit *a);
+void audit_trimmed(struct audit *a, uint32_t log, const struct store_log_row *before, const struct store_log_row *after);
+void audit_anew(struct audit *a);
+void audit_fini(struct audit *a);
 
 /* sqlite_commit.c */
 /* All jobs of the list; never fails, may be faulted after. */
 void db_run(struct db *db, struct store_batch *first);
 void db_tell(const struct db *db, struct store_batch *b); /* its state, into a batch */
 bool db_is_full(const struct db *db);
+uint64_t db_room(const struct db *db);
+bool db_has_room(struct db *db, size_t bytes); /* for a put of this transaction */
+bool db_is_low(const struct db *db);
 bool db_limit(struct db *db, struct err *err); /* at opening: where puts end; makes the ballast */
 void db_end(struct db *db);                 /* writes that all is well, if it is */
 void db_checkpoint(struct db *db);          /* when there is enough for one */

@@ -64,6 +64,7 @@ static int end_row(struct db *db, const struct store_op *op, int64_t due_ms)
 {
     counter_live(db, op->d.record.key, due_ms, -1);
     counter_add(db, totals_of_end(op->how), +1);
+    db->removed++;
     return SQLITE_OK;
 }
 
@@ -126,7 +127,7 @@ static int bury_stored(struct db *db, struct store_dead *d)
     bool found;
     int rc = live_get(db, d->record.key, &row, &found);
     if (!found) {
-        counter_add(db, TOTAL_DEAD, -1);
+        counter_dead(db, d->number, -1);
         counter_add(db, COUNTER_BURIALS, -1);
         return rc;
     }
@@ -145,9 +146,9 @@ static int bury_stored(struct db *db, struct store_dead *d)
 
 static int do_bury(struct db *db, struct store_op *op)
 {
-    counter_add(db, TOTAL_DEAD, +1);
     counter_add(db, COUNTER_BURIALS, +1);
     op->d.number = counter_get(db, COUNTER_BURIALS);
+    counter_dead(db, op->d.number, +1);
     op->d.record.due_ms = 0;
     return store_seq_of(op->d.record.key) == 0 ? bury_new(db, &op->d) : bury_stored(db, &op->d);
 }
@@ -168,7 +169,7 @@ static int do_redrive(struct db *db, struct store_op *op)
     d.record.expires_ms = STORE_NEVER;
     rc = live_put(db, &d);
     sqlite3_reset(db_stmt(db, STMT_DEAD_GET));
-    counter_add(db, TOTAL_DEAD, -1);
+    counter_dead(db, op->d.number, -1);
     return rc == SQLITE_OK ? remove_row(db, STMT_DEAD_DELETE, op->d.number) : rc;
 }
 
@@ -177,7 +178,7 @@ static int do_purge(struct db *db, struct store_op *op)
     int rc = remove_row(db, STMT_DEAD_DELETE, op->d.number);
     if (rc != SQLITE_OK || sqlite3_changes(db->sql) == 0)
         return rc;
-    counter_add(db, TOTAL_DEAD, -1);
+    counter_dead(db, op->d.number, -1);
     counter_add(db, TOTAL_DROPPED, +1);
     return SQLITE_OK;
 }
@@ -197,19 +198,38 @@ static int do_edit(struct db *db, struct store_op *op)
     return rc;
 }
 
-bool db_has_room(const struct db *db, const struct store_job *job)
+static int remove_moved(struct db *db, uint64_t key, bool *found)
 {
-    return !db->disk_full && db->used + db->adding + job->ops_len <= db->put_limit;
+    struct store_dead d;
+    int rc = live_get(db, key, &d, found);
+    if (!*found)
+        return rc;
+    counter_live(db, key, d.record.due_ms, -1);
+    sqlite3_reset(db_stmt(db, STMT_GET));
+    return remove_row(db, STMT_DELETE, key);
+}
+
+static int do_move(struct db *db, struct store_op *op)
+{
+    struct store_dead d = op->d; /* the change itself may be done again */
+    uint64_t from = d.number;
+    bool found = true;
+    int rc = from != 0 ? remove_moved(db, from, &found) : SQLITE_OK;
+    if (!found || rc != SQLITE_OK)
+        return rc;
+    counter_add(db, TOTAL_ACCEPTED, from == 0);
+    d.number = 0;
+    return live_put(db, &d);
 }
 
 int db_unit(struct db *db, const struct store_batch *b, struct store_job *job)
 {
     static int (*const ops[OP_KINDS])(struct db *db, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, log_append, db_once,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, log_append, do_move, db_once,
     };
     bool agreed = true;
     int rc = SQLITE_OK;
-    if (job->puts > 0 && !db_has_room(db, job)) {
+    if (job->puts > 0 && !db_has_room(db, job->ops_len)) {
         job->result = STORE_FULL;
         db->wanted = job->ops_len;
         return SQLITE_OK;
@@ -244,14 +264,14 @@ int db_quarantine(struct db *db, uint64_t key, int64_t due_ms)
 {
     int rc = remove_row(db, STMT_QUARANTINE, key);
     counter_live(db, key, due_ms, -1);
-    counter_add(db, TOTAL_QUARANTINED, +1);
+    counter_quarantined(db);
     return rc == SQLITE_OK ? remove_row(db, STMT_DELETE, key) : rc;
 }
 
 int db_quarantine_dead(struct db *db, uint64_t number)
 {
     int rc = remove_row(db, STMT_DEAD_QUARANTINE, number);
-    counter_add(db, TOTAL_DEAD, -1);
-    counter_add(db, TOTAL_QUARANTINED, +1);
+    counter_dead(db, number, -1);
+    counter_quarantined(db);
     return rc == SQLITE_OK ? remove_row(db, STMT_DEAD_DELETE, number) : rc;
 }

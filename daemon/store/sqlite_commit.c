@@ -48,7 +48,7 @@ static int do_answer(struct db *db, const struct store_batch *b, struct store_jo
 {
     static int (*const loads[JOB_KINDS])(struct db *db, struct store_job *job) = {
         [JOB_LOAD] = db_load, [JOB_TAKE_DUE] = db_take_due, [JOB_LOAD_DEAD] = db_load_dead,
-        [JOB_AUDIT] = db_audit, [JOB_HISTORY_FIND] = db_history_find,
+        [JOB_HISTORY_FIND] = db_history_find,
     };
     answer_free(job->answer); /* of a try before */
     job->answer = answer_new();
@@ -68,6 +68,8 @@ static int do_job(struct db *db, const struct store_batch *b, struct store_job *
         return db_queue(db, b, job);
     if (job->kind == JOB_LOG)
         return log_make(db, b, job);
+    if (job->kind == JOB_AUDIT)
+        return SQLITE_OK; /* begins when this transaction has ended */
     if (job->kind == JOB_HISTORY_PUT)
         return db_history_put(db, b, job);
     return do_answer(db, b, job);
@@ -99,7 +101,7 @@ static int count_pages(struct db *db)
 
 static int begin(struct db *db)
 {
-    db->adding = db->seen_new = 0;
+    db->adding = db->removed = db->seen_new = 0;
     db->changes = sqlite3_total_changes64(db->sql);
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
@@ -215,17 +217,57 @@ bool db_is_full(const struct db *db)
     return db->disk_full || db->used + db->wanted > db->put_limit;
 }
 
+uint64_t db_room(const struct db *db)
+{
+    return db->put_limit > db->used ? db->put_limit - db->used : 0;
+}
+
+bool db_is_low(const struct db *db)
+{
+    return db_room(db) <= db->put_limit / 8;
+}
+
+static bool fits(const struct db *db, size_t bytes)
+{
+    return !db->disk_full && db->used + db->adding + bytes <= db->put_limit;
+}
+
+/* What the transaction has ended may have made room: pages are counted anew then. */
+bool db_has_room(struct db *db, size_t bytes)
+{
+    if (fits(db, bytes) || db->removed == 0 || db->disk_full)
+        return fits(db, bytes);
+    db->adding = db->removed = 0;
+    return count_pages(db) == SQLITE_OK && fits(db, bytes);
+}
+
 void db_tell(const struct db *db, struct store_batch *b)
 {
     counters_totals(db, &b->totals);
     b->bytes = db->used;
+    b->burials = counter_get(db, COUNTER_BURIALS);
     b->seen = counter_get(db, COUNTER_SEEN);
     b->evicted = db->evicted;
     buf_clear(&b->logs);
     logs_tell(db, b);
     b->full = db_is_full(db);
+    b->room = db_room(db);
+    b->low = db_is_low(db);
+    b->disk_full = db->disk_full;
     b->faulted = db->faulted;
     bytes_copy(b->why, db->why, sizeof(b->why));
+}
+
+/* They begin behind what was asked for before them, and are answered later. */
+static void begin_audits(struct db *db, struct store_batch *b)
+{
+    for (size_t i = 0; i < batch_count(b); i++) {
+        struct store_job *job = batch_job(b, i);
+        if (job->kind != JOB_AUDIT || job->result != STORE_OK)
+            continue;
+        audit_ask(&db->audit, job);
+        job->kind = JOB_LATER;
+    }
 }
 
 void db_run(struct db *db, struct store_batch *first)
@@ -243,8 +285,10 @@ void db_run(struct db *db, struct store_batch *first)
     for (struct store_batch *b = outcome == FAILED ? first : NULL; b != NULL; b = b->next)
         fail_jobs(b, 0);
     first->took_ms = clock_mono_ms() - start;
-    for (struct store_batch *b = first; b != NULL; b = b->next)
+    for (struct store_batch *b = first; b != NULL; b = b->next) {
+        begin_audits(db, b);
         db_tell(db, b);
+    }
 }
 
 /* A sync that fails here is as final as any: what it should have written cannot be trusted. */

@@ -68,6 +68,8 @@ void counters_settle(struct db *db, bool committed)
             c->now = c->stored;
     }
     db->dirty_count = 0;
+    if (!committed && db->audit.running)
+        audit_anew(&db->audit);
 }
 
 size_t counter_of_queue(uint64_t key, bool delayed)
@@ -79,6 +81,19 @@ void counter_live(struct db *db, uint64_t key, int64_t due_ms, int by)
 {
     counter_add(db, due_ms > 0 ? TOTAL_DELAYED : TOTAL_READY, by);
     counter_add(db, counter_of_queue(key, due_ms > 0), by);
+    audit_live(&db->audit, key, due_ms > 0, by);
+}
+
+void counter_dead(struct db *db, uint64_t number, int by)
+{
+    counter_add(db, TOTAL_DEAD, by);
+    audit_dead(&db->audit, number, by);
+}
+
+void counter_quarantined(struct db *db)
+{
+    counter_add(db, TOTAL_QUARANTINED, +1);
+    audit_quarantined(&db->audit);
 }
 
 void counters_totals(const struct db *db, struct store_totals *out)

@@ -15,7 +15,7 @@ int db_history_put(struct db *db, const struct store_batch *b, struct store_job 
     sqlite3_stmt *s = db_stmt(db, STMT_HISTORY_PUT);
     const uint8_t *filter = buf_data(&b->ops) + job->ops_at, *data = filter + STORE_FILTER_BYTES;
     size_t n = job->ops_len - STORE_FILTER_BYTES;
-    if (!db_has_room(db, job)) {
+    if (!db_has_room(db, job->ops_len)) {
         job->result = STORE_FULL;
         return SQLITE_OK;
     }

@@ -245,9 +245,13 @@ int logs_check(struct db *db, const struct store_batch *b, const struct store_jo
         size_t here = at;
         uint64_t version = 0;
         struct store_op *op = batch_op(b, &at);
+        int rc = op->kind == OP_ONCE ? db_copy(db, op) : SQLITE_OK;
+        at += op_skips(op); /* what is a copy expects nothing any more */
+        if (rc != SQLITE_OK)
+            return rc;
         if (op->kind != OP_APPEND || op->expected == STORE_ANY_VERSION)
             continue;
-        int rc = version_of(db, store_queue_of(op->d.record.key), op->d.record.as, &version);
+        rc = version_of(db, store_queue_of(op->d.record.key), op->d.record.as, &version);
         if (rc != SQLITE_OK)
             return rc;
         version += appends_before(b, job, here);
@@ -421,6 +425,7 @@ int log_trim(struct db *db, struct store_job *job)
     int rc = choose(s, job, &row);
     if (rc != SQLITE_OK || row.first == state->now.first)
         return rc;
+    audit_trimmed(&db->audit, job->log, &state->now, &row);
     state->now = row;
     state->dirty = true;
     sqlite3_bind_int64(gone, 1, (int64_t)store_key(job->log, 0));
@@ -430,10 +435,6 @@ int log_trim(struct db *db, struct store_job *job)
 
 /* ---------------------------------------------------------------- audit */
 
-struct log_count {
-    uint64_t entries, bytes, damaged;
-};
-
 static void log_differs(struct buf *findings, const struct store_log_row *row, const char *what, uint64_t books,
                         uint64_t found)
 {
@@ -442,32 +443,38 @@ static void log_differs(struct buf *findings, const struct store_log_row *row, c
                    what, (unsigned long long)books, (unsigned long long)found);
 }
 
-static int count_log(struct db *db, uint32_t log, struct log_count *c)
+#define SLICE_ENTRIES 64 /* with their bodies */
+
+/* *end: there are no more of this log. */
+static int count_some(struct db *db, struct audit_log *w, bool *end)
 {
     sqlite3_stmt *s = db->logs->stmts[LOG_LOAD];
     struct store_entry e;
-    int rc;
-    sqlite3_bind_int64(s, 1, (int64_t)store_key(log, 0));
-    sqlite3_bind_int64(s, 2, (int64_t)store_key(log, SEQ_MAX));
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-        c->entries++;
-        c->damaged += !read_entry(s, &e);
-        c->bytes += entry_bytes(&e);
+    int rc = SQLITE_DONE;
+    sqlite3_bind_int64(s, 1, (int64_t)store_key(w->log, w->through));
+    sqlite3_bind_int64(s, 2, (int64_t)store_key(w->log, SEQ_MAX));
+    for (int n = 0; n < SLICE_ENTRIES && (rc = sqlite3_step(s)) == SQLITE_ROW; n++) {
+        w->damaged += !read_entry(s, &e);
+        w->entries++;
+        w->bytes += entry_bytes(&e);
+        w->through = e.offset;
     }
-    int end = sqlite3_reset(s);
-    return rc == SQLITE_DONE ? SQLITE_OK : end;
+    *end = rc == SQLITE_DONE;
+    int reset = sqlite3_reset(s);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset;
 }
 
-int logs_audit(struct db *db, struct buf *findings)
+int logs_audit(struct db *db, struct audit_log *w, struct buf *findings, bool *over)
 {
-    int rc = SQLITE_OK;
-    for (size_t i = 0; i < db->logs->count && rc == SQLITE_OK; i++) {
-        const struct store_log_row *row = &db->logs->at[i].now;
-        struct log_count c = {0};
-        rc = count_log(db, (uint32_t)i + 1, &c);
-        log_differs(findings, row, "entries", row->last + 1 - row->first, c.entries);
-        log_differs(findings, row, "bytes", row->bytes, c.bytes);
-        log_differs(findings, row, "damaged entries", 0, c.damaged);
-    }
+    bool end = false;
+    *over = w->log > db->logs->count;
+    int rc = *over ? SQLITE_OK : count_some(db, w, &end);
+    if (!end)
+        return rc;
+    const struct store_log_row *row = &db->logs->at[w->log - 1].now;
+    log_differs(findings, row, "entries", row->last + 1 - row->first, w->entries);
+    log_differs(findings, row, "bytes", row->bytes, w->bytes);
+    log_differs(findings, row, "damaged entries", 0, w->damaged);
+    *w = (struct audit_log){.log = w->log + 1};
     return rc;
 }

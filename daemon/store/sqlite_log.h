@@ -26,4 +26,5 @@ int log_append(struct db *db, struct store_op *op);
 int log_make(struct db *db, const struct store_batch *b, const struct store_job *job);
 int log_load(struct db *db, const struct store_batch *b, struct store_job *job);
 int log_trim(struct db *db, struct store_job *job);
-int logs_audit(struct db *db, struct buf *findings);
+/* Walks on over some entries of the logs, from w; what does not add up goes to findings. *over: there are no more. */
+int logs_audit(struct db *db, struct audit_log *w, struct buf *findings, bool *over);

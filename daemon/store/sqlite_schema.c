@@ -71,6 +71,9 @@ static const char *const statements[STMTS] = {
     [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > 0 ORDER BY due LIMIT 1",
     [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? "
                        "ORDER BY number LIMIT ?",
+    [STMT_AUDIT_LIVE] = "SELECT key, due IS NOT NULL AND due > 0 FROM delivery WHERE key > ? ORDER BY key LIMIT ?",
+    [STMT_AUDIT_DEAD] = "SELECT number FROM dead WHERE number > ? ORDER BY number LIMIT ?",
+    [STMT_AUDIT_QUARANTINE] = "SELECT id FROM quarantine WHERE id > ? ORDER BY id LIMIT ?",
     [STMT_PAGES] = "PRAGMA page_count",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
     [STMT_HISTORY_PUT] = "REPLACE INTO history(number, crc, filter, data) VALUES(?, ?, ?, ?)",
@@ -79,6 +82,7 @@ static const char *const statements[STMTS] = {
     [STMT_HISTORY_FILTERS] = "SELECT number, filter FROM history WHERE number >= ? ORDER BY number LIMIT ?",
     [STMT_HISTORY_GET] = "SELECT crc, data FROM history WHERE number = ?",
     [STMT_HISTORY_LAST] = "SELECT max(number) FROM history",
+    [STMT_SEEN_COUNT] = "SELECT count(*) FROM seen",
     [STMT_SEEN] = "SELECT until FROM seen WHERE a = ? AND b = ?",
     [STMT_SEEN_PUT] = "REPLACE INTO seen(a, b, until) VALUES(?, ?, ?)",
     [STMT_SEEN_EXPIRE] = "DELETE FROM seen WHERE (a, b) IN (SELECT a, b FROM seen INDEXED BY seen_until "
@@ -106,6 +110,7 @@ void db_close(struct db *db)
     if (db->sql != NULL && db->faulted)
         sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(db->sql);
+    audit_fini(&db->audit);
     mark_close(db);
     mem_free(db->counters);
     mem_free(db->dirty);

@@ -27,13 +27,25 @@ static int seen_get(struct db *db, const struct once *o, bool *found, int64_t *u
     return rc == SQLITE_ROW ? SQLITE_OK : end;
 }
 
+static int look(struct db *db, struct store_op *op, bool *found)
+{
+    int64_t until_ms = 0;
+    int rc = seen_get(db, &op->once, found, &until_ms);
+    op->duplicate = rc == SQLITE_OK && *found && seen_counts(&op->once, until_ms);
+    return rc;
+}
+
+int db_copy(struct db *db, struct store_op *op)
+{
+    bool found;
+    return look(db, op, &found);
+}
+
 int db_once(struct db *db, struct store_op *op)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_SEEN_PUT);
-    int64_t until_ms = 0;
     bool found;
-    int rc = seen_get(db, &op->once, &found, &until_ms);
-    op->duplicate = rc == SQLITE_OK && found && seen_counts(&op->once, until_ms);
+    int rc = look(db, op, &found);
     if (rc != SQLITE_OK || op->duplicate)
         return rc;
     db->seen_new++;

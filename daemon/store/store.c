@@ -279,6 +279,12 @@ void store_bury(struct store *st, const struct store_dead *d)
     op_add(st, &op);
 }
 
+void store_move(struct store *st, uint64_t from, const struct store_record *r)
+{
+    struct store_op op = {.kind = OP_MOVE, .d = {.number = from, .record = *r}};
+    op_add(st, &op);
+}
+
 void store_redrive(struct store *st, uint64_t number, uint64_t key)
 {
     struct store_op op = {.kind = OP_REDRIVE, .d = {.number = number, .record.key = key}};
@@ -336,8 +342,7 @@ void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *wh
     st->fault_arg = arg;
 }
 
-void store_close(struct store *st)
+bool store_close(struct store *st)
 {
-    if (st != NULL)
-        st->ops->close(st);
+    return st == NULL || st->ops->close(st);
 }

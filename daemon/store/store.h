@@ -147,7 +147,7 @@ struct store_change {
 enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
-/* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next two. */
+/* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next three. */
 void store_end(struct store *st, uint64_t key, enum store_end how);
 /* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
  * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
@@ -158,6 +158,10 @@ void store_update(struct store *st, const struct store_change *c);
  * store_key(queue, 0) for one that was never stored (accepted + 1, dead + 1); then the whole record is
  * given. d->number is not read. Never refused for want of room while the reserve lasts. */
 void store_bury(struct store *st, const struct store_dead *d);
+/* Puts r in the place of a delivery, in one step: what has died goes to another queue. accepted stays as it is,
+ * but where `from` is 0 (it was never stored: accepted + 1). One that is not there is left alone, and r with it. Never
+ * refused for want of room while the reserve lasts. */
+void store_move(struct store *st, uint64_t from, const struct store_record *r);
 /* A dead letter comes back under a new key (of its own queue), attempts anew, redrives + 1; no expiry. */
 void store_redrive(struct store *st, uint64_t number, uint64_t key);
 void store_purge(struct store *st, uint64_t number); /* dead - 1, dropped + 1 */
@@ -179,7 +183,8 @@ void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_row
 struct store_totals {
     uint64_t accepted, ready, delayed, done, expired, dropped, dead, quarantined;
 };
-/* Counts every row and names what does not add up: one line per difference, "" when all does. */
+/* Counts every row and names what does not add up: one line per difference, "" when all does. It sees what was
+ * asked for before it and maybe more; it is answered later than its turn, since commits go on meanwhile. */
 typedef void store_audit_fn(void *arg, const struct store_totals *books, struct str findings);
 void store_audit(struct store *st, store_audit_fn *fn, void *arg);
 
@@ -216,11 +221,15 @@ struct store_stats {
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
+    uint64_t burials;              /* the number of the newest dead letter that ever was, as of the last commit reported */
     uint64_t seen, seen_evicted;   /* names on record; those that had to go before their time, in this life */
     uint64_t history_next;         /* above the numbers of all chunks when the store was opened */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
+    uint64_t room;                 /* bytes that it still takes of puts, roughly; as of the last commit reported */
+    bool low;                      /* an eighth of what it takes, or less, is left */
     bool full;                     /* a put like the last one refused would be refused again */
+    bool disk_full;                /* it is the disk that has no room: what is ended here makes none */
     bool faulted;
     bool unclean;                  /* the last process did not close the store: what was in flight is unknown */
     uint64_t lost_commits;         /* found missing at the start: they had been acknowledged, and the journal ends before
@@ -234,5 +243,6 @@ void store_stats(const struct store *st, struct store_stats *out);
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
 
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
- * No callback any more. Not from inside one of its callbacks. NULL is legal. */
-void store_close(struct store *st);
+ * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this
+ * one or an earlier one; what was pending may or may not be there after a restart. */
+bool store_close(struct store *st);

@@ -39,6 +39,7 @@ uint64_t appends_before(const struct store_batch *b, const struct store_job *uni
     uint64_t sum = 0;
     for (at = unit->ops_at; at < op_at;) {
         const struct store_op *before = batch_op(b, &at);
+        at += op_skips(before);
         sum += before->kind == OP_APPEND && before->d.record.key == op->d.record.key &&
                str_eq(before->d.record.as, op->d.record.as);
     }

@@ -255,6 +255,20 @@ static void do_edit(struct store_disk *d, struct store_op *op)
     row_replace(at, &changed);
 }
 
+static void do_move(struct store_disk *d, struct store_op *op)
+{
+    struct store_dead moved = op->d;
+    struct row **at = rows_get(&d->live, moved.number);
+    if (moved.number != 0 && at == NULL)
+        return;
+    if (at != NULL)
+        live_remove(d, at);
+    else
+        d->totals.accepted++;
+    moved.number = 0;
+    live_add(d, &moved);
+}
+
 /* Below 0: the row comes before the id. */
 static int seen_compare(const struct seen_row *row, const uint64_t id[2])
 {
@@ -290,6 +304,22 @@ static size_t seen_find(const struct seen *s, const uint64_t id[2])
     return low;
 }
 
+static bool is_copy(const struct seen *s, const struct once *o)
+{
+    size_t i = seen_find(s, o->id);
+    return i < s->count && seen_compare(&s->at[i], o->id) == 0 && seen_counts(o, s->at[i].until_ms);
+}
+
+/* Before the versions of a unit are checked: what is a copy expects none any more. */
+static void mark_copies(const struct store_disk *d, const struct store_batch *b, const struct store_job *job)
+{
+    for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
+        struct store_op *op = batch_op(b, &at);
+        op->duplicate = op->kind == OP_ONCE && is_copy(&d->seen, &op->once);
+        at += op_skips(op);
+    }
+}
+
 static void do_once(struct store_disk *d, struct store_op *op)
 {
     struct seen *s = &d->seen;
@@ -318,10 +348,12 @@ static uint64_t disk_rows(const struct store_disk *d)
 static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job *job)
 {
     static void (*const ops[OP_KINDS])(struct store_disk *d, struct store_op *op) = {
-        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_once,
+        do_put, do_end, do_update, do_bury, do_redrive, do_purge, do_edit, do_append, do_move, do_once,
     };
     struct store_disk *d = m->disk;
     m->faulted |= m->fault;
+    if (job->checks)
+        mark_copies(d, b, job);
     if (m->faulted) {
         job->result = STORE_UNKNOWN;
     } else if (job->puts > 0 && disk_rows(d) + job->puts > d->max_rows) {
@@ -550,14 +582,36 @@ static size_t mem_do(struct store_mem *m, size_t jobs)
     return m->done;
 }
 
+#define ROW_BYTES 4096 /* a row's share of the room, for those who think in bytes */
+
+static uint64_t rows_left(const struct store_disk *d)
+{
+    uint64_t rows = disk_rows(d);
+    return d->max_rows > rows ? d->max_rows - rows : 0;
+}
+
+static uint64_t room_of(const struct store_disk *d)
+{
+    uint64_t left = rows_left(d);
+    return left < UINT64_MAX / ROW_BYTES ? left * ROW_BYTES : UINT64_MAX;
+}
+
+static bool room_is_low(const struct store_disk *d)
+{
+    return rows_left(d) <= d->max_rows / 8;
+}
+
 static void mem_state(const struct store_mem *m, struct store_batch *b)
 {
     const struct store_disk *d = m->disk;
     b->totals = d->totals;
     b->bytes = disk_rows(d);
+    b->burials = d->burials;
     b->seen = d->seen.count;
     mem_logs_tell(&d->logs, b);
     b->full = b->bytes >= d->max_rows;
+    b->room = room_of(d);
+    b->low = room_is_low(d);
     b->faulted = m->faulted;
     bytes_copy(b->why, "a commit failed", sizeof("a commit failed"));
 }
@@ -598,13 +652,15 @@ void store_mem_crash(struct store *st, size_t jobs)
     mem_free_all(m, false);
 }
 
-static void mem_close(struct store *st)
+static bool mem_close(struct store *st)
 {
     struct store_mem *m = mem_of(st);
     mem_do(m, SIZE_MAX);
-    if (!m->faulted)
+    bool whole = !m->faulted;
+    if (whole)
         m->disk->reserved = st->next_seq;
-    mem_free_all(m, !m->faulted);
+    mem_free_all(m, whole);
+    return whole;
 }
 
 void store_mem_fault(struct store *st)
@@ -652,6 +708,8 @@ struct store *store_mem_open(struct store_disk *d)
     if (d->history.count > 0)
         m->base.stats.history_next = d->history.at[d->history.count - 1].number + 1;
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;
+    m->base.stats.room = room_of(d);
+    m->base.stats.low = room_is_low(d);
     d->reserved = seq_reserved(m->base.next_seq, d->reserved);
     d->open = true;
     d->unclean = true;

@@ -64,12 +64,12 @@ static bool wait_for_work(struct store_sqlite *s)
     return pthread_cond_timedwait(&s->wake, &s->lock, &until) != 0 && s->first == NULL;
 }
 
-/* What has come, or NULL when it is time for idle work or to stop. */
+/* What has come, or NULL when it is time for idle work, an audit goes on, or it is to stop. */
 static struct store_batch *take_work(struct store_sqlite *s, bool *stop)
 {
     pthread_mutex_lock(&s->lock);
     bool idle = false;
-    while (s->first == NULL && !s->stop && !idle)
+    while (s->first == NULL && !s->stop && !idle && !s->db.audit.running)
         idle = wait_for_work(s);
     struct store_batch *first = s->first;
     s->first = s->last = NULL;
@@ -86,6 +86,13 @@ static void post_all(struct store_sqlite *s, struct store_batch *b)
     }
 }
 
+static void audit(struct store_sqlite *s)
+{
+    struct store_batch *answer = s->db.audit.running ? audit_step(&s->db) : NULL;
+    if (answer != NULL)
+        post_send(s->post, answer);
+}
+
 /* What idle work and checkpoints came to is told by a batch without jobs. */
 static void work(struct store_sqlite *s, struct store_batch *first)
 {
@@ -97,9 +104,10 @@ static void work(struct store_sqlite *s, struct store_batch *first)
         post_all(s, first);
         fault_point("store.posted");
         db_checkpoint(&s->db);
-    } else {
+    } else if (!s->db.audit.running) {
         db_idle(&s->db);
     }
+    audit(s);
     if (faulted == s->db.faulted && full == s->db.disk_full)
         return;
     struct store_batch *news = batch_new();
@@ -180,7 +188,7 @@ static void sqlite_free(struct store_sqlite *s)
         mem_free(s);
 }
 
-static void sqlite_close(struct store *st)
+static bool sqlite_close(struct store *st)
 {
     struct store_sqlite *s = sqlite_of(st);
     s->closing = true;
@@ -191,7 +199,11 @@ static void sqlite_close(struct store *st)
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
     post_free(s->post);
+    bool whole = !s->db.faulted;
+    if (!whole && !s->base.fault_told)
+        log_write(s->log, LOG_ERROR, "store_faulted", "why", s->db.why, NULL);
     sqlite_free(s);
+    return whole;
 }
 
 /* Signals are the loop's. */
@@ -250,6 +262,9 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;
     stats->full = db_is_full(&s->db);
+    stats->room = db_room(&s->db);
+    stats->low = db_is_low(&s->db);
+    stats->disk_full = s->db.disk_full;
     if (stats->full)
         log_write(s->log, LOG_WARN, "store_full", "bytes", LOG_NUM(s->db.used), NULL);
 }

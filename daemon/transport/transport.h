@@ -286,7 +286,7 @@ struct transport {
     void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
     size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */
     void (*status)(const struct endpoint *e, struct endpoint_status *out);
-    /* Asks the far end: found() any number of times, then done() once, from the loop or at the latest from inside close();
+    /* Asks the far end: found() any number of times, also from inside; then done() once, from the loop or at the latest from close();
      * whoever asked may have lost interest by then, and ask again: the earlier one is done first. Only while the endpoint
      * is up. NULL = there is nothing to ask. */
     void (*doctor)(struct endpoint *e, struct doctor *d);

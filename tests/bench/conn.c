@@ -130,6 +130,14 @@ bool conn_read(struct conn *c, conn_take *take, void *arg)
     return true;
 }
 
+void conn_take_rest(struct conn *c, conn_take *take, void *arg)
+{
+    size_t n = buf_size(&c->rest);
+
+    if (n > 0)
+        buf_drop(&c->rest, take(arg, c, c->rest.data + c->rest.off, n));
+}
+
 void conn_flush(struct conn *c)
 {
     bool was = c->blocked;

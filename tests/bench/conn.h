@@ -32,6 +32,8 @@ void conn_open(struct conn *c, int epfd, int fd);
 void conn_close(struct conn *c);
 /* Reads once and hands whole frames to take. False: the peer has closed. */
 bool conn_read(struct conn *c, conn_take *take, void *arg);
+/* Hands to take what an earlier taker has left over: deliveries may come in one read with the daemon's HELLO. */
+void conn_take_rest(struct conn *c, conn_take *take, void *arg);
 /* Writes out what is in `out`, once; the rest goes at the next EPOLLOUT. */
 void conn_flush(struct conn *c);
 

@@ -194,15 +194,17 @@ class Harness:
         self.foreign.append(max(0.0, (busy - own) / t))
         return result
 
-    def load(self, program, *args, pids=()):
-        """Runs nestload or pubsub; its JSON. `cpu` is the sum over pids, µs per message."""
-        args = [self.tool(program), *map(str, args), "-d", str(int(self.seconds * 1000))]
+    def load(self, program, *args, pids=(), timed=True):
+        """Runs a generator; its JSON, if it prints any. `cpu` is the sum over pids, µs per message."""
+        args = [self.tool(program), *map(str, args)]
+        if timed:
+            args += ["-d", str(int(self.seconds * 1000))]
         for pid in pids:
             args += ["-p", str(pid)]
         r = subprocess.run(args, capture_output=True, text=True, timeout=60, check=False)
         if r.returncode:
             raise Failed(f"{' '.join(args[:1] + args[1:12])}: {r.stderr.strip()[-400:]}")
-        sample = json.loads(r.stdout)
+        sample = json.loads(r.stdout or '{"cpu_us": []}')
         sample["cpu"] = sum(sample["cpu_us"])
         return sample
 

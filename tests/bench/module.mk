@@ -3,7 +3,8 @@
 B ?= build
 BENCH := tests/bench
 BENCH_LIB := util conn nest local
-BENCH_TOOLS := nestload pubsub durable sync service echo-nest echo-mux relay-pair relay-mux
+BENCH_TOOLS := nestload pubsub durable sync service echo-nest echo-mux relay-pair relay-mux forward sink straight-redis \
+               straight-rabbit
 BENCH_PROGS := $(BENCH_TOOLS:%=$(B)/bench/%)
 BENCH_LIB_OBJS := $(BENCH_LIB:%=$(B)/bench/%.o)
 
@@ -11,12 +12,16 @@ $(B)/bench/%.o: $(BENCH)/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/bench/nestload $(B)/bench/service $(B)/bench/sync: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
+$(B)/bench/nestload $(B)/bench/service $(B)/bench/sync $(B)/bench/forward $(B)/bench/sink: $(B)/bench/%: $(B)/bench/%.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/bench/pubsub: $(B)/bench/pubsub.o $(B)/bench/dialect.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/bench/durable: $(B)/bench/durable.o $(B)/bench/queue.o $(B)/bench/dialect.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(B)/bench/straight-redis: $(B)/bench/straight_redis.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs hiredis)
+$(B)/bench/straight-rabbit: $(B)/bench/straight_rabbit.o $(BENCH_LIB_OBJS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs librabbitmq)
 $(B)/bench/echo-nest: $(B)/bench/echo_nest.o $(BENCH_LIB_OBJS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/bench/echo-mux: $(B)/bench/echo_mux.o $(BENCH_LIB_OBJS)

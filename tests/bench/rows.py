@@ -5,6 +5,7 @@ import time
 import stacks
 from harness import connect, rss_kib
 from row import Row, View, size_text
+from rows_brokers import broker_rows
 from rows_durable import durable_rows
 
 IDLE_CLIENTS = 10000
@@ -213,7 +214,8 @@ def cpu_rows(_sizes):
               [View("the same: added p50", "p50_us", "µs", False, 100, 50, "added")])
 
 
-GROUPS = [relay_rows, node_rows, nest_rows, event_rows, route_rows, crowd_rows, start_rows, cpu_rows, durable_rows]
+GROUPS = [relay_rows, node_rows, nest_rows, event_rows, route_rows, crowd_rows, start_rows, cpu_rows, durable_rows,
+          broker_rows]
 
 
 def all_rows(sizes):

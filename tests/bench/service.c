@@ -56,6 +56,8 @@ int main(int argc, char **argv)
             die("out of memory");
         snprintf(name, sizeof name, i == 1 ? "%s" : "%s-%ld", argv[2], i);
         local_attach(c, epfd, argv[1], name, (unsigned)credit);
+        conn_take_rest(c, take, NULL);
+        conn_flush(c);
         first = first ? first : c;
     }
     puts("attached");

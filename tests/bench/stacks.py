@@ -34,11 +34,11 @@ def direct(h):
 
 
 class Daemon:
-    """bellhopd with an `edge` listener, open services, the given routes and on demand a store."""
+    """bellhopd with an `edge` listener, open services, the given routes, and on demand a store and further endpoints."""
 
     count = 0
 
-    def __init__(self, h, routes, clients=1000, store=None):
+    def __init__(self, h, routes, clients=1000, store=None, endpoints=""):
         Daemon.count += 1
         self.h = h
         self.socket = h.path(f"d{Daemon.count}.sock")
@@ -50,9 +50,9 @@ class Daemon:
             if store:
                 f.write("store: { path: %s }\n" % json.dumps(store))
             f.write("version: 1\nlocal: { socket: %s }\nadmin: { socket: %s }\nlimits: { clients: %d }\n"
-                    "services: { open: true, sink: {} }\nendpoints:\n  edge: { listen: \"tcp://127.0.0.1:%d\" }\n"
+                    "services: { open: true, sink: {} }\nendpoints:\n  edge: { listen: \"tcp://127.0.0.1:%d\" }\n%s"
                     "routes:\n%s" % (json.dumps(self.socket), json.dumps(self.socket + ".admin"),
-                                     clients, self.port, routes))
+                                     clients, self.port, endpoints, routes))
         self.process = h.start("bellhopd", [os.path.join(h.build, "bellhopd"), "-c", config])
         self.pid = self.process.pid
 
@@ -67,6 +67,9 @@ class Daemon:
         p = self.h.start("service", [self.h.tool("service"), self.address, name, str(credit), str(count)])
         p.wait_text("attached")
         return self
+
+    def admin(self):
+        return self.address + ".admin"
 
     def stop(self):
         self.process.stop()
@@ -216,18 +219,22 @@ def node(h, script, *args, **more):
     return h.start(script, [h.find("node", "nodejs"), os.path.join(folder, script), *map(str, args)], **more)
 
 
+def nest_tcp(port):
+    return {"transport": "TCP", "host": "127.0.0.1", "port": port}
+
+
 def nest_server(h):
     port = free_port()
-    p = node(h, "nest-server.js", port).wait_listening(f"tcp:{port}")
+    p = node(h, "nest-server.js", json.dumps(nest_tcp(port))).wait_listening(f"tcp:{port}")
     return f"tcp:{port}", [p.pid]
 
 
 class NestClient:
     """A real ClientProxy in its own process, told over stdin what to run."""
 
-    def __init__(self, h, port):
+    def __init__(self, h, options):
         self.h = h
-        self.process = node(h, "nest-client.js", port, stdin=subprocess.PIPE)
+        self.process = node(h, "nest-client.js", json.dumps(options), stdin=subprocess.PIPE)
         self.line()
         self.run(64, 100)   # the compiler warms up on both sides
 
@@ -245,7 +252,7 @@ class NestClient:
 
 
 def nest_client(h, port):
-    return NestClient(h, port)
+    return NestClient(h, nest_tcp(port))
 
 
 def daemon_node(h):

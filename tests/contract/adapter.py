@@ -39,6 +39,21 @@ ABILITIES = {
 }
 
 
+def as_event(subject, headers):
+    """Headers as a CloudEvents producer would send them."""
+    headers = dict(headers or {})
+    event = {"ce-specversion": "1.0", "ce-type": subject, "ce-source": "/contract", "ce-id": headers.pop("id", "m-0")}
+    return {**event, "content-type": "application/json", **headers}
+
+
+def from_event(got):
+    """What came as a CloudEvent, under the names that the suite asks for."""
+    required = {k: got.headers.pop(f"ce-{k}") for k in ("specversion", "id", "source", "type")}
+    if (required["specversion"], required["type"], required["source"]) != ("1.0", got.subject, "/tester"):
+        raise AssertionError(f"no CloudEvent: {required} {got}")
+    return got._replace(headers={**got.headers, "id": required["id"]})
+
+
 class Adapter:
     name = None  # as the table shows it
     shared = False  # its scenarios run one after the other in one process: a far end that is slow to start

@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 
-from adapter import Adapter, Answer, Caller, Err, Got
+from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
 from harness import Local, free_port
 
 Message = collections.namedtuple("Message", "verb subject headers body answers")
@@ -73,8 +73,8 @@ class Connection(Local):
 
 
 class Broker:
-    def __init__(self, port, tls):
-        self.port, self.tls, self.listener = port, tls, None
+    def __init__(self, port, certs):
+        self.port, self.certs, self.listener = port, certs, None
         self.got, self.handler, self.read = [], None, lambda got: got
         self.connections, self.stored, self.lock = [], collections.deque(), threading.RLock()
         self.trouble = ""
@@ -106,7 +106,8 @@ class Broker:
 
     def one(self, sock):
         try:
-            connection = Connection(self, self.tls.wrap_socket(sock, server_side=True) if self.tls else sock)
+            tls = self.certs and self.certs.context("peer", server=True)
+            connection = Connection(self, tls.wrap_socket(sock, server_side=True) if tls else sock)
         except OSError:
             sock.close()
             return
@@ -156,13 +157,6 @@ class FakeCaller(Caller):
         return self.start(subject, body, headers)(timeout)
 
 
-def as_event(subject, headers):
-    """Headers as a CloudEvents producer would send them."""
-    headers = dict(headers or {})
-    event = {"ce-specversion": "1.0", "ce-type": subject, "ce-source": "/contract", "ce-id": headers.pop("id", "m-0")}
-    return {**event, "content-type": "application/json", **headers}
-
-
 class EventCaller(FakeCaller):
     def publish(self, subject, body, headers=None):
         super().publish(subject, body, as_event(subject, headers))
@@ -177,7 +171,7 @@ class Fake(Adapter):
     def __init__(self, folder, certs=None):
         super().__init__(folder, certs)
         self.port = free_port()
-        self.broker = Broker(self.port, certs and certs.context("peer", server=True))
+        self.broker = Broker(self.port, certs)
 
     def start(self):
         self.broker.start()
@@ -222,12 +216,5 @@ class FakeEvents(Fake):
         return EventCaller(self.broker)
 
     def server(self, handler):
-        self.broker.read = self.read
+        self.broker.read = from_event
         return super().server(handler)
-
-    @staticmethod
-    def read(got):
-        required = {k: got.headers.pop(f"ce-{k}") for k in ("specversion", "id", "source", "type")}
-        if (required["specversion"], required["type"], required["source"]) != ("1.0", got.subject, "/tester"):
-            raise AssertionError(f"no CloudEvent: {required} {got}")
-        return got._replace(headers={**got.headers, "id": required["id"]})

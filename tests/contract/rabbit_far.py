@@ -177,20 +177,28 @@ class RabbitRaw(Adapter):
         number = f"{os.getpid()}-{next(NUMBERS)}"
         self.exchange, self.inbox, self.outbox = f"x-{number}", f"in-{number}", f"out-{number}"
         self.far = self.peer(self.rabbit, self.outbox)
+        if self.running():
+            self.declare()  # before the daemon: what has no queue yet is refused for good
 
-    def start(self):
-        if self.rabbit.process.poll() is not None:
-            self.rabbit.start()
+    def running(self):
+        return self.rabbit.process.poll() is None
+
+    def declare(self):
         with contextlib.closing(self.rabbit.connect()) as c:
             c.exchange(self.exchange)
             for queue_name, key in ((self.inbox, "in.#"), (self.outbox, "out.#")):
                 c.declare(queue_name)
                 c.bind(queue_name, self.exchange, key)
+
+    def start(self):
+        if not self.running():
+            self.rabbit.start()
+        self.declare()
         self.far.running.set()
 
     def stop(self):
         self.far.running.clear()
-        if self.rabbit.process.poll() is None:
+        if self.running():
             self.rabbit.end(signal.SIGKILL)
 
     def freeze(self):

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 
-from adapter import Adapter, Answer, Caller, Err, Got
+from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
 from harness import free_port, wait_until
 from redis_server import Redis, RedisServer
 from tcp import error_of
@@ -191,6 +191,9 @@ class Streams(Far):
     """Reads the stream `out` from its beginning, once."""
     last = "0"
 
+    def read(self, got):
+        return got
+
     def serve(self, listener, speaker):
         while True:
             for _, entries in speaker.call("XREAD", "COUNT", 100, "BLOCK", 200, "STREAMS", "out", self.last) or ():
@@ -198,7 +201,7 @@ class Streams(Far):
                     pairs = dict(zip((f.decode() for f in fields[::2]), fields[1::2]))
                     body = pairs.pop("body")
                     headers = {k: v.decode() for k, v in pairs.items()}
-                    self.got.append(Got(headers.pop("subject", "out"), headers, body, True))
+                    self.got.append(self.read(Got(headers.pop("subject", "out"), headers, body, True)))
                     self.last = id.decode()
 
 
@@ -230,3 +233,24 @@ class RedisStreams(RedisNest):
 
     def caller(self):
         return StreamCaller(self.far)
+
+
+class StreamsOfEvents(Streams):
+    def read(self, got):
+        return from_event(got)
+
+
+class EventCaller(StreamCaller):
+    def publish(self, subject, body, headers=None):
+        super().publish(subject, body, as_event(subject, headers))
+
+
+class RedisEvents(RedisStreams):
+    """The same in CloudEvents, binary mode."""
+    name, peer = "redis events", StreamsOfEvents
+
+    def endpoints(self):
+        return {"far": {**super().endpoints()["far"], "codec": "cloudevents"}}
+
+    def caller(self):
+        return EventCaller(self.far)

@@ -23,6 +23,7 @@ TRANSPORTS = [
     tcp.Tcp,
     redis_far.RedisNest,
     redis_far.RedisStreams,
+    redis_far.RedisEvents,
     rabbit_far.RabbitRaw,
     rabbit_far.RabbitNest,
     fake.Fake,

@@ -53,8 +53,8 @@ class TcpCaller(Caller):
 class TcpServer:
     """A listener that can go, come back and stop reading."""
 
-    def __init__(self, port, tls):
-        self.port, self.tls, self.listener = port, tls, None
+    def __init__(self, port, certs):
+        self.port, self.certs, self.listener = port, certs, None
         self.got, self.handler = [], None
         self.peers, self.reading = [], threading.Event()
         self.reading.set()
@@ -86,8 +86,8 @@ class TcpServer:
     def serve(self, accepted):
         sock = accepted
         with contextlib.suppress(OSError, ValueError):
-            if self.tls:
-                sock = self.tls.wrap_socket(sock, server_side=True)
+            if self.certs:
+                sock = self.certs.context("peer", server=True).wrap_socket(sock, server_side=True)
             peer = NestRaw(sock=sock)
             while (packet := peer.recv(86400)) is not None:
                 self.reading.wait()
@@ -121,7 +121,7 @@ class Tcp(Adapter):
     def __init__(self, folder, certs=None):
         super().__init__(folder, certs)
         self.edge, self.port = free_port(), free_port()
-        self.far = TcpServer(self.port, certs and certs.context("peer", server=True))
+        self.far = TcpServer(self.port, certs)
 
     def start(self):
         self.far.start()

@@ -19,6 +19,7 @@ class Proxy:
         self.flow.set()
         self.refusing = False
         self.accepted = 0
+        self.limits = None   # an iterator: how many bytes of the broker each new connection gets before it is reset
         self.garbage = None  # what a new connection is answered with, in place of the broker
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -52,13 +53,19 @@ class Proxy:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self.lock:
             self.pairs.append((near, far))
-        for a, b in ((near, far), (far, near)):
-            threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
+        limit = next(self.limits, None) if self.limits else None
+        for a, b, most in ((near, far, None), (far, near, limit)):
+            threading.Thread(target=self._copy, args=(a, b, most), daemon=True).start()
 
-    def _copy(self, a, b):
+    def _copy(self, a, b, limit):
         with contextlib.suppress(OSError):
             while data := a.recv(65536):
                 self.flow.wait()
+                if limit is not None and len(data) >= limit:
+                    b.sendall(data[:limit])
+                    reset(b)
+                    break
+                limit = limit and limit - len(data)
                 size = self.piece or len(data)
                 for at in range(0, len(data), size):
                     b.sendall(data[at:at + size])

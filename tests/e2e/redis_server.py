@@ -23,26 +23,51 @@ class Redis:
         self.sock.settimeout(timeout)
         if tls:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
-        self.file = self.sock.makefile("rb")
+        self.buffer = bytearray()
 
     def send(self, *words):
         parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
         self.sock.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
 
-    def reply(self):
-        line = self.file.readline()
-        if not line:
+    def _more(self):
+        data = self.sock.recv(65536)
+        if not data:
             raise ConnectionError("closed by redis")
-        mark, rest = line[:1], line[1:-2]
+        self.buffer += data
+
+    def _parse(self, at):
+        """(reply, where it ends), or None while it is not whole."""
+        end = self.buffer.find(b"\r\n", at)
+        if end < 0:
+            return None
+        mark, rest, at = self.buffer[at:at + 1], bytes(self.buffer[at + 1:end]), end + 2
         if mark == b"+":
-            return rest.decode()
+            return rest.decode(), at
         if mark == b"-":
-            raise RedisError(rest.decode())
+            return RedisError(rest.decode()), at
         if mark == b":":
-            return int(rest)
+            return int(rest), at
+        if rest == b"-1":
+            return None, at
         if mark == b"$":
-            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
-        return None if rest == b"-1" else [self.reply() for _ in range(int(rest))]
+            end = at + int(rest)
+            return (bytes(self.buffer[at:end]), end + 2) if len(self.buffer) >= end + 2 else None
+        items = []
+        for _ in range(int(rest)):
+            item = self._parse(at)
+            if item is None:
+                return None
+            items.append(item[0])
+            at = item[1]
+        return items, at
+
+    def reply(self):
+        while (found := self._parse(0)) is None:
+            self._more()
+        del self.buffer[:found[1]]
+        if isinstance(found[0], RedisError):
+            raise found[0]
+        return found[0]
 
     def call(self, *words):
         self.send(*words)
@@ -73,7 +98,6 @@ class Redis:
         return self.call("XPENDING", stream, group)[0]
 
     def close(self):
-        self.file.close()
         self.sock.close()
 
     def __enter__(self):

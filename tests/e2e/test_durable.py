@@ -244,6 +244,34 @@ class OrderCase(Base, Case):
         self.stop(daemon)
 
 
+    def test_member_and_blocked_key(self):
+        """By a member of the body; a key that fails for long does not hold up others that are on disk behind it."""
+        services = {"worker": {"order_by": "json:o.key", "order": "strict"}, "other": {}, "tester": {}}
+        good = []
+
+        def handle(delivery, _service):
+            if not good and b'"bad"' in delivery.body:
+                raise Service.Err("failed", b"not yet")
+            return b""
+        daemon = self.start(services=services, with_policy=policy(attempts=1000, delay="200ms"))
+        with daemon.connect() as client:
+            ids = [client.start("PUB", "job.x", b'{"o": {"key": "bad"}, "n": %d}' % i) for i in range(3000)]
+            ids += [client.start("PUB", "job.x", b'{"o": {"key": %d}, "n": %d}' % (i % 7, i)) for i in range(300)]
+            for id in ids:
+                self.assertEqual(client.answer(id)[1].verb, "OK")
+        worker = daemon.serve("worker", handle)
+        wait_until(lambda: self.messages(daemon)["done"] == 300, "the others are done")
+        self.assertEqual(self.held(daemon) + self.messages(daemon)["parked"], 3000)
+        worker.deliveries.clear()
+        good.append(True)
+        wait_until(lambda: self.messages(daemon)["done"] == 3300, "all done", 60)
+        numbers = [json.loads(d.body)["n"] for d in worker.deliveries]
+        self.assertEqual(sorted(set(numbers)), list(range(3000)))
+        self.assertEqual(numbers, sorted(numbers))
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.stop(daemon)
+
+
 class DelayCase(Base, Case):
     def test_delay_over_kill(self):
         daemon = self.start()
@@ -256,6 +284,9 @@ class DelayCase(Base, Case):
         got = worker.wait(2)
         self.assertGreater(time.monotonic() - begun, 1.4)
         self.assertEqual([d.subject for d in got], ["plain.x", "job.x"])
+        metrics = daemon.http("/metrics")[1]
+        self.assertIn('bellhop_delay_drift_ms_count 2\n', metrics)
+        self.assertIn('bellhop_delay_drift_ms_bucket{le="+Inf"} 2\n', metrics)
         self.stop(daemon)
 
     def test_no_store_no_delay(self):
@@ -307,6 +338,33 @@ class DiskCase(Base, Case):
             wait_until(lambda: self.messages(daemon)["done"] == accepted, "all done")
             self.publish(client, "job.x", body)
         self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def test_drop_oldest(self):
+        """when_full: drop-oldest: what is newest is there, what was dropped is counted, nothing in flight is."""
+        daemon = self.start(store={"max_size": "12MiB", "when_full": "drop-oldest"})
+        body, held = b"x" * 20000, daemon.serve("other", lambda d, s: Service.LATER, credit=5)
+        with daemon.connect() as client:
+            for i in range(5):
+                self.publish(client, "both", b"both" + body, {"id": f"both{i}"})
+            held.wait(5)
+            ids = [client.start("PUB", "job.x", b"%d" % i + body, {"id": f"m{i}"}) for i in range(1500)]
+            for id in ids:
+                self.assertEqual(client.answer(id)[1].verb, "OK")
+        counts = self.messages(daemon)
+        self.assertEqual(counts["accepted"], 1510)
+        self.assertGreater(counts["dropped"], 1000)
+        self.assertEqual(self.held(daemon) + counts["dropped"], 1510)
+        self.assertEqual(counts["inflight"], 5)
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.assertGreaterEqual(len(daemon.log("store_dropped_oldest")), 1)
+        self.assertLess(len(daemon.log("store_dropped_oldest")), 5)
+        self.assertRegex(daemon.http("/metrics")[1], r"(?m)^bellhop_store_dropped_oldest_total %d$" % counts["dropped"])
+        daemon = self.again(daemon)
+        worker = daemon.serve("worker")
+        got = worker.wait(self.held(daemon) - 5)
+        self.assertEqual([d.headers["id"] for d in got], [f"m{i}" for i in range(1500 - len(got), 1500)])
+        self.assertEqual(daemon.admin("audit")["findings"], [])
         self.stop(daemon)
 
     def test_flipped_bits_deliver_nothing_altered(self):

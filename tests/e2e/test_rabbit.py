@@ -1,6 +1,7 @@
 """RabbitMQ as source and destination, against the real broker: queues, bindings, acknowledgements, confirms, returns, headers."""
 import itertools
 import json
+import socket
 import threading
 import time
 
@@ -117,6 +118,28 @@ class SourceCase(Base, Case):
         self.assertEqual((death["count"], death["reason"], death["queue"]), (1, "rejected", q))
         self.assertEqual(len(bad.deliveries), 3)  # the policy's attempts
         self.assertEqual(self.client.depth(q), 0)
+
+    def test_a_killer_ends_in_the_dead_letters(self):
+        """Whoever takes it dies: that is no passing trouble."""
+        q, dead = self.name, self.name + ".dead"
+        self.client.declare(dead)
+        self.client.declare(q, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+        daemon = self.start([{"from": self.source(q), "to": "w"}],
+                            policies={"default": policy(attempts=2, breaker={"failures": 100, "open_for": "1s", "probes": 1})})
+        victims = []
+
+        def die(_delivery, service):
+            service.client.sock.shutdown(socket.SHUT_RDWR)
+            return Service.LATER
+
+        def dead_at_last():
+            if not victims or not victims[-1].thread.is_alive():
+                victims.append(daemon.serve("w", die))
+            return self.client.depth(dead) == 1
+        self.up(daemon)
+        self.client.publish("", q, b"killer")
+        wait_until(dead_at_last, "in the dead letters")
+        self.assertLessEqual(sum(len(v.deliveries) for v in victims), 4)
 
     def test_no_route_is_rejected(self):
         q, dead = self.name, self.name + ".dead"
@@ -334,7 +357,7 @@ class TargetCase(Base, Case):
         daemon = self.durable([
             {"name": "bad", "from": "local", "match": "bad", "to": self.target(exchange=q + ".none"), "durable": True, "policy": "once"},
             {"name": "good", "from": "local", "match": "good", "to": self.target(queue=q), "durable": True}],
-            policies={"default": policy(attempts=2), "once": policy(attempts=1)})
+            policies={"default": policy(attempts=1), "once": policy(attempts=1)})  # a good one that is blamed is dead
         self.up(daemon, 0)
         with daemon.connect() as client:
             for i in range(200):

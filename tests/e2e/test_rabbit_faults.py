@@ -1,14 +1,15 @@
 """What happens to a broker happens to its daemon: restarts, stops, cuts, refusals, alarms, garbage. In each: nothing that was
 acknowledged is lost, no busy loop, bounded memory."""
 import contextlib
-import os
 import signal
+import socket
 import struct
+import tempfile
 import threading
 import time
 
-from amqp_raw import Refused
-from harness import Case, Certificates, SANITIZED, policy, wait_until
+from amqp_raw import Refused, long, short, table
+from harness import SANITIZED, Case, Certificates, policy, wait_until
 from proxy import Proxy
 from rabbit_server import Rabbit
 from test_rabbit import Base
@@ -37,6 +38,68 @@ class Garbled(Proxy):
     @garbage.setter
     def garbage(self, _):
         pass
+
+
+def method(channel, klass, id, arguments=b""):
+    return packed(1, channel, struct.pack(">HH", klass, id) + arguments)
+
+
+def packed(kind, channel, payload):
+    return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def delivered(tag, body=b"x", size=None):
+    head = method(1, 60, 60, short("rabbit") + struct.pack(">QB", tag, 0) + short("") + short("key"))
+    return head + packed(2, 1, struct.pack(">HHQH", 60, 0, len(body) if size is None else size, 0)) + packed(3, 1, body)
+
+
+# What a broker may not say to a consumer whose prefetch is 10, and what is said of it.
+LIES = [(b"".join(delivered(i) for i in range(1, 22)), "more than `prefetch`"),
+        (packed(3, 1, b"body"), "out of order"),
+        (delivered(1, b"123456", 5), "longer than it said"),
+        (delivered(1)[:-9] + delivered(2), "in the middle of a content"),
+        (method(9, 60, 21, short("x")), "not open"),
+        (packed(2, 1, struct.pack(">HHQH", 61, 0, 0, 0)), "another class"),
+        (method(0, 10, 30, struct.pack(">HIH", 0, 131072, 60)), "out of order"),
+        (method(1, 60, 40, b"\0\0" + short("") + short("q") + b"\0"), "does not send")]
+
+
+class Liar:
+    """A broker that does the handshake right and then says one of LIES to each consumer."""
+
+    REPLIES = {(10, 11): method(0, 10, 30, struct.pack(">HIH", 10, 131072, 60)), (10, 40): method(0, 10, 41, short("")),
+               (20, 10): (20, 11, long(b"")), (85, 10): (85, 11, b""), (60, 10): (60, 11, b""),
+               (60, 20): (60, 21, short("rabbit"))}
+
+    def __init__(self):
+        self.left = list(LIES)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.one, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def one(self, sock):
+        reader = sock.makefile("rb")
+        with contextlib.suppress(OSError, struct.error):
+            reader.read(8)
+            sock.sendall(method(0, 10, 10, b"\0\x09" + table({}) + long("PLAIN") + long("en_US")))
+            while True:
+                kind, channel, size = struct.unpack(">BHI", reader.read(7))
+                payload = reader.read(size + 1)
+                id = struct.unpack(">HH", payload[:4]) if kind == 1 else None
+                answer = self.REPLIES.get(id)
+                if answer:
+                    sock.sendall(answer if isinstance(answer, bytes) else method(channel, *answer))
+                if id == (60, 20) and b"reply-to" not in payload and self.left:
+                    sock.sendall(self.left.pop(0)[0])
+        sock.close()
+
+    def close(self):
+        self.listener.close()
 
 
 class Load:
@@ -99,7 +162,7 @@ class Faults(Base):
         """A durable daemon behind a proxy."""
         self.proxy = self.keep(Proxy(self.rabbit.port))
         return self.durable(routes, endpoint={"connect": self.rabbit.url(port=self.proxy.port), "heartbeat": "1s",
-                                              **(endpoint or {})}, policies=PATIENT, **more)
+                                              "reconnect_max": "500ms", **(endpoint or {})}, policies=PATIENT, **more)
 
     def both_ways(self, q, **more):
         """local -> queue q.out, queue q.in -> worker; all durable."""
@@ -108,7 +171,7 @@ class Faults(Base):
         return [{"from": "local", "match": "go", "to": self.target(queue=q + ".out"), "durable": True, **more},
                 {"from": self.source(q + ".in", prefetch=50), "to": "worker", "durable": True, **more}]
 
-    def idle(self, daemon, seconds=1.5):
+    def idle(self, daemon, seconds=1.0):
         """CPU used meanwhile, as a share of one core."""
         before = daemon.cpu()
         time.sleep(seconds)
@@ -185,6 +248,15 @@ class CutCase(Faults, Case):
         self.assert_all_out(q + ".out", acked)
         self.assert_books(daemon)
 
+    def test_lies(self):
+        """Each costs the broker its connection, and is counted."""
+        liar = self.keep(Liar())
+        daemon = self.start([{"from": self.source("q", prefetch=10), "to": "w"}],
+                            endpoint={"connect": self.rabbit.url(port=liar.port), "reconnect_max": "100ms"})
+        for _, said in LIES:
+            daemon.wait_log(lambda l: l.get("event") == "link_down" and said in l["reason"], said)
+        self.assertEqual(self.endpoint(daemon)["bad"], len(LIES))
+
     def test_broker_stopped(self):
         """SIGSTOP: the kernel takes what we send, nobody reads it."""
         q = self.name
@@ -238,7 +310,7 @@ class CutCase(Faults, Case):
     def test_garbage(self):
         proxy = self.keep(Garbled(self.rabbit.port))
         daemon = self.start([{"from": "local", "match": "go", "to": self.target(queue="q")}],
-                            endpoint={"connect": self.rabbit.url(port=proxy.port)})
+                            endpoint={"connect": self.rabbit.url(port=proxy.port), "reconnect_max": "200ms"})
         wait_until(lambda: self.endpoint(daemon)["state"] == "up", "up when the broker is one", 40)
         self.assertEqual(proxy.left, [])
         self.assertEqual(self.endpoint(daemon)["bad"], len(GARBAGE))
@@ -336,9 +408,11 @@ class RefusalCase(Faults, Case):
         try:
             load = Load(daemon, "go")
             daemon.wait_log(lambda l: l.get("event") == "broker_blocked", "blocked")
+            sent = self.endpoint(daemon)["sent"]
             worker.wait(320)
             time.sleep(2.5)  # longer than an attempt may take
             acked = load.stop()
+            self.assertEqual(self.endpoint(daemon)["sent"], sent)
             self.assertEqual(daemon.log("breaker_open"), [])
             self.assertLess(self.idle(daemon), 0.05)
             self.assertEqual(len(daemon.log("link_down")), 0)
@@ -353,7 +427,6 @@ class RefusalCase(Faults, Case):
 class TlsCase(Base, Case):
     @classmethod
     def setUpClass(cls):
-        import tempfile
         folder = tempfile.TemporaryDirectory(prefix="bellhop-e2e-")
         cls.addClassCleanup(folder.cleanup)
         cls.certificates = Certificates(folder.name)

@@ -12,7 +12,7 @@ RESTARTS = int(os.environ.get("RABBIT_RESTARTS", "3"))
 class RestartCase(Faults, Case):
     def test_restarts_under_load(self):
         q = self.name
-        daemon = self.durable(self.both_ways(q), policies=PATIENT)
+        daemon = self.durable(self.both_ways(q), endpoint={"reconnect_max": "1s"}, policies=PATIENT)
         worker = daemon.serve("worker")
         self.up(daemon)
         load, feed = Load(daemon, "go"), Feed(self.rabbit, q + ".in")

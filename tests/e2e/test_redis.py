@@ -175,6 +175,20 @@ class Servers11Case(Servers, Case):
     version = "11"
 
 
+class WildcardsCase(Case):
+    def test_server_with_wildcards(self):
+        """It answers on the reply channel of what it was asked, and hears its own replies: they are not ours to mind."""
+        redis = self.keep(RedisServer())
+        server = self.keep(NestServer("12", redis.port, transport="REDIS", wildcards=True))
+        daemon = self.daemon({"endpoints": endpoint(redis), "policies": {"default": policy()},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        caller = self.keep(daemon.connect())
+        for subject in ("wild.one", "wild.two"):
+            self.assertEqual(caller.request(subject, b"1")[1].body, json.dumps(subject).encode())
+        self.assertEqual(caller.publish("user.created", b'{"key":"w"}').verb, "OK")
+        server.expect_seen("event", "user.created", "w", 1)
+
+
 # ---------------------------------------------------------------- what has no NestJS on it
 
 class Server:
@@ -244,6 +258,33 @@ class ChannelsCase(Server, Case):
             listener.subscribe("must.a")
             self.assertEqual(caller.answer(event)[1].verb, "OK")
             self.assertEqual(json.loads(listener.message()[1])["data"], 1)
+
+    def test_nothing_is_asked_before_the_answer_can_be_heard(self):
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon = self.daemon({"endpoints": {"cache": {"connect": f"redis://127.0.0.1:{proxy.port}", "reconnect_max": "100ms"}},
+                              "routes": [{"from": "local", "match": ">", "to": "cache"}]})
+        caller = self.local(daemon)
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the connection for commands")
+        proxy.refusing = True
+        with self.redis.client() as server:
+            server.subscribe("late")
+            call = caller.start("REQ", "late", b"1")
+            self.assertTrue(server.silent(0.2))
+            proxy.refusing = False
+            id = json.loads(server.message()[1])["id"]
+            self.tool.call("PUBLISH", "late.reply", json.dumps({"response": 2, "isDisposed": True, "id": id}))
+            self.assertEqual(caller.answer(call)[1].body, b"2")
+
+    def test_reply_channels_are_bounded(self):
+        caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
+                                         policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
+        for i in range(1100):
+            caller.start("REQ", f"s.{i}", b"1")
+        for _ in range(1100):
+            self.assertEqual(caller.expect("ERR").subject, "no-service")
+        channels = {c.decode() for c in self.tool.call("PUBSUB", "CHANNELS", "*.reply")}
+        self.assertEqual(channels, {f"s.{i}.reply" for i in range(1100 - 1024, 1100)})
+        self.assertEqual(caller.request("s.0", b"1")[1].subject, "no-service")
 
     def test_two_sources_of_one_channel_and_a_full_room(self):
         """The room takes one at a time and its queue one: what is read is bounded, nothing is lost or doubled."""
@@ -364,6 +405,26 @@ class StreamsCase(Server, Case):
             room.client.send("OK", held[i])
         self.assertEqual([d.body for d in room.deliveries], [str(i).encode() for i in range(50)])
         self.done()
+
+    def test_acknowledgement_that_was_lost_is_repeated(self):
+        """Its connection alone ends while XACK waits at the server."""
+        daemon = self.reading()
+        room = daemon.serve("room")
+        self.tool.call("XADD", "orders", "*", "body", "1")
+        room.wait(1)
+        self.done()
+        clients = [dict(word.split("=", 1) for word in line.split())
+                   for line in self.tool.call("CLIENT", "LIST").decode().splitlines()]
+        commands = [c["id"] for c in clients if c["cmd"] == "xack"]
+        self.tool.call("XADD", "orders", "*", "body", "2")
+        self.tool.call("CLIENT", "PAUSE", "400", "WRITE")
+        room.wait(1)
+        time.sleep(0.1)
+        self.tool.call("CLIENT", "KILL", "ID", commands[0])
+        self.tool.call("CLIENT", "UNPAUSE")
+        room.wait(2)
+        self.done()
+        self.assertEqual([d.body for d in room.deliveries], [b"1", b"2"])
 
     def test_dead_letters_are_acknowledged(self):
         daemon = self.reading()
@@ -677,12 +738,8 @@ class Flow:
         return self.acked
 
 
-class FaultsCase(Server, Case):
+class Standing:
     """What local services publish goes durably into a stream; what is in the stream `orders` goes durably to `room`."""
-
-    @classmethod
-    def setUpClass(cls):
-        pass
 
     def setUp(self):
         self.redis = self.keep(RedisServer())
@@ -709,6 +766,8 @@ class FaultsCase(Server, Case):
             wait_until(lambda: tool.pending("orders") == 0, "all acknowledged")
         wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
 
+
+class FaultsCase(Standing, Case):
     def test_restarted_20_times_under_load(self):
         daemon, room = self.standing()
         flow = Flow(daemon.socket, "out")
@@ -772,6 +831,23 @@ class FaultsCase(Server, Case):
             self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
         self.all_came(daemon, room, 20)
         self.assertEqual(len(room.deliveries), 20)
+
+
+class UpkeepCase(Standing, Case):
+    def test_reset_at_every_byte(self):
+        """Of what the server says: its greeting, its answers, entries."""
+        proxy = self.keep(Proxy(self.redis.port))
+        daemon, room = self.standing(proxy.port, reconnect_max="100ms")
+        caller = self.keep(daemon.connect())
+        proxy.limits = iter(range(1, 160, 2))
+        proxy.cut()
+        for i in range(40):
+            self.assertEqual(caller.publish("out", str(i).encode()).verb, "OK")
+            time.sleep(0.05)
+        proxy.limits = None
+        proxy.cut()
+        self.all_came(daemon, room, 40)
+        self.assertGreater(proxy.accepted, 20)
 
     def test_garbage(self):
         proxy = self.keep(Proxy(self.redis.port))

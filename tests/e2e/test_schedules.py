@@ -61,6 +61,47 @@ class ScheduleCase(Case):
                          ("warn", "a", "other", "no-route"))
         self.assert_alive(daemon)
 
+    def test_refused_is_offered_again(self):
+        schedules = {"a": {"every": "5s", "subject": "tick.a", "headers": {"tenant": "7", "ttl": "1h"}, "body": "one\ntwo\n"},
+                     "b": {"cron": "0 3 1 1 *", "subject": "tick.b"}}
+        daemon = self.daemon({"routes": [], "schedules": schedules})
+        service = daemon.serve("clock")
+        line = daemon.wait_log(lambda l: l["event"] == "schedule_refused", "the refusal")
+        self.reload(daemon, {"routes": [ROUTE], "schedules": schedules})
+        got = service.wait(1)[0]
+        self.assertEqual(got.headers["time"], line["scheduled"])
+        self.assertEqual((got.headers["tenant"], got.headers["ttl"], got.body), ("7", "1h", b"one\ntwo\n"))
+        one, two = daemon.admin("status")["schedules"]
+        self.assertEqual((one["name"], one["state"], one["published"], one["lost"]), ("a", "good", 1, 0))
+        self.assertGreaterEqual(one["refused"], 1)
+        self.assertEqual(one["last"], line["scheduled"])
+        self.assertGreater(one["next"], one["last"])
+        self.assertGreater(one["drift_ms"], 900)
+        self.assertEqual((two["last"], two["drift_ms"]), (None, None))
+        self.assertRegex(two["next"], r"^20\d\d-01-01T03:00:00.000Z$")
+        text = daemon.tool("status")[1]
+        self.assertRegex(text, r"(?m)^SCHEDULE +SUBJECT +STATE +NEXT +LAST +DRIFT")
+        metrics = daemon.http("/metrics")[1]
+        self.assertIn('bellhop_schedule_published_total{schedule="a"} 1\n', metrics)
+        self.assertIn('bellhop_schedule_drift_ms{schedule="a"} %d\n' % one["drift_ms"], metrics)
+
+    def test_lost_when_the_next_is_due(self):
+        daemon = self.daemon({"routes": [], "schedules": {"a": every_second()}})
+        line = daemon.wait_log(lambda l: l["event"] == "schedule_lost", "the loss")
+        self.assertEqual((line["level"], line["schedule"]), ("warn", "a"))
+        wait_until(lambda: daemon.admin("status")["schedules"][0]["lost"] >= 2, "two lost")
+        [row] = daemon.admin("status")["schedules"]
+        self.assertEqual((row["state"], row["published"], row["last"]), ("refused", 0, None))
+
+    def test_durable_is_published_when_on_disk(self):
+        folder = self.temporary()
+        daemon = self.daemon({"routes": [{**ROUTE, "durable": True}], "schedules": {"a": every_second()},
+                              "store": {"path": folder + "/store"}})
+        wait_until(lambda: daemon.admin("status")["schedules"][0]["published"] >= 2, "two are on disk")
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.assertGreaterEqual(daemon.admin("audit")["books"]["accepted"], 2)
+        self.assertGreaterEqual(len({d.headers["time"] for d in daemon.serve("clock").wait(3)}), 3)
+
     def test_reload(self):
         daemon = self.daemon({"routes": [ROUTE], "schedules": {"a": every_second(), "b": every_second("tick.b")}})
         service = daemon.serve("clock")

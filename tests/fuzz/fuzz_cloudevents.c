@@ -10,9 +10,12 @@
 #include "wire/json.h"
 
 static const struct codec codecs[] = {
-    {CODEC_FORMAT_CLOUDEVENTS, "ce-", true, false},          {CODEC_FORMAT_CLOUDEVENTS, "ce_", false, false},
-    {CODEC_FORMAT_CLOUDEVENTS, "cloudEvents_", false, false}, {CODEC_FORMAT_CLOUDEVENTS, "", false, false},
-    {CODEC_FORMAT_CLOUDEVENTS, "", false, true},              {CODEC_FORMAT_RAW, "", false, false},
+    {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-", .percent = true},
+    {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce_"},
+    {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "cloudEvents_"},
+    {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = ""},
+    {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "", .structured = true},
+    {.format = CODEC_FORMAT_RAW, .prefix = ""},
 };
 #define CODECS (sizeof(codecs) / sizeof(codecs[0]))
 

@@ -98,6 +98,15 @@ static void step_dead(struct step *s)
         store_edit(s->st, number, edited, STR_NONE, edited);
 }
 
+static void step_move(struct step *s)
+{
+    char text[600];
+    uint64_t from = rand_below(&s->rand, 4) > 0 ? some_key(s) : 0;
+    struct store_record r = {.key = key_of(s->number, 2), .expires_ms = STORE_NEVER, .subject = STR("moved")};
+    r.body = some_text(s, text, sizeof(text));
+    store_move(s->st, from, &r);
+}
+
 static void on_appended(void *arg, const struct store_appended *a)
 {
     (void)arg;
@@ -130,11 +139,19 @@ static void on_taken(void *arg, const struct store_rows *rows)
     (void)rows;
 }
 
+/* Between the steps: what a disk did may not make the books differ. */
+static void on_audited(void *arg, const struct store_totals *books, struct str findings)
+{
+    (void)arg;
+    (void)books;
+    ck_assert_msg(findings.n == 0 || str_is(findings, "the store is faulted\n"), STR_FMT, STR_ARG(findings));
+}
+
 bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn, void *arg)
 {
     static void (*const kinds[])(struct step *s) = {
         step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_put, step_end, step_end,
-        step_end, step_update, step_bury, step_bury_new, step_dead, step_append, step_append, NULL,
+        step_end, step_update, step_bury, step_bury_new, step_dead, step_move, step_append, step_append, NULL,
     };
     struct step s = {.st = st, .number = number};
     rand_seed(&s.rand, seed * 1000003 + number);
@@ -146,6 +163,8 @@ bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn,
     store_log(st, STR("facts"));
     if (kind == NULL)
         store_take_due(st, (int64_t)rand_below(&s.rand, 99), 5, on_taken, NULL);
+    if (number % 5 == 4)
+        store_audit(st, on_audited, NULL);
     if (kind == NULL)
         store_trim(st, &(struct store_trim){.log = 1, .before_ms = (int64_t)number / 2, .bytes = 50000, .limit = 4},
                    on_trimmed, NULL);
@@ -250,6 +269,7 @@ void scenario_describe(struct bed *b, struct buf *out)
     store_load_dead(b->st, 0, ROWS_MAX, on_dead, &d);
     describe_logs(b, &d);
     store_audit(b->st, on_books, &d);
+    bed_settle(b);
     store_take_due(b->st, INT64_MAX / 2, ROWS_MAX, on_live, &d);
     bed_settle(b);
     if (d.failed)

@@ -84,8 +84,15 @@ static inline void on_settled(void *arg, const struct store_rows *rows)
     *(bool *)arg = true;
 }
 
-/* A load is answered behind all that was asked for before; a unit may be open meanwhile. Twice, since
- * callbacks may have asked for more. */
+static inline void on_settled_audit(void *arg, const struct store_totals *books, struct str findings)
+{
+    (void)books;
+    (void)findings;
+    *(bool *)arg = true;
+}
+
+/* A load is answered behind all that was asked for before, but audits: those are answered one after the other. A
+ * unit may be open meanwhile. Twice, since callbacks may have asked for more. */
 static inline void sqlite_settle(struct bed *b)
 {
     for (int i = 0; i < 2; i++) {
@@ -93,6 +100,9 @@ static inline void sqlite_settle(struct bed *b)
         store_load(b->st, store_key(1, 0), 0, on_settled, &settled);
         RIG_UNTIL(&b->rig, settled);
     }
+    bool settled = false;
+    store_audit(b->st, on_settled_audit, &settled);
+    RIG_UNTIL(&b->rig, settled);
 }
 
 static inline void sqlite_crash(struct bed *b)

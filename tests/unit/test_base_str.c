@@ -96,6 +96,25 @@ START_TEST(durations)
 }
 END_TEST
 
+START_TEST(rates)
+{
+    static const struct {
+        const char *text;
+        int64_t us; /* -1 = refused */
+    } table[] = {
+        {"1/s", 1000000}, {"50/s", 20000}, {"1000000/s", 1}, {"30/m", 2000000}, {"100/h", 36000000},
+        {"", -1}, {"5", -1}, {"/s", -1}, {"0/s", -1}, {"1000001/s", -1}, {"5/", -1}, {"5/d", -1}, {"5/sec", -1},
+        {"-5/s", -1}, {"05/s", -1}, {"5 /s", -1}, {"5/s ", -1}, {"5/s/s", -1},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        int64_t us = 42;
+        bool good = str_parse_rate(str_of(table[i].text), &us);
+        ck_assert_msg(good == (table[i].us >= 0), "\"%s\"", table[i].text);
+        ck_assert_int_eq(us, good ? table[i].us : 42);
+    }
+}
+END_TEST
+
 START_TEST(sizes)
 {
     static const struct {
@@ -274,7 +293,7 @@ int main(void)
     TCase *t = tcase_create("str");
     const TTest *const tests[] = {
         pieces_are_compared_by_their_bytes, trim_takes_blanks_and_tabs, cut_tells_an_empty_rest_from_none,
-        numbers, durations, sizes, units_are_written_in_their_shortest_exact_form, units_round_trip,
+        numbers, durations, rates, sizes, units_are_written_in_their_shortest_exact_form, units_round_trip,
         utf8_is_strict_at_every_offset, utf8_of_two_and_three_bytes_is_what_the_rule_says,
         printable_has_no_control_characters, distance_counts_edits,
     };

@@ -13,11 +13,11 @@
 #define FOUR "\"specversion\":\"1.0\",\"type\":\"com.example.someevent\",\"source\":\"/mycontext\",\"id\":\"A234\""
 #define FOUR_READ "ce-type: com.example.someevent\nce-source: /mycontext\nid: A234\n"
 
-static const struct codec http = {CODEC_FORMAT_CLOUDEVENTS, "ce-", true, false};
-static const struct codec kafka = {CODEC_FORMAT_CLOUDEVENTS, "ce_", false, false};
-static const struct codec amqp = {CODEC_FORMAT_CLOUDEVENTS, "cloudEvents_", false, false};
-static const struct codec mqtt = {CODEC_FORMAT_CLOUDEVENTS, "", false, false};
-static const struct codec redis = {CODEC_FORMAT_CLOUDEVENTS, "", false, true};
+static const struct codec http = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce-", .percent = true};
+static const struct codec kafka = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "ce_"};
+static const struct codec amqp = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "cloudEvents_"};
+static const struct codec mqtt = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = ""};
+static const struct codec redis = {.format = CODEC_FORMAT_CLOUDEVENTS, .prefix = "", .structured = true};
 
 static struct codec_room room;
 static const char *what;

@@ -229,7 +229,11 @@ static const struct refusal refusals[] = {
     {EDGE "services: { edge: {} }\n",
      "t.yaml:2:13: `edge` is an endpoint already: a route could not tell them apart\n"},
     {"services: { a: { order_by: \"header:Key\" } }\n",
-     "t.yaml:1:28: `order_by` must be `header:` and the name of a header; found `header:Key`\n"},
+     "t.yaml:1:28: `order_by` must be `header:` and the name of a header, or `json:` and a member of the body "
+     "(`json:order.customer`); found `header:Key`\n"},
+    {"services: { a: { order_by: \"json:a..b\" } }\n",
+     "t.yaml:1:28: `order_by` must be `header:` and the name of a header, or `json:` and a member of the body "
+     "(`json:order.customer`); found `json:a..b`\n"},
     {"services: { a: { publish: [\"a.>.b\"] } }\n", NULL},
     {"routes:\n  - { from: local, to: m, dedupe: { by: id } }\n",
      "t.yaml:2:35: `dedupe` needs `durable: true`: what came is recorded with the message\n"},

@@ -49,11 +49,26 @@ START_TEST(what_is_wrong_is_named)
 }
 END_TEST
 
+START_TEST(logs_larger_than_the_store_are_warned_of)
+{
+    static const char small[] = "store: { max_size: 1536MiB }\nroutes:\n  - { from: local, match: a, log: { name: a } }\n"
+                                "  - { from: local, match: b, log: { name: a } }\n";
+    char text[512];
+    warned(small, "");
+    snprintf(text, sizeof(text), "%s  - { from: local, match: c, log: { name: c, max_size: unlimited } }\n", small);
+    warned(text, "");
+    snprintf(text, sizeof(text), "%s  - { from: local, match: c, log: { name: c } }\n", small);
+    warned(text, "t.yaml:5:35: `log`: with `c` the logs may grow larger than store.max_size: then nothing durable is "
+                 "accepted any more\n");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("config_log");
     TCase *t = tcase_create("config_log");
     tcase_add_test(t, a_log_has_defaults_and_needs_no_target);
+    tcase_add_test(t, logs_larger_than_the_store_are_warned_of);
     tcase_add_loop_test(t, what_is_wrong_is_named, 0, sizeof(wrong) / sizeof(wrong[0]));
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -21,7 +21,11 @@ static struct config *parse(const char *text)
     "  nightly: { cron: \"0 3 * * *\", subject: report.nightly, body: '{\"days\": 7}' }\n"         \
     "  beat:\n"                                                                                    \
     "    every: 1m30s\n"                                                                           \
-    "    subject: '{ \"cmd\": \"beat\", \"a\": 1 }'\n"
+    "    subject: '{ \"cmd\": \"beat\", \"a\": 1 }'\n"                                                \
+    "    headers: { tenant: 7, content-type: \"text/x; a=b\" }\n"                                    \
+    "    body: |\n"                                                                               \
+    "      one\n"                                                                                 \
+    "      two: 2\n"
 
 START_TEST(what_is_given_and_what_is_not)
 {
@@ -37,7 +41,8 @@ START_TEST(what_is_given_and_what_is_not)
     ck_assert_ptr_null(s->cron);
     ck_assert_int_eq(s->every_ms, 90000);
     ck_assert_str_eq(s->subject, "{\"a\":1,\"cmd\":\"beat\"}");
-    ck_assert_ptr_null(s->body);
+    ck_assert_str_eq(s->body, "one\ntwo: 2\n");
+    ck_assert_str_eq(s->headers, "tenant: 7\ncontent-type: text/x; a=b\n");
     ck_assert_ptr_null(config_schedule(c, "nothing"));
     config_free(c);
     c = parse("schedules: {}\n");
@@ -77,9 +82,18 @@ static const struct { const char *text, *error; } refused[] = {
      "t.yaml:2:28: `subject`: not a subject: `a..b`: empty token\n"},
     {"schedules:\n  x: { every: 1s, subjct: a }\n",
      "t.yaml:2:6: the key `subject` is missing\n"
-     "t.yaml:2:19: unknown key `subjct`; did you mean `subject`? Allowed: cron every subject body\n"},
+     "t.yaml:2:19: unknown key `subjct`; did you mean `subject`? Allowed: cron every subject body headers\n"},
     {"schedules:\n  x: { every: 1s, body: \"\", " AT,
-     "t.yaml:2:25: `body` must be text without control characters; found an empty text\n"},
+     "t.yaml:2:25: `body` must be text without control characters other than line ends and tabs; found an empty text\n"},
+    {"schedules:\n  x: { every: 1s, body: \"a\\x07b\", " AT,
+     "t.yaml:2:25: `body` must be text without control characters other than line ends and tabs; found some\n"},
+    {"schedules:\n  x: { every: 1s, headers: [a], " AT,
+     "t.yaml:2:28: `headers` must be a mapping of at most 64 names to texts, 16 KiB of them; found a list\n"},
+    {"schedules:\n  x: { every: 1s, headers: { Key: a, id: b, ttl: c, \"y\": [d] }, " AT,
+     "t.yaml:2:30: not a header's name: lower-case letters, digits and !#$%&'*+-.^_`|~, at most 128\n"
+     "t.yaml:2:38: the header `id` is the daemon's own\n"
+     "t.yaml:2:50: `ttl` must be a duration such as 30s or 2h; found `c`\n"
+     "t.yaml:2:58: `y` must be text; found a list\n"},
     {"schedules:\n  x: { every: 0s, cron: x, subject: \">\" }\n",
      "t.yaml:2:3: schedule `x` must have only one of `cron` and `every`\n"
      "t.yaml:2:15: `every` must be a duration with its unit, such as 250ms, 5s or 1h30m, from 1s to "
@@ -135,11 +149,13 @@ START_TEST(printed_as_it_is_read)
                          "    # every:\n"
                          "    subject: report.nightly\n"
                          "    body: \"{\\\"days\\\": 7}\"\n"
+                         "    # headers:\n"
                          "  beat:\n"
                          "    # cron:\n"
                          "    every: 1m30s\n"
                          "    subject: \"{\\\"a\\\":1,\\\"cmd\\\":\\\"beat\\\"}\"\n"
-                         "    # body:\n");
+                         "    body: \"one\\ntwo: 2\\n\"\n"
+                         "    headers: { tenant: \"7\", content-type: \"text/x; a=b\" }\n");
     c = parse(buf_cstr(&once));
     config_print(c, &twice);
     config_free(c);

@@ -1,5 +1,6 @@
 /* The life of one delivery: requests and events, attempts, deadlines, streams, fan-out, withdrawal. */
 #include "hub_rig.h"
+#include "msg/headers.h"
 
 static struct ask a, b;
 
@@ -146,6 +147,35 @@ START_TEST(attempts_are_used_up_then_it_is_dead)
     ck_assert_uint_eq(hub_dead_count(hub), 1);
     struct dest_status s = status_of(&shop);
     ck_assert(s.dead == 1 && s.failed == 1 && s.retries == 2 && s.done == 0);
+    all_over();
+}
+END_TEST
+
+/* Without a store it is an ordinary event there. */
+START_TEST(dead_goes_to_another_destination)
+{
+    struct target_conf to = {.name = (char *)(uintptr_t)"shop", .service = true, .subject = (char *)(uintptr_t)"grave"};
+    plain->policy.dead_letter_to = &to;
+    use_usual();
+    publish("math.sum", "id: one\n", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "no such sum");
+    heard(&a, CODE_INVALID, "no such sum");
+    ck_assert(str_is(oldest(&shop)->subject, "grave") && str_is(oldest(&shop)->msg->id, "one"));
+    ck_assert_uint_eq(headers_get(oldest(&shop)->msg->headers, "reason").n > 20, 1);
+    ck_assert_uint_eq(hub_dead_count(hub), 0);
+    settle(&shop, OUTCOME_REJECT, CODE_INVALID, "no");
+    ck_assert(shop.sent == 1 && only_dead()->sent_on); /* no loop */
+    ck_assert_uint_eq(hub_redrive(hub, &(struct dead_query){.limit = 0}, false), 1);
+    settle(&shop, OUTCOME_REJECT, CODE_INVALID, "no");
+    ck_assert(shop.sent == 2 && only_dead()->sent_on);
+    set_up_down(&shop, false);
+    limits(1 << 20, 1, 100); /* no room there: it is kept */
+    publish("math.sum", "", NULL);
+    publish("shop", "", NULL);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "no such sum");
+    ck_assert_uint_eq(hub_dead_count(hub), 2);
+    set_up_down(&shop, true);
+    settle_ok(&shop);
     all_over();
 }
 END_TEST
@@ -651,7 +681,7 @@ int main(void)
     const TTest *const tests[] = {
         a_request_is_refused_at_once_where_nobody_is_there, a_request_is_answered,
         waiting_requests_are_refused_when_the_last_one_leaves, events_wait_for_their_destination,
-        order_is_kept_when_there_is_no_room, attempts_are_used_up_then_it_is_dead, what_is_rejected_is_dead_at_once,
+        order_is_kept_when_there_is_no_room, attempts_are_used_up_then_it_is_dead, what_is_rejected_is_dead_at_once, dead_goes_to_another_destination,
         what_need_not_be_kept_is_dropped, the_peers_wish_is_the_pause, what_is_held_counts_no_attempt,
         a_request_given_back_by_the_last_one_is_refused, an_attempt_that_is_not_answered_is_repeated,
         a_request_is_repeated_where_that_does_no_harm, a_request_that_may_not_be_repeated_is_not,

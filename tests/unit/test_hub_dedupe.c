@@ -1,5 +1,5 @@
 /* Copies of a message: the first is delivered, the others are answered as it was and go nowhere. */
-#include "hub_durable_rig.h"
+#include "hub_store_rig.h"
 
 #define WINDOW_MS 10000
 

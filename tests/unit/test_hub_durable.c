@@ -1,5 +1,5 @@
 /* Durable deliveries in the core: accepted when the store has them, in order beyond the window, through crashes. */
-#include "hub_durable_rig.h"
+#include "hub_store_rig.h"
 
 START_TEST(accepted_when_committed)
 {
@@ -81,6 +81,29 @@ START_TEST(attempt_is_on_disk_before_the_retry)
     crash(100);
     run_store();
     ck_assert_uint_ge(oldest(&math)->attempt, 2);
+}
+END_TEST
+
+/* S14: best effort is never in the store, and is gone with the process. */
+START_TEST(best_effort_is_in_memory_only)
+{
+    struct ask a;
+    end();
+    disk = store_disk_new(100000);
+    set_up();
+    store = store_mem_open(disk);
+    hub_use_store(hub, store);
+    use_usual();
+    publish("math.sum", "", &a);
+    publish("shop", "", NULL);
+    ck_assert_uint_eq(store_mem_pending(store), 0);
+    settle_ok(&math);
+    heard(&a, CODE_OK, "");
+    run_store();
+    ck_assert(totals().accepted == 0 && count_of(DELIVERY_DONE) == 1);
+    crash(0);
+    run_store();
+    ck_assert(shop.sent == 0 && hub_live(hub) == 0);
 }
 END_TEST
 
@@ -200,23 +223,16 @@ START_TEST(delayed_over_a_restart)
     pass(2500);
     run_store();
     ck_assert_uint_eq(math.sent, 1);
+    struct hub_counts c;
+    hub_counts(hub, &c);
+    ck_assert(c.drift[2] == 1 && c.drift_sum_ms == 500); /* the store was that slow */
+    settle(&math, OUTCOME_RETRY, CODE_FAILED, "");
+    pass(6000);
+    run_store();
+    hub_counts(hub, &c);
+    ck_assert(math.sent == 2 && c.drift_sum_ms == 500); /* a retry is no delay */
 }
 END_TEST
-
-static void on_walked(void *arg, const struct dead_walked *sum)
-{
-    *(struct dead_walked *)arg = *sum;
-}
-
-static struct dead_walked walk(enum dead_action action)
-{
-    struct dead_walked sum = {.failed = true};
-    struct dead_ask ask = {.action = action, .arg = &sum, .done = on_walked};
-    ck_assert_ptr_nonnull(hub_dead_walk(hub, &ask));
-    run_store();
-    ck_assert(!sum.failed);
-    return sum;
-}
 
 START_TEST(dead_letters_survive_and_come_back)
 {
@@ -283,6 +299,104 @@ START_TEST(full_is_refused_and_settling_goes_on)
 }
 END_TEST
 
+static void drops_oldest(uint64_t rows)
+{
+    struct hub_limits l = {.memory = 1 << 20, .queue = 100, .dead = 100, .store_drops = true};
+    end();
+    disk = store_disk_new(rows);
+    life();
+    hub_set_limits(hub, &l);
+}
+
+/* S9: bounded; what is newest is kept, of the fullest destination the oldest go, what is in flight never does. */
+START_TEST(drop_oldest_makes_room)
+{
+    drops_oldest(40);
+    shop.room = 3;
+    for (int i = 0; i < 8; i++)
+        publish("shop", "", NULL);
+    set_up_down(&math, false);
+    run_store();
+    for (int i = 0; i < 200; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "id: m%d\n", i);
+        struct ask a;
+        publish("math.sum", id, &a);
+        run_store();
+        heard(&a, CODE_OK, "");
+        ck_assert_uint_le(totals().ready, 40);
+    }
+    struct store_totals t = totals();
+    ck_assert_uint_eq(t.accepted, 208);
+    ck_assert(t.ready > 25 && t.dropped + t.ready == 208);
+    ck_assert_uint_eq(count_of(DELIVERY_DROPPED), t.dropped);
+    ck_assert_uint_eq(shop.held.count, 3);
+    make_room(&shop, 100);
+    run_store();
+    ck_assert_uint_eq(shop.sent, 8); /* it was not the fullest */
+    set_up_down(&math, true);
+    run_store();
+    ck_assert_uint_eq(math.sent, t.ready - 8);
+    char oldest_id[32];
+    snprintf(oldest_id, sizeof(oldest_id), "m%u", 200 - math.sent);
+    ck_assert_msg(str_is(oldest(&math)->msg->id, oldest_id), STR_FMT, STR_ARG(oldest(&math)->msg->id));
+    for (size_t i = math.held.count; i > 0; i--)
+        settle_ok(&math);
+    for (size_t i = 0; i < 8; i++)
+        settle_ok(&shop);
+    run_store();
+    all_over();
+}
+END_TEST
+
+/* The drops and what they make room for are in one batch, beyond the window too. */
+START_TEST(drop_oldest_from_disk_and_over_a_crash)
+{
+    struct ask a;
+    struct hub_limits l = {.memory = 64 << 20, .queue = 100, .dead = 100, .store_drops = true};
+    drops_oldest(3000);
+    hub_set_limits(hub, &l);
+    set_up_down(&math, false);
+    for (int i = 0; i < 6000; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "id: m%d\n", i);
+        publish("math.sum", id, &a);
+        run_store();
+        heard(&a, CODE_OK, "");
+    }
+    struct store_totals t = totals();
+    ck_assert(t.accepted == 6000 && t.ready > 2000 && t.ready <= 3000 && t.dropped == 6000 - t.ready);
+    crash(0);
+    run_store();
+    char oldest_id[32];
+    snprintf(oldest_id, sizeof(oldest_id), "m%llu", 6000 - (unsigned long long)t.ready);
+    ck_assert_msg(str_is(oldest(&math)->msg->id, oldest_id), STR_FMT, STR_ARG(oldest(&math)->msg->id));
+}
+END_TEST
+
+/* Nothing that may be dropped: refused, as without it. */
+START_TEST(drop_oldest_drops_nothing_in_flight)
+{
+    struct ask a;
+    drops_oldest(10);
+    for (int i = 0; i < 10; i++)
+        publish("math.sum", "", NULL);
+    run_store();
+    ck_assert_uint_eq(math.held.count, 10);
+    publish("shop", "", &a);
+    run_store();
+    heard(&a, CODE_OVERLOADED, "full");
+    ck_assert_uint_eq(totals().dropped, 0);
+    for (size_t i = 0; i < 10; i++)
+        settle_ok(&math);
+    run_store();
+    publish("shop", "", &a);
+    run_store();
+    heard(&a, CODE_OK, "");
+    ck_assert_uint_eq(totals().done, 10);
+}
+END_TEST
+
 START_TEST(failed_commit_promises_nothing)
 {
     struct ask a, b;
@@ -330,10 +444,11 @@ int main(void)
     const TTest *const tests[] = {
         accepted_when_committed, acknowledged_survives, not_committed_is_not_acknowledged,
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
-        released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
+        best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
         long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
+        drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,
     };
     tcase_add_checked_fixture(t, start, end);

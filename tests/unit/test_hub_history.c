@@ -1,6 +1,6 @@
 /* What is remembered of messages, in memory and in the store, and what is read back of it. */
 #include "delivery/history.h"
-#include "hub_durable_rig.h"
+#include "hub_store_rig.h"
 
 static struct buf told;
 static unsigned whole; /* how often a look into the store ended well */
@@ -51,12 +51,6 @@ static void on_done(void *arg, bool complete)
     whole += complete;
 }
 
-static void on_walked(void *arg, const struct dead_walked *sum)
-{
-    (void)arg;
-    ck_assert_uint_eq(sum->count, 1);
-}
-
 static const char *why(const char *id)
 {
     unsigned before = whole;
@@ -103,9 +97,7 @@ START_TEST(dead_and_redriven)
     settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
     pass(HISTORY_FLUSH_MS); /* by itself */
     again(100);
-    struct dead_ask ask = {.action = DEAD_REDRIVE, .done = on_walked};
-    hub_dead_walk(hub, &ask);
-    run_store();
+    ck_assert_uint_eq(walk(DEAD_REDRIVE).count, 1);
     settle_ok(&math);
     ck_assert_str_eq(why("one"), "dead 1 math.*@math invalid: bad data\nredriven 1 math.*@math\n"
                                  "done 1 math.*@math (redrive)\n");

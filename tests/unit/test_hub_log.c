@@ -357,6 +357,49 @@ START_TEST(s12_a_replay_is_marked_and_not_appended)
 }
 END_TEST
 
+/* What is sent again because its OK was lost is no conflict, and is appended once; a replay is no copy. */
+START_TEST(a_copy_is_not_appended_and_a_replay_is_no_copy)
+{
+    struct ask a;
+    plain_new();
+    ROUTE("shop", &shop);
+    plain->routes[0].durable = true;
+    plain->routes[0].log = (struct event_log_conf){.name = (char *)(uintptr_t)"events", .keep_ms = INT64_MAX,
+                                                   .max_size = UINT64_MAX};
+    plain->routes[0].dedupe = (struct dedupe_conf){.by = (char *)(uintptr_t)"id", .window_ms = 60000};
+    routes_use();
+    for (int i = 0; i < 3; i++) {
+        publish("shop", "id: one\nkey: k\nexpected-version: 0\n", &a);
+        run_store();
+        heard(&a, CODE_OK, "");
+        ck_assert_uint_eq(last_offset(), 1);
+        ck_assert_uint_eq(shop.sent, 1);
+    }
+    publish("shop", "id: two\nkey: k\nexpected-version: 0\n", &a);
+    run_store();
+    heard(&a, CODE_INVALID, "\"version\":1}");
+    publish("shop", "id: two\nkey: k\nexpected-version: 1\n", &a); /* what was refused was no first */
+    run_store();
+    heard(&a, CODE_OK, "");
+    hub_group_begin(hub); /* a copy and another one of its key in one unit */
+    publish("shop", "id: one\nkey: k\nexpected-version: 0\n", &a);
+    publish("shop", "id: three\nkey: k\nexpected-version: 2\n", NULL);
+    hub_group_end(hub);
+    run_store();
+    heard(&a, CODE_OK, "");
+    ck_assert_uint_eq(last_offset(), 3);
+    ck_assert_uint_eq(shop.sent, 3);
+    replay((struct replay_ask){0});
+    work(0);
+    HEARD("replayed 3 skipped 0");
+    ck_assert_uint_eq(shop.sent, 6);
+    while (shop.held.count > 0)
+        settle_ok(&shop);
+    run_store();
+    all_over();
+}
+END_TEST
+
 START_TEST(a_replay_keeps_its_pace_and_waits_for_room)
 {
     limits(1 << 20, 5, 100);
@@ -368,11 +411,24 @@ START_TEST(a_replay_keeps_its_pace_and_waits_for_room)
     while (math.held.count > 0)
         settle_ok(&math);
     replay((struct replay_ask){.rate = 10});
+    work(0);
+    ck_assert_uint_eq(math.held.count, 1);
     work(250);
     ck_assert_uint_eq(math.held.count, 3);
     work(200);
     ck_assert_uint_eq(math.held.count, 5);
     work(0);
+    HEARD("replayed 5 skipped 0");
+    while (math.held.count > 0)
+        settle_ok(&math);
+    replay((struct replay_ask){.rate = 10});
+    work(0);
+    ck_assert_uint_eq(math.held.count, 1);
+    now_ms += 900; /* the process stood still: no flood after it */
+    work(10);
+    ck_assert_uint_eq(math.held.count, 2);
+    settle_ok(&math); /* before its time-out */
+    work(350);
     HEARD("replayed 5 skipped 0");
     while (math.held.count > 0)
         settle_ok(&math);
@@ -433,6 +489,7 @@ int main(void)
     tcase_add_test(t, readers_end_as_they_were_asked_to);
     tcase_add_test(t, old_entries_go);
     tcase_add_test(t, s12_a_replay_is_marked_and_not_appended);
+    tcase_add_test(t, a_copy_is_not_appended_and_a_replay_is_no_copy);
     tcase_add_test(t, a_replay_keeps_its_pace_and_waits_for_room);
     tcase_add_test(t, a_replay_ends_with_whoever_asked_and_with_the_daemon);
     suite_add_tcase(s, t);

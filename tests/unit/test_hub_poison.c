@@ -1,5 +1,5 @@
 /* Messages that services die of: suspects go alone, and the guilty one to the dead letters. */
-#include "hub_durable_rig.h"
+#include "hub_store_rig.h"
 
 static void poison_life(uint64_t crashes)
 {
@@ -45,15 +45,10 @@ static void on_dead(void *arg, const struct dead_letter *d)
     snprintf(error, sizeof(error), "%s|%s", code_name(d->reason), d->last_error);
 }
 
-static void on_walked(void *arg, const struct dead_walked *sum)
-{
-    (void)arg;
-    (void)sum;
-}
-
 static const char *dead(void)
 {
-    struct dead_ask ask = {.action = DEAD_LIST, .each = on_dead, .done = on_walked};
+    struct dead_walked sum;
+    struct dead_ask ask = {.action = DEAD_LIST, .each = on_dead, .done = on_walked, .arg = &sum};
     error[0] = '\0';
     hub_dead_walk(hub, &ask);
     run_store();

@@ -149,10 +149,19 @@ START_TEST(forth_and_back_again)
 }
 END_TEST
 
+START_TEST(pauses_grow)
+{
+    static const int64_t want[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000};
+    for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+        ck_assert_int_eq(schedule_pause_ms(i + 1), want[i]);
+    ck_assert_int_eq(schedule_pause_ms(4000000000u), 60000);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const all[] = {steady_clock, forward_is_one_event, a_little_back_is_no_second_event,
-                                far_back_skips_no_period, back_before_anything_was_due, forth_and_back_again};
+                                far_back_skips_no_period, back_before_anything_was_due, forth_and_back_again, pauses_grow};
     Suite *s = suite_create("schedules");
     TCase *t = tcase_create("clock");
     tcase_add_checked_fixture(t, setup, teardown);

@@ -210,6 +210,84 @@ static void a_delivery_dies_comes_back_and_is_purged(struct bed *b)
                 "times=1000,9223372036854775807 [orders] [orders.new] [c: d] [B] [] [] [again]\n");
 }
 
+static void one_takes_the_place_of_another(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true), grave = store_queue(b->st, STR("grave"), false);
+    uint64_t key = put(b, queue, "A"), late = put_due(b, queue, "L", 777);
+    struct store_record moved = record(store_key(grave, store_next_seq(b->st)), "M");
+    struct store_record again = record(store_key(grave, store_next_seq(b->st)), "N");
+    store_begin(b->st);
+    store_move(b->st, key, &moved);
+    store_move(b->st, key, &again); /* it is not there any more */
+    store_move(b->st, late, &again);
+    store_commit(b->st);
+    store_load(b->st, store_key(queue, 0), 9, on_rows, b);
+    store_load(b->st, store_key(grave, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\nrows ok 2 quarantined 0\n" ROW("2:3", "0", "0", "M") ROW("2:4", "0", "0", "N"));
+    audit_is(b, "totals 2 2 0 0 0 0 0 0\n");
+    struct store_record never = record(store_key(grave, store_next_seq(b->st)), "O");
+    store_begin(b->st);
+    store_move(b->st, 0, &never); /* of one that was never stored */
+    store_commit(b->st);
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+    bed_reopen(b);
+    audit_is(b, "totals 3 3 0 0 0 0 0 0\n");
+}
+
+static void on_result(void *arg, enum store_result result)
+{
+    *(enum store_result *)arg = result;
+}
+
+static enum store_result put_big(struct bed *b, uint64_t key, enum store_result *result)
+{
+    static char big[200000];
+    struct store_record r = record(key, "");
+    memset(big, 'x', sizeof(big));
+    r.body = str_make(big, sizeof(big));
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_then(b->st, on_result, result);
+    store_commit(b->st);
+    return *result;
+}
+
+static void what_is_ended_makes_room_for_the_next_unit(struct bed *b)
+{
+    enum store_result first = STORE_OK, second = STORE_OK;
+    const struct kind *kind = b->kind;
+    struct store_stats s;
+    uint64_t keys[200], n = 0;
+    bed_fini(b);
+    bed_open(b, kind, kind == &kind_mem ? 24 : 12 << 20);
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    bed_settle(b);
+    store_stats(b->st, &s);
+    ck_assert(!s.low && !s.full && s.room > 0);
+    uint64_t room = s.room;
+    for (bool was_low = false; first == STORE_OK && n < 200; was_low = s.low) {
+        keys[n] = store_key(queue, store_next_seq(b->st));
+        put_big(b, keys[n++], &first);
+        bed_settle(b);
+        store_stats(b->st, &s);
+        ck_assert(first != STORE_OK || s.room < room);
+        ck_assert_msg(first == STORE_OK || was_low, "full without having been low");
+        room = s.room;
+    }
+    ck_assert(first == STORE_FULL && s.full && s.low && !s.disk_full && n > 10);
+    n--;
+    put_big(b, keys[n], &first); /* two, before what has room for one and the like is ended, and after */
+    end(b, keys[0], STORE_DROPPED);
+    end(b, keys[1], STORE_DROPPED);
+    put_big(b, store_key(queue, store_next_seq(b->st)), &second);
+    bed_settle(b);
+    ck_assert_int_eq(first, STORE_FULL);
+    ck_assert_int_eq(second, STORE_OK);
+    char want[64];
+    snprintf(want, sizeof(want), "totals %u %u 0 0 0 2 0 0\n", (unsigned)n + 1, (unsigned)n - 1);
+    audit_is(b, want);
+}
+
 static void pairs_nest_and_callbacks_come_in_order(struct bed *b)
 {
     uint32_t queue = store_queue(b->st, STR("q"), true);
@@ -427,7 +505,8 @@ typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
     a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
-    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged,
+    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
+    what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
     only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,
     chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,

@@ -248,6 +248,21 @@ START_TEST(d4_a_failed_sync_is_final)
 }
 END_TEST
 
+START_TEST(d4_a_failed_sync_of_the_close_is_told)
+{
+    struct bed b;
+    open_shim(&b);
+    put(&b, "A");
+    strike(FAULT_SYNC, 1);
+    ck_assert(!store_close(b.st));
+    sqlite_open(&b);
+    put(&b, "B");
+    ck_assert(store_close(b.st));
+    b.st = NULL;
+    bed_fini(&b);
+}
+END_TEST
+
 START_TEST(d5_a_failed_checkpoint_is_final)
 {
     static char body[64 << 10];
@@ -358,7 +373,8 @@ int main(void)
     Suite *s = suite_create("store/faults");
     TCase *t = tcase_create("faults");
     const TTest *const tests[] = {
-        d3_a_failed_write_is_final, d4_a_failed_sync_is_final, d5_a_failed_checkpoint_is_final,
+        d3_a_failed_write_is_final, d4_a_failed_sync_is_final, d4_a_failed_sync_of_the_close_is_told,
+        d5_a_failed_checkpoint_is_final,
         d1_a_full_disk_refuses_puts_and_records_ends,
         d1_no_room_even_for_an_end_is_a_fault, d6_the_loop_goes_on_while_a_sync_takes_long,
         s1_every_unit_told_was_synced,

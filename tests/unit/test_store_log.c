@@ -225,11 +225,32 @@ static void a_log_and_a_page_may_be_asked_for_inside_a_unit(struct bed *b)
                 "page ok 1 through=1 end damaged=0\n" ENTRY("1", "1", "1000", "k", "B"));
 }
 
+static void append_once(struct bed *b, uint32_t log, const char *name, uint64_t expected)
+{
+    store_begin(b->st);
+    store_once_begin(b->st, &(struct store_once){.name = str_of(name), .now_ms = 1000, .window_ms = 500});
+    add(b, log, "k", name, 1000, expected);
+    store_once_end(b->st);
+    store_commit(b->st);
+}
+
+static void a_copy_appends_nothing_and_expects_nothing(struct bed *b)
+{
+    uint32_t log = store_log(b->st, STR("one"));
+    append_once(b, log, "A", 0);
+    append_once(b, log, "A", 0);
+    append_once(b, log, "B", 0);
+    append_once(b, log, "B", 1);
+    TRACE_IS(b, "append ok offset=1 version=1\nappend duplicate offset=0 version=0\n"
+                "append conflict offset=0 version=1 mismatch\nappend ok offset=2 version=2\n");
+    audit_is(b, "totals 0 0 0 0 0 0 0 0\n");
+}
+
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     entries_come_in_order_with_offsets_and_versions, a_log_is_read_page_by_page, a_page_is_bounded_in_bytes,
     a_time_is_found, another_version_refuses_the_whole_unit, retention_takes_the_oldest_in_steps,
-    logs_survive_a_close_and_a_crash, a_log_and_a_page_may_be_asked_for_inside_a_unit,
+    a_copy_appends_nothing_and_expects_nothing, logs_survive_a_close_and_a_crash, a_log_and_a_page_may_be_asked_for_inside_a_unit,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "base/rand.h"
+#include "store/sqlite.h"
 #include "store/store_log.h"
 #include "store_sqlite_rig.h"
 
@@ -573,12 +574,13 @@ static void random_put(struct pair *p, struct store *stores[2])
 static void random_change(struct pair *p, struct store *stores[2])
 {
     char text[3][64];
-    uint64_t key = p->keys[rand_below(&p->rand, LIVE_MAX)], kind = rand_below(&p->rand, 10);
+    uint64_t key = p->keys[rand_below(&p->rand, LIVE_MAX)], kind = rand_below(&p->rand, 11);
     uint64_t number = rand_below(&p->rand, p->deads + 2), some = rand_below(&p->rand, 3);
     uint64_t seq = store_next_seq(stores[0]);
     struct str a = any_text(p, text[0], 64), b = any_text(p, text[1], 64), c = any_text(p, text[2], 64);
     struct store_dead d = {.died_ms = 5, .reason = a, .record = {.key = some == 0 ? store_key(1, 0) : key, .body = b,
                            .attempt = (uint32_t)some, .last_error = c}};
+    struct store_record moved = {.key = store_key(2, seq), .expires_ms = STORE_NEVER, .subject = a, .body = b};
     ck_assert_uint_eq(seq, store_next_seq(stores[1]));
     if (key == 0)
         return;
@@ -595,6 +597,8 @@ static void random_change(struct pair *p, struct store *stores[2])
             store_redrive(st, number, store_key(1, seq));
         else if (kind == 7)
             store_purge(st, number);
+        else if (kind == 8)
+            store_move(st, some == 0 ? 0 : key, &moved);
         else
             store_edit(st, number, a, b, c);
     }
@@ -685,6 +689,134 @@ START_TEST(random_operations_do_what_the_model_does)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- audits between commits */
+
+#define MANY 30000
+
+static void many_rows(struct pair *p)
+{
+    for (size_t n = 0; n < MANY; n++) {
+        for (size_t i = 0; i < 2; i++) {
+            struct store *st = p->beds[i].st;
+            uint64_t seq = store_next_seq(st), key = store_key(1 + n % 4, seq);
+            if (n % 100 == 0)
+                store_begin(st);
+            store_put(st, &(struct store_record){.key = key, .expires_ms = STORE_NEVER, .body = STR("many"),
+                                                 .due_ms = n % 7 == 0 ? (int64_t)n : 0});
+            if (n % 100 == 99)
+                store_commit(st);
+            p->keys[n * LIVE_MAX / MANY] = key;
+        }
+    }
+    bed_settle(&p->beds[0]);
+    bed_settle(&p->beds[1]);
+}
+
+struct answered {
+    struct bed *bed;
+    unsigned audits, units;
+};
+
+static void on_clean_audit(void *arg, const struct store_totals *books, struct str findings)
+{
+    struct answered *a = arg;
+    ck_assert_msg(findings.n == 0, STR_FMT, STR_ARG(findings));
+    ck_assert_uint_ge(books->accepted, MANY);
+    a->audits++;
+}
+
+static void on_counted(void *arg, enum store_result result)
+{
+    struct answered *a = arg;
+    ck_assert_int_eq(result, STORE_OK);
+    a->units++;
+}
+
+/* Some of the old rows, on both sides of what has been counted, and new ones. */
+static void change_while_it_runs(struct pair *p, struct store *stores[2], struct answered *a)
+{
+    unsigned want = a->units + 1;
+    for (int i = 0; i < 5; i++)
+        p->keys[rand_below(&p->rand, LIVE_MAX)] = store_key((uint32_t)rand_below(&p->rand, 4) + 1, 1 + rand_below(&p->rand, MANY));
+    random_unit(p, stores);
+    if (rand_below(&p->rand, 4) == 0)
+        random_load(p, stores);
+    store_begin(stores[1]);
+    store_then(stores[1], on_counted, a);
+    store_commit(stores[1]);
+    RIG_UNTIL(&p->beds[1].rig, a->units >= want);
+}
+
+START_TEST(an_audit_goes_on_between_commits)
+{
+    static const char *const names[] = {"a", "b", "c", "d"};
+    struct pair p = {0};
+    struct answered a = {&p.beds[1], 0, 0};
+    rand_seed(&p.rand, 9);
+    bed_open(&p.beds[0], &kind_mem, 0);
+    bed_open(&p.beds[1], &kind_sqlite, 0);
+    struct store *stores[2] = {p.beds[0].st, p.beds[1].st};
+    for (size_t i = 0; i < 8; i++)
+        store_queue(stores[i % 2], str_of(names[i / 2]), true);
+    many_rows(&p);
+    for (unsigned n = 1; n <= 5; n++) {
+        store_audit(stores[1], on_clean_audit, &a);
+        while (a.audits < n)
+            change_while_it_runs(&p, stores, &a);
+        compare(&p, n);
+    }
+    ck_assert_uint_ge(a.units, 15); /* some in the middle of each: how many is a matter of the machine */
+    bed_fini(&p.beds[0]);
+    bed_fini(&p.beds[1]);
+}
+END_TEST
+
+START_TEST(an_audit_begins_anew_where_a_transaction_is_taken_back)
+{
+    struct db db = {0};
+    audit_ask(&db.audit, &(struct store_job){.kind = JOB_AUDIT});
+    db.audit.table = 1; /* all live rows were counted */
+    counter_live(&db, store_key(1, 5), 0, +1);
+    counters_settle(&db, true);
+    ck_assert(db.audit.live[0] == 1 && db.audit.queues[1].live[0] == 1 && db.audit.table == 1);
+    counter_live(&db, store_key(1, 6), 0, +1);
+    counters_settle(&db, false);
+    ck_assert(db.audit.running && db.audit.live[0] == 0 && db.audit.table == 0 && db.audit.queue_count == 0);
+    db.audit.table = 1;
+    counter_live(&db, store_key(1, 6), 9, +1);
+    ck_assert(db.audit.queues[1].live[0] == 0 && db.audit.queues[1].live[1] == 1);
+    db.audit.through = 7; /* of the dead letters */
+    counter_dead(&db, 7, +1);
+    counter_dead(&db, 8, +1); /* the walk will meet it */
+    counter_quarantined(&db);
+    ck_assert(db.audit.dead == 1 && db.audit.quarantined == 0);
+    db.audit.table = 3;
+    counter_dead(&db, 9, +1);
+    counter_quarantined(&db);
+    ck_assert(db.audit.dead == 2 && db.audit.quarantined == 1);
+    db_close(&db);
+}
+END_TEST
+
+START_TEST(an_audit_of_a_log_that_is_trimmed)
+{
+    struct audit a = {.running = true, .table = 3, .log = {.log = 2, .through = 10, .entries = 10, .bytes = 1000}};
+    struct store_log_row before = {.first = 1, .last = 50, .bytes = 5000}, after = {.first = 5, .last = 50, .bytes = 4600};
+    audit_trimmed(&a, 1, &before, &after); /* another one */
+    ck_assert(a.log.entries == 10 && a.log.bytes == 1000);
+    audit_trimmed(&a, 2, &before, &after); /* all that went was counted */
+    ck_assert(a.log.entries == 6 && a.log.bytes == 600 && a.log.through == 10);
+    before = after;
+    after = (struct store_log_row){.first = 11, .last = 50, .bytes = 4000};
+    audit_trimmed(&a, 2, &before, &after);
+    ck_assert(a.log.entries == 0 && a.log.bytes == 0 && a.log.through == 10);
+    before = after;
+    after = (struct store_log_row){.first = 13, .last = 50, .bytes = 3800};
+    audit_trimmed(&a, 2, &before, &after); /* beyond: anew */
+    ck_assert(a.log.log == 2 && a.log.entries == 0 && a.log.through == 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("store/sqlite");
@@ -697,6 +829,8 @@ int main(void)
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
         ids_leave_when_their_time_is_over, above_their_limit_the_earliest_to_expire_goes,
         a_store_of_an_earlier_version_is_taken_over, random_operations_do_what_the_model_does,
+        an_audit_goes_on_between_commits, an_audit_begins_anew_where_a_transaction_is_taken_back,
+        an_audit_of_a_log_that_is_trimmed,
     };
     tcase_set_timeout(t, 120);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

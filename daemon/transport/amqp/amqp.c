@@ -90,6 +90,7 @@ static void amqp_status(const struct endpoint *e, struct endpoint_status *out)
 
 static void amqp_close(struct endpoint *e)
 {
+    amqp_doctor_end(e);
     consumer_free(e->consumer);
     publisher_free(e->publisher);
     tls_context_unref(e->env.tls);
@@ -105,5 +106,5 @@ const struct transport amqp_transport = {
              .check_endpoint = amqp_check_endpoint, .check_source = amqp_check_source,
              .check_target = amqp_check_target},
     .open = amqp_open, .sink = amqp_sink, .listen_fd = amqp_listen_fd, .set_tls = amqp_set_tls,
-    .stop_intake = amqp_stop_intake, .busy = amqp_busy, .status = amqp_status, .close = amqp_close,
+    .stop_intake = amqp_stop_intake, .busy = amqp_busy, .status = amqp_status, .doctor = amqp_doctor, .close = amqp_close,
 };

@@ -22,6 +22,7 @@ struct broker {
     struct timer *timer;      /* heartbeats */
     int64_t heartbeat_ms, heard_ms;
     bool blocked;
+    unsigned major; /* of the broker's version */
     uint64_t bad;
 };
 
@@ -144,9 +145,25 @@ static void put_start_ok(struct broker *c)
     table_fini(&properties);
 }
 
+/* Of "4.1.3". */
+static unsigned major_of(const amqp_table_t *properties)
+{
+    uint64_t major = 0;
+    for (int i = 0; i < properties->num_entries; i++) {
+        const amqp_table_entry_t *entry = &properties->entries[i];
+        if (entry->value.kind != AMQP_FIELD_KIND_UTF8 || !str_is(bytes_of(entry->key), "version"))
+            continue;
+        struct str version = bytes_of(entry->value.value.bytes);
+        if (!str_parse_u64(str_cut(&version, '.'), &major) || major > 1000)
+            major = 0;
+    }
+    return (unsigned)major;
+}
+
 static void on_start(struct broker *c, void *method)
 {
     const amqp_connection_start_t *start = method;
+    c->major = major_of(&start->server_properties);
     const char *wanted = c->spec.external ? "EXTERNAL" : "PLAIN";
     if (!offers(bytes_of(start->mechanisms), wanted)) {
         char why[64];
@@ -484,6 +501,11 @@ const char *broker_state(const struct broker *c)
 const char *broker_error(const struct broker *c)
 {
     return link_error(c->link);
+}
+
+unsigned broker_major(const struct broker *c)
+{
+    return c->major;
 }
 
 uint64_t broker_bad(const struct broker *c)

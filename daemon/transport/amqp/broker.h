@@ -63,6 +63,7 @@ bool broker_is_ready(const struct broker *c);
 bool broker_is_blocked(const struct broker *c); /* the broker has no room: publish nothing */
 const char *broker_state(const struct broker *c); /* as endpoint_status.state */
 const char *broker_error(const struct broker *c); /* or NULL */
+unsigned broker_major(const struct broker *c);    /* of its version, as the greeting gave it; 0 = it did not */
 uint64_t broker_bad(const struct broker *c);      /* frames that were no good */
 
 /* Something is wrong with it: on_down from inside, then it dials again. */

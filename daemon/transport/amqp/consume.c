@@ -8,6 +8,7 @@
 
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 60000
+#define HANDED_OUT_MAX 2 /* times the prefetch: after a cancelled consumer there is another one on the channel */
 #define OFFER_AGAIN_MS 500 /* what nobody could take at the moment */
 
 struct source;
@@ -19,6 +20,7 @@ struct delivery {
     struct list_node held_link; /* in source.held: not taken yet */
     struct source *source;
     uint64_t tag;
+    bool again;                 /* its deliveries have failed in passing once already */
     struct msg *msg;            /* of an event, to offer it again */
     struct receipt *receipt;
     char *texts;                /* request: reply_to, correlation id and raw id, one after the other */
@@ -188,7 +190,8 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
         acknowledge(d);
     } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE) {
         acknowledge(d);
-    } else if (is_passing(r->code)) {
+    } else if (is_passing(r->code) && !d->again) {
+        d->again = true; /* once: what kills whoever takes it looks the same as a store that is full */
         hold(d, r->code);
     } else {
         reject(d, code_name(r->code));
@@ -381,10 +384,13 @@ static void set_answer(struct delivery *d, struct str id)
 {
     struct source *s = d->source;
     struct str to = text_of(s, IN_REPLY_TO), correlation = text_of(s, IN_CORRELATION);
-    char *at = d->texts = mem_alloc(to.n + correlation.n + id.n + 1);
+    struct buf texts = BUF_EMPTY;
+    buf_str_put(&texts, to);
+    buf_str_put(&texts, correlation);
+    buf_str_put(&texts, id);
+    const char *at = d->texts = buf_steal(&texts);
     d->answer = (struct answer){.reply_to = str_make(at, to.n), .correlation_id = str_make(at + to.n, correlation.n),
                                 .id = str_make(at + to.n + correlation.n, id.n), .codec = s->codec};
-    bytes_str(bytes_str(bytes_str(at, to), correlation), id);
 }
 
 static void take(struct delivery *d, struct str body)
@@ -413,6 +419,11 @@ static void take(struct delivery *d, struct str body)
 static void on_content(void *arg, struct str body, bool oversized)
 {
     struct source *s = arg;
+    if (s->unacked.count >= HANDED_OUT_MAX * s->keys->prefetch) {
+        s->consumer->endpoint->bad++;
+        broker_reset(s->consumer->conn, "the broker hands out more than `prefetch`");
+        return;
+    }
     struct delivery *d = mem_zalloc(sizeof(*d));
     d->source = s;
     d->tag = s->tag;

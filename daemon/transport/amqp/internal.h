@@ -60,6 +60,7 @@ struct endpoint {
     struct endpoint_env env;
     struct publisher *publisher;
     struct consumer *consumer; /* NULL without sources */
+    struct doctor *doctor;     /* who asked, until the end of the turn */
     uint64_t received, sent, bad;
 };
 
@@ -91,6 +92,10 @@ void answers_free(struct answers *a); /* after its connection */
 bool answers_send(struct answers *a, const struct answer *to, const struct reply *r);
 /* true: too much is waiting to go out, w is enrolled (unless NULL) until it has. */
 bool answers_full(struct answers *a, struct waiter *w);
+
+/* ---- doctor.c ---- */
+void amqp_doctor(struct endpoint *e, struct doctor *d);
+void amqp_doctor_end(struct endpoint *e);
 
 /* ---- consume.c: the sources ---- */
 struct consumer *consumer_new(struct endpoint *e);

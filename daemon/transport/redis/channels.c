@@ -48,6 +48,13 @@ static struct str ask_id(const struct ask *a)
     return str_make(a->text + a->channel_length, a->id_length);
 }
 
+static void on_published(void *arg, uint64_t token, const struct resp *reply)
+{
+    (void)token;
+    if (reply != NULL && reply->type == RESP_ERROR)
+        redis_denied(arg, reply);
+}
+
 /* The packet that stands in endpoint->packet. */
 static void publish(struct subscriber *s, struct str channel)
 {
@@ -55,7 +62,7 @@ static void publish(struct subscriber *s, struct str channel)
     struct str packet = nest_unframed(&e->packet);
     if (e->packet.len == 0 || !conn_ready(e->commands))
         return; /* the client cannot be told; it gives up by its own time-out */
-    struct buf *out = conn_call(e->commands, NULL, 0, 3);
+    struct buf *out = conn_call(e->commands, on_published, 0, 3);
     resp_arg(out, STR("PUBLISH"));
     buf_clear(&s->subject);
     buf_str_put(&s->subject, channel);

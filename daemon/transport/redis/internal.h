@@ -66,7 +66,6 @@ struct endpoint {
     struct doctor *doctor;  /* who asked for the server's settings, or NULL */
     uint64_t doctor_number;
     struct msg_pool *pool;
-    bool stopped;
     uint64_t received, sent, bad;
 };
 

@@ -78,16 +78,28 @@ static struct resp *node(const redisReadTask *task, enum resp_type type)
     return at;
 }
 
+/* Errors are shown to people. */
+static void make_printable(char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < ' ' || text[i] > '~')
+            text[i] = '?';
+    }
+}
+
 static void *on_string(const redisReadTask *task, char *p, size_t n)
 {
     enum resp_type type = task->type == REDIS_REPLY_ERROR ? RESP_ERROR
                         : task->type == REDIS_REPLY_STATUS ? RESP_STATUS : RESP_STRING;
     struct resp *s = node(task, type);
-    char *copy = take(task->privdata, n + 1);
+    size_t kept = type != RESP_STRING && n > RESP_LINE_MAX ? RESP_LINE_MAX : n;
+    char *copy = take(task->privdata, kept + 1);
     if (copy == NULL)
         return NULL;
-    *bytes_copy(copy, p, n) = '\0';
-    s->text = str_make(copy, n);
+    *bytes_copy(copy, p, kept) = '\0';
+    if (type != RESP_STRING)
+        make_printable(copy, kept);
+    s->text = str_make(copy, kept);
     return s;
 }
 
@@ -197,11 +209,6 @@ bool resp_reader_overflowed(const struct resp_reader *r)
     return r->too_long;
 }
 
-bool resp_reader_empty(const struct resp_reader *r)
-{
-    return r->reader != NULL && r->reader->ridx < 0 && r->reader->len == r->reader->pos;
-}
-
 /* ---------------------------------------------------------------- commands */
 
 static void put_count(struct buf *out, char mark, uint64_t n)
@@ -229,13 +236,6 @@ void resp_arg_u64(struct buf *out, uint64_t arg)
 {
     char text[20];
     resp_arg(out, str_make(text, (size_t)(bytes_u64(text, arg) - text)));
-}
-
-void resp_command(struct buf *out, const struct str *args, size_t count)
-{
-    resp_begin(out, count);
-    for (size_t i = 0; i < count; i++)
-        resp_arg(out, args[i]);
 }
 
 /* ---------------------------------------------------------------- errors */

@@ -16,10 +16,12 @@
 
 enum resp_type { RESP_NIL, RESP_INTEGER, RESP_STATUS, RESP_ERROR, RESP_STRING, RESP_ARRAY };
 
+#define RESP_LINE_MAX 256 /* bytes of a status or an error; the rest is cut off */
+
 struct resp {
     enum resp_type type;
     int64_t integer;          /* RESP_INTEGER */
-    struct str text;          /* RESP_STATUS, RESP_ERROR, RESP_STRING; any bytes */
+    struct str text;          /* RESP_STRING: any bytes; RESP_STATUS, RESP_ERROR: printable ASCII. A NUL stands behind it */
     const struct resp *items; /* RESP_ARRAY */
     size_t count;
 };
@@ -46,7 +48,6 @@ void resp_feed(struct resp_reader *r, struct str bytes);
 enum resp_read resp_read(struct resp_reader *r, const struct resp **out, const char **what);
 
 bool resp_reader_overflowed(const struct resp_reader *r); /* RESP_BAD was one of the limits */
-bool resp_reader_empty(const struct resp_reader *r); /* no unread input, whole or in part */
 
 /* ---- commands ---- */
 
@@ -55,7 +56,6 @@ bool resp_reader_empty(const struct resp_reader *r); /* no unread input, whole o
 void resp_begin(struct buf *out, size_t count);
 void resp_arg(struct buf *out, struct str arg);
 void resp_arg_u64(struct buf *out, uint64_t arg);
-void resp_command(struct buf *out, const struct str *args, size_t count); /* a whole one */
 
 /* ---- errors ---- */
 

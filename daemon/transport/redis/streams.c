@@ -42,6 +42,7 @@ struct reader {
     struct entry_id last;    /* the newest entry that was ever read; 0-0 = none */
     const struct resp *items; /* a reply that is being offered; the connection is held */
     size_t item_count, item_at;
+    uint64_t number;          /* of the batch: answers about an earlier one come too late */
     struct xpending *pending; /* of these entries */
     size_t pending_count;
     struct list inflight;    /* struct taken: accepted, not ended */
@@ -359,8 +360,8 @@ static void on_resume(void *arg)
 /* Of entries that were handed out before: how often. Not to know it is no reason to wait. */
 static void on_pending(void *arg, uint64_t token, const struct resp *reply)
 {
-    struct reader *r = ((struct endpoint *)arg)->readers[token];
-    if (r->items == NULL)
+    struct reader *r = ((struct endpoint *)arg)->readers[token & UINT16_MAX];
+    if (r->items == NULL || r->number != token >> 16)
         return;
     if (reply != NULL && reply->type == RESP_ARRAY && reply->count > 0) {
         r->pending = mem_calloc(reply->count, sizeof(*r->pending));
@@ -378,7 +379,7 @@ static bool ask_deliveries(struct reader *r)
         !entry_parse(&r->items[n - 1], &last))
         return false;
     char text[ENTRY_ID_MAX];
-    struct buf *out = conn_call(r->endpoint->commands, on_pending, reader_index(r), 7);
+    struct buf *out = conn_call(r->endpoint->commands, on_pending, r->number << 16 | reader_index(r), 7);
     resp_arg(out, STR("XPENDING"));
     resp_arg(out, r->stream);
     resp_arg(out, r->group);
@@ -395,6 +396,7 @@ static void begin_batch(struct reader *r, const struct resp *items, size_t count
     r->items = count > 0 ? items : &none;
     r->item_count = count;
     r->item_at = 0;
+    r->number++;
     conn_hold(r->conn);
     set_error(r, STR_NONE);
     if (r->phase == PHASE_NEW || !ask_deliveries(r))

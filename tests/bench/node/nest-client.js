@@ -1,13 +1,14 @@
-// nest-client.js PORT: a real NestJS 12 ClientProxy. Reads one JSON object a line from stdin,
+// nest-client.js OPTIONS: a real NestJS 12 ClientProxy; OPTIONS is JSON, { transport: 'TCP' | 'REDIS' | 'RMQ', and
+// what that takes }. Reads one JSON object a line from stdin,
 // { inFlight, size, warmMs, runMs }, runs that load and answers with one line of JSON.
 import 'reflect-metadata';
 import { createInterface } from 'node:readline';
+import { Logger } from '@nestjs/common';
 import { ClientProxyFactory, Transport } from '@nestjs/microservices';
 
-const client = ClientProxyFactory.create({
-  transport: Transport.TCP,
-  options: { host: '127.0.0.1', port: Number(process.argv[2]) },
-});
+Logger.overrideLogger(['error', 'warn']);
+const { transport, ...options } = JSON.parse(process.argv[2]);
+const client = ClientProxyFactory.create({ transport: Transport[transport], options });
 await client.connect();
 
 function fail(error) {

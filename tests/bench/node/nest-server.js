@@ -1,4 +1,5 @@
-// nest-server.js PORT: a NestJS 12 microservice over TCP that answers { cmd: 'echo' } with its data.
+// nest-server.js OPTIONS: a NestJS 12 microservice that answers { cmd: 'echo' } with its data. OPTIONS as
+// those of nest-client.js.
 import 'reflect-metadata';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -19,9 +20,10 @@ MessagePattern({ cmd: 'echo' })(
 class EchoModule {}
 Module({ controllers: [EchoController] })(EchoModule);
 
+const { transport, ...options } = JSON.parse(process.argv[2]);
 const app = await NestFactory.createMicroservice(EchoModule, {
-  transport: Transport.TCP,
-  options: { host: '127.0.0.1', port: Number(process.argv[2]) },
+  transport: Transport[transport],
+  options,
   logger: ['error', 'warn'],
 });
 await app.listen();

@@ -45,6 +45,7 @@ function messageHandlers({ RpcException, Observable, from, throwError, concat, t
     ['rpc.object', () => { throw new RpcException({ code: 'E_KAPUT', detail: ['zażółć', 1] }); }],
     ['rpc.number', () => { throw new RpcException(7); }],
     ['plain.error', () => { throw new Error('the secret cause'); }],
+    ['wild.*', (data, ctx) => ctx.getChannel?.() ?? null], // a glob on Redis, with `wildcards`
     ['metadata', (data, ctx) => ctx.getMetadata?.() ?? null],
   ];
 }

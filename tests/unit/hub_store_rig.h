@@ -1,5 +1,5 @@
 #pragma once
-/* The core on a store in memory: lives of a process on one disk. */
+/* The rig of the core with a store in memory: lives that end, one after the other, on one disk. */
 #include "hub_rig.h"
 #include "store/store_mem.h"
 
@@ -21,9 +21,13 @@ static inline void routes_durable(void)
     routes_use();
 }
 
+static void (*adjust)(void); /* what `plain` is before its routes are made; NULL = as it is */
+
 static inline void life(void)
 {
     set_up();
+    if (adjust != NULL)
+        adjust();
     store = store_mem_open(disk);
     hub_use_store(hub, store);
     routes_durable();
@@ -62,4 +66,19 @@ static inline struct store_totals totals(void)
     struct store_totals t;
     store_disk_totals(disk, &t);
     return t;
+}
+
+static inline void on_walked(void *arg, const struct dead_walked *sum)
+{
+    *(struct dead_walked *)arg = *sum;
+}
+
+static inline struct dead_walked walk(enum dead_action action)
+{
+    struct dead_walked sum = {.failed = true};
+    struct dead_ask ask = {.action = action, .arg = &sum, .done = on_walked};
+    ck_assert_ptr_nonnull(hub_dead_walk(hub, &ask));
+    run_store();
+    ck_assert(!sum.failed);
+    return sum;
 }
