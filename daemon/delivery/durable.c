@@ -16,7 +16,6 @@
 #include "base/mem.h"
 #include "delivery/history.h"
 #include "delivery/internal.h"
-#include "delivery/policy.h"
 #include "msg/headers.h"
 
 #define WINDOW 1024                   /* stored deliveries in memory per destination */
@@ -24,7 +23,6 @@
 #define LOAD_MAX 512                  /* of one load */
 #define PENDING_BYTES_MAX (32u << 20) /* handed to the store and not committed: sources wait above it */
 #define SHORT_PAUSE_MS 1000           /* a delivery that waits longer does so on disk */
-#define ARM_MAX 16                    /* suspects whose next attempt is put on disk at a time */
 #define TAKE_MAX 256
 #define FULL_PAUSE_MS 1000            /* due, but its destination's window is full */
 #define LEFT_MAX 16384                /* read ahead so far over what lanes have left on disk */
@@ -731,48 +729,6 @@ void durable_due(struct hub *h)
         return;
     h->taking = true;
     store_take_due(h->store, wall_now(h), TAKE_MAX, on_taken, h);
-}
-
-/* ---------------------------------------------------------------- suspects of an earlier life */
-
-static void on_armed(void *arg, enum store_result result)
-{
-    struct dest *d = arg;
-    d->backlog.arming = false;
-    fault_point("durable.armed");
-    if (result == STORE_OK)
-        dest_pump(d);
-}
-
-/* The first few of the ready ones: their next attempt goes to disk before they are handed over. */
-static void arm(struct dest *d)
-{
-    struct store *st = d->hub->store;
-    unsigned count = 0;
-    d->backlog.arming = true;
-    store_begin(st);
-    LIST_EACH(&d->ready, n) {
-        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
-        if (!v->old || v->armed || count++ == ARM_MAX)
-            break;
-        if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
-            continue; /* its turn is its end */
-        v->armed = true;
-        store_update(st, &(struct store_change){v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE});
-    }
-    store_then(st, on_armed, d);
-    store_commit(st);
-}
-
-bool durable_ready(struct delivery *v)
-{
-    struct dest *d = v->dest;
-    if (d->backlog.arming || d->hub->draining || v->save > d->backlog.saved)
-        return false;
-    if (!v->old || v->armed)
-        return true;
-    arm(d);
-    return false;
 }
 
 /* ---------------------------------------------------------------- the start */

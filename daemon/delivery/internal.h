@@ -287,7 +287,6 @@ void durable_bury(struct delivery *v, enum code reason);
 bool durable_move(struct delivery *v_take, uint64_t from);
 bool durable_defer(struct delivery *v, const struct settlement *s);
 void durable_undefer(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
-bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
 void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
 void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
@@ -299,6 +298,9 @@ void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct de
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
 void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
+
+/* durable_arm.c */
+bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
 
 /* durable_drop.c */
 void durable_owe(struct hub *h, size_t bytes); /* so much is about to be put; called outside units */

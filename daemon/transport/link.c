@@ -25,7 +25,8 @@ struct link {
     size_t address;      /* 0 = conf.url, else conf.others[address - 1] */
     struct rand rand;
     int64_t pause_ms, up_since_ms;
-    char *error;
+    char **errors;    /* of each address, since it was up last */
+    size_t failed_at; /* the address that failed last */
     uint64_t connects;
 };
 
@@ -36,16 +37,25 @@ static const char *port_of(const struct link *l)
     return link_url(l)->port != NULL ? link_url(l)->port : l->spec.port;
 }
 
+/* The log tells what is new of an address, not each try. */
 static void note_error(struct link *l, const char *reason)
 {
-    bool news = l->error == NULL || strcmp(l->error, reason) != 0;
-    if (news)
-        log_write(loop_log(l->spec.loop), LOG_WARN, "link_down", "endpoint", l->spec.conf->name, "host",
-                  link_url(l)->host, "port", port_of(l), "reason", reason, NULL);
-    if (!news)
+    char **known = &l->errors[l->address];
+    l->failed_at = l->address;
+    if (*known != NULL && strcmp(*known, reason) == 0)
         return;
-    mem_free(l->error);
-    l->error = mem_strdup(reason);
+    log_write(loop_log(l->spec.loop), LOG_WARN, "link_down", "endpoint", l->spec.conf->name, "host",
+              link_url(l)->host, "port", port_of(l), "reason", reason, NULL);
+    mem_free(*known);
+    *known = mem_strdup(reason);
+}
+
+static void forget_errors(struct link *l)
+{
+    for (size_t i = 0; i <= l->spec.conf->other_count; i++) {
+        mem_free(l->errors[i]);
+        l->errors[i] = NULL;
+    }
 }
 
 /* Full jitter: anywhere between nothing and the back-off, so that a thousand daemons do not come
@@ -78,8 +88,7 @@ void link_ready(struct link *l)
     timer_stop(l->timer);
     l->up_since_ms = loop_now(l->spec.loop);
     l->connects++;
-    mem_free(l->error);
-    l->error = NULL;
+    forget_errors(l);
     log_write(loop_log(l->spec.loop), LOG_INFO, "link_up", "endpoint", l->spec.conf->name, "peer",
               stream_peer(l->stream), NULL);
 }
@@ -154,6 +163,7 @@ struct link *link_new(const struct link_spec *spec, const struct link_ops *ops, 
     l->spec.min_pause_ms = spec->min_pause_ms > 0 ? spec->min_pause_ms : MIN_PAUSE_MS;
     l->spec.max_pause_ms = spec->max_pause_ms > 0 ? spec->max_pause_ms : MAX_PAUSE_MS;
     l->spec.tls = spec->tls != NULL ? tls_context_ref(spec->tls) : NULL;
+    l->errors = mem_calloc(spec->conf->other_count + 1, sizeof(char *));
     l->ops = ops;
     l->arg = arg;
     l->pause_ms = l->spec.min_pause_ms;
@@ -174,7 +184,8 @@ void link_free(struct link *l)
         stream_close(l->stream);
     timer_free(l->timer);
     tls_context_unref(l->spec.tls);
-    mem_free(l->error);
+    forget_errors(l);
+    mem_free(l->errors);
     mem_free(l);
 }
 
@@ -238,7 +249,7 @@ const char *link_state(const struct link *l)
 
 const char *link_error(const struct link *l)
 {
-    return l->error;
+    return l->errors[l->failed_at];
 }
 
 uint64_t link_connects(const struct link *l)

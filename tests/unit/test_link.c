@@ -143,6 +143,36 @@ START_TEST(addresses_are_tried_in_turn)
 }
 END_TEST
 
+/* Nobody listens at either: each says so once, however often they are tried. */
+START_TEST(each_address_is_named_once)
+{
+    char path[] = "/tmp/bellhop-link-XXXXXX", line[512];
+    struct rig own = {.loop = NULL};
+    unsigned lines = 0;
+    close(mkstemp(path));
+    own.log = log_new(LOG_WARN, LOG_TEXT, path);
+    own.loop = loop_new(own.log);
+    own.tick = timer_new(own.loop, rig_on_tick, NULL);
+    listen_close(listener);
+    listener = NULL;
+    conf.url = addresses[0];
+    conf.others = &addresses[1];
+    conf.other_count = 1;
+    l = link_new(&(struct link_spec){.loop = own.loop, .conf = &conf, .min_pause_ms = 1, .max_pause_ms = 2}, &ops, NULL);
+    rig_for(&own, 200);
+    ck_assert_ptr_nonnull(link_error(l));
+    link_free(l);
+    l = NULL;
+    rig_close(&own);
+    FILE *f = fopen(path, "r");
+    while (fgets(line, sizeof(line), f) != NULL)
+        lines += strstr(line, "link_down") != NULL;
+    fclose(f);
+    unlink(path);
+    ck_assert_uint_eq(lines, 2);
+}
+END_TEST
+
 START_TEST(a_refusal_is_told_and_not_repeated_soon)
 {
     start(true);
@@ -183,7 +213,7 @@ int main(void)
     const TTest *const tests[] = {
         without_a_greeting_it_is_up_at_once, with_a_greeting_it_is_up_when_that_is_over,
         a_peer_that_leaves_while_greeting_is_dialled_again, addresses_are_tried_in_turn,
-        a_refusal_is_told_and_not_repeated_soon, a_hint_ends_a_pause_but_no_refusal,
+        each_address_is_named_once, a_refusal_is_told_and_not_repeated_soon, a_hint_ends_a_pause_but_no_refusal,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);
