@@ -14,7 +14,7 @@ check-static: deps-check $(if $(SAN),,$(B)/libdaemon.a)
 	@scripts/check-sizes
 	$(if $(SAN),,@scripts/check-banned $(B)/libdaemon.a)
 	@scripts/check-docs
-	@scripts/check-tidy
+	@scripts/check-tidy $(TIDY)
 
 check-packaging: deps-check all
 	@tests/packaging/test_systemd.sh

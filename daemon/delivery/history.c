@@ -114,16 +114,17 @@ void history_flush(struct history *t)
 static struct chunk *next_chunk(struct history *t)
 {
     struct list *ring = &t->ring;
+    struct list_node *oldest = list_first(ring);
     bool stored = t->hub->store != NULL;
     struct chunk *c;
     if (stored) {
         history_flush(t);
         t->number++;
     }
-    if (ring->count < (stored ? 1 : HISTORY_RING)) {
+    if (oldest == NULL || ring->count < (stored ? 1 : HISTORY_RING)) {
         c = mem_alloc(sizeof(*c));
     } else {
-        c = CONTAINER_OF(list_first(ring), struct chunk, link);
+        c = CONTAINER_OF(oldest, struct chunk, link);
         list_remove(ring, &c->link);
     }
     c->link = (struct list_node){NULL, NULL};

@@ -173,7 +173,8 @@ bool lane_has(struct lane *l, const struct store_record *r)
 {
     struct buf *key = &l->dest->hub->lane_key;
     buf_clear(key);
-    return order_key(l->order, r->headers, r->body, key) && str_eq(buf_str(key), str_make(l->key, l->key_len));
+    return order_key(l->order, r->headers, r->body, key) && key->base != NULL &&
+           str_eq(buf_str(key), str_make(l->key, l->key_len));
 }
 
 void hub_set_order(struct dest *d, const char *by, bool strict)

@@ -4,6 +4,7 @@
  * (counter_live() and its kin tell), those behind are met by the walk; at its end the count is that of the last
  * commit, as the books are. Where a transaction is taken back it starts anew.
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -184,7 +185,9 @@ static struct store_batch *answer(struct db *db, const char *trouble)
 {
     struct audit *a = &db->audit;
     struct store_batch *b = batch_new();
-    struct store_job job = *(const struct store_job *)(const void *)buf_data(&a->jobs);
+    const struct store_job *first = (const struct store_job *)(const void *)buf_data(&a->jobs);
+    assert(first != NULL);
+    struct store_job job = *first;
     buf_consume(&a->jobs, sizeof(job));
     job.answer = answer_new();
     job.result = trouble == NULL ? STORE_OK : STORE_UNKNOWN;

@@ -5,6 +5,7 @@ format alone; they share no code with clients/ or the daemon.
 """
 import collections
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -23,14 +24,27 @@ BELLHOPD = os.environ.get("BELLHOPD", os.path.join(ROOT, "build", "bellhopd"))
 BELLHOP = os.path.join(os.path.dirname(BELLHOPD), "bellhop")
 SANITIZED = "/san/" in BELLHOPD
 PATIENCE = 20.0  # seconds a test waits for what must come; never for what must not
+PORTS = (10000, 31999)
 NO_HANDLER = "There is no matching message handler defined in the remote service."
 SANITIZER_MARKS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "Assertion")
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that no other test gets and the kernel gives to no outgoing connection meanwhile: each process of the
+    tests takes the next one below the ephemeral range."""
+    with open(os.path.join(tempfile.gettempdir(), f"bellhop-test-ports.{os.getuid()}"), "a+") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        f.seek(0)
+        port = int(f.read() or PORTS[0])
+        while True:
+            port = port + 1 if port < PORTS[1] else PORTS[0]
+            with socket.socket() as s, contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                break
+        f.seek(0)
+        f.truncate()
+        f.write(str(port))
+        return port
 
 
 def wait_until(condition, what, timeout=PATIENCE):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -135,14 +136,19 @@ class RedisServer:
             with open(os.path.join(self.folder, "log")) as f:
                 raise AssertionError("redis-server ended: " + f.read()[-2000:])
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as s:
-                if self.tls:
-                    return True
-                s.sendall(b"PING\r\n")
-                s.settimeout(2)
-                return s.recv(64)[:8] not in (b"", b"-LOADING")
+            with Redis(self.port, timeout=2, tls=self._context()) as client:
+                return client.call("PING") == "PONG"
+        except RedisError as error:
+            return not str(error).startswith("LOADING")  # NOAUTH and its like are answers
         except OSError:
             return False
+
+    def _context(self):
+        if not self.tls:
+            return None
+        context = ssl.create_default_context(cafile=self.tls[0])
+        context.load_cert_chain(self.tls[1], self.tls[2])
+        return context
 
     def client(self, **more):
         return Redis(self.port, **more)

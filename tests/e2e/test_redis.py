@@ -183,6 +183,7 @@ class WildcardsCase(Case):
         daemon = self.daemon({"endpoints": endpoint(redis), "policies": {"default": policy()},
                               "routes": [{"from": "local", "match": ">", "to": "cache"}]})
         caller = self.keep(daemon.connect())
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the connection for commands")
         for subject in ("wild.one", "wild.two"):
             self.assertEqual(caller.request(subject, b"1")[1].body, json.dumps(subject).encode())
         self.assertEqual(caller.publish("user.created", b'{"key":"w"}').verb, "OK")
