@@ -269,11 +269,13 @@ static int migrate(struct db *db, int64_t version)
 
 /* ---------------------------------------------------------------- is it whole */
 
-static bool check_whole(struct db *db, bool unclean, struct err *err)
+/* A journal that was cut may lie over a file that is newer already (a checkpoint had been made): that is looked at
+ * whatever the size. */
+static bool check_whole(struct db *db, const struct db_state *state, struct err *err)
 {
     sqlite3_stmt *s = NULL;
     int64_t pages = 0;
-    bool marked = fault_marked(db);
+    bool marked = fault_marked(db) || state->lost_commits > 0, unclean = state->unclean;
     int rc = pragma_i64(db, "PRAGMA page_count", &pages);
     if (rc == SQLITE_OK && !marked && (!unclean || pages * DB_PAGE >= CHECK_BELOW_BYTES))
         return true;
@@ -386,7 +388,7 @@ static bool start(struct db *db, struct db_state *state, int64_t version, struct
         return refuse(db, rc, err);
     state->unclean = version > 0 && counter_get(db, COUNTER_CLEAN) == 0;
     check_mark(db, state);
-    if (!check_whole(db, state->unclean, err))
+    if (!check_whole(db, state, err))
         return false;
     rc = db_prepare(db);
     if (rc == SQLITE_OK)
