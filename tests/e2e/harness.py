@@ -596,7 +596,7 @@ class Daemon:
 
     def _start(self, env, fds):
         environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "LISTEN_FDS")}
-        environment.update({"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}, **env)
+        environment.update({"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=48", "UBSAN_OPTIONS": "print_stacktrace=1"}, **env)
         command = [BELLHOPD, "-c", self.file]
         if fds:  # as systemd does it: descriptors from 3 on, LISTEN_PID is the daemon's own
             moves = "".join(f"exec {3 + i}<&{fd}; " for i, fd in enumerate(fds))
