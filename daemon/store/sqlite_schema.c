@@ -283,8 +283,9 @@ static bool check_whole(struct db *db, const struct db_state *state, struct err 
         rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &s, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(s);
-    const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : "";
-    bool whole = rc == SQLITE_ROW && said != NULL && strcmp(said, "ok") == 0;
+    const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    said = said != NULL ? said : "";
+    bool whole = strcmp(said, "ok") == 0;
     if (!whole && rc == SQLITE_ROW)
         refuse_damaged(db, said, err);
     else if (!whole)
