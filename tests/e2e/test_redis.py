@@ -896,6 +896,20 @@ class UpkeepCase(Standing, Case):
             tool.call("CONFIG", "SET", "maxmemory", "0")
         self.all_came(daemon, room, 10)
 
+    def test_draining_leaves_what_nobody_can_take(self):
+        """It stays pending in the stream; waiting for a service that is away would only take time."""
+        daemon = Daemon({"drain_timeout": "15s", "endpoints": endpoint(self.redis),
+                         "routes": [{"from": {"endpoint": "cache", "stream": "orders", "start": "0"}, "to": "room"}]})
+        self.addCleanup(daemon.remove)
+        with self.redis.client() as tool:
+            tool.call("XADD", "orders", "*", "body", "1")
+            wait_until(lambda: daemon.admin("status")["messages"]["ready"] == 1, "the entry is in hand")
+            begun = time.monotonic()
+            daemon.signal(signal.SIGTERM)
+            self.assertEqual(daemon.wait_exit(), 0)
+            self.assertLess(time.monotonic() - begun, 5)
+            self.assertEqual(tool.pending("orders"), 1)
+
     def test_draining_finishes_what_is_in_hand(self):
         held = []
         daemon = Daemon({"endpoints": endpoint(self.redis),

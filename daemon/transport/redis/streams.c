@@ -712,9 +712,10 @@ void reader_free(struct reader *r)
     loop_later(r->endpoint->env.loop, forget, r); /* flush() and offer_later() may still be due */
 }
 
+/* What is not settled comes again from the stream; what is, has to be acknowledged yet. */
 size_t reader_busy(const struct reader *r)
 {
-    return in_hand(r);
+    return conn_ready(r->endpoint->commands) ? r->done.count + r->acking.count : 0;
 }
 
 struct conn *reader_conn(const struct reader *r)
