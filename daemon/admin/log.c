@@ -189,9 +189,12 @@ static void on_replayed(void *arg, const struct replay_sum *s)
 static json_t *run_replay(struct admin *a, struct call *c)
 {
     const char *service = arg_text(c, "service");
-    struct replay_ask ask = {.rate = arg_count(c, "rate"), .dry_run = arg_true(c, "dry_run"),
+    const char *rate = arg_text(c, "rate");
+    struct replay_ask ask = {.dry_run = arg_true(c, "dry_run"),
                              .service = service != NULL ? str_of(service) : STR_NONE, .progress = on_progress,
                              .done = on_replayed};
+    if (rate != NULL && !str_parse_rate(str_of(rate), &ask.pause_us))
+        return command_fail(c, CODE_INVALID, "`rate` is not a rate such as 50/s, 30/m or 100/h: %s", rate);
     if (!ask_of(a, c, &ask.log))
         return NULL;
     struct log_call *k = ask.arg = call_new(c);

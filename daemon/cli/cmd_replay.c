@@ -8,7 +8,7 @@
 struct replay {
     struct log_selection log;
     const char *service;
-    uint64_t rate;
+    const char *rate;
     bool dry_run;
     json_t *sum; /* as last told */
 };
@@ -59,7 +59,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (rc >= 0)
         return rc;
     json_t *args = log_arguments(cli->argv[0], &r.log);
-    json_t *more = json_pack("{s:b,s:I,s:s*}", "dry_run", r.dry_run, "rate", (json_int_t)r.rate, "service", r.service);
+    json_t *more = json_pack("{s:b,s:s*,s:s*}", "dry_run", r.dry_run, "rate", r.rate, "service", r.service);
     if (args != NULL && (more == NULL || json_object_update(args, more) != 0)) {
         json_decref(args);
         args = NULL;
@@ -76,7 +76,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 static const struct option_row options[] = {
     LOG_OPTIONS(replay),
-    { "rate", 'r', OPTION_COUNT, offsetof(struct replay, rate), "N", "N events a second; as fast as they are taken" },
+    { "rate", 'r', OPTION_RATE, offsetof(struct replay, rate), "N/s", "no faster than that (N/m and N/h too)" },
     { "to-service", 0, OPTION_TEXT, offsetof(struct replay, service), "NAME", "to this target of the routes only" },
     { "dry-run", 0, OPTION_FLAG, offsetof(struct replay, dry_run), NULL, "only count them" },
     { NULL, 0, OPTION_FLAG, 0, NULL, NULL },
@@ -89,7 +89,7 @@ const struct command command_replay = {
     .details = "Each goes through the route it took, under its own id, marked with the header `replayed: yes`, and is not\n"
                "appended again. A PLACE is as for bellhop log show. It ends at SIGINT; what was sent stays sent.",
     .example = "bellhop replay orders --from 2026-01-31T08:00:00Z --to 1h --dry-run\n"
-               "bellhop replay orders --from 1200 --match 'order.*' --rate 100 --to-service billing",
+               "bellhop replay orders --from 1200 --match 'order.*' --rate 100/s --to-service billing",
     .options = options,
     .args_min = 1,
     .args_max = 1,

@@ -63,7 +63,7 @@ struct replay_sum {
 
 struct replay_ask {
     struct log_ask log; /* name, from, to, key, match, limit */
-    uint64_t rate;      /* entries a second; 0 = as fast as they are taken */
+    int64_t pause_us;   /* between two of them, on average; 0 = as fast as they are taken */
     struct str service; /* to this target of the routes only; empty = to all. Copied */
     bool dry_run;
     void (*progress)(void *arg, const struct replay_sum *sum); /* now and then */

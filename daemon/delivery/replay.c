@@ -143,9 +143,9 @@ static void on_resume(void *arg)
 /* ms until the next one may go. Of a delay no more than CATCH_UP_MS is made up for. */
 static int64_t pause_ms(struct replay *r)
 {
-    if (r->ask.rate == 0)
+    if (r->ask.pause_us == 0)
         return 0;
-    int64_t at = r->since_ms + (int64_t)(r->paced * 1000 / r->ask.rate), now = hub_now(r->hub);
+    int64_t at = r->since_ms + (int64_t)r->paced * r->ask.pause_us / 1000, now = hub_now(r->hub);
     if (now - at > CATCH_UP_MS) {
         r->since_ms = now;
         r->paced = 0;

@@ -334,17 +334,17 @@ class ReplayCase(LogBase, Case):
             self.publish_some(client, "order.x", 300)
             worker.wait(300)
             start = time.monotonic()
-            self.assertEqual(self.replay(daemon, "orders", "--limit", "20", "--rate", "50")["count"], 20)
+            self.assertEqual(self.replay(daemon, "orders", "--limit", "20", "--rate", "50/s")["count"], 20)
             self.assertGreater(time.monotonic() - start, 0.25)  # 0.38, of which 0.1 may be made up for
             worker.wait(320)
-            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50", "-s", daemon.admin_socket],
+            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50/s", "-s", daemon.admin_socket],
                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             worker.wait(350)
             tool.send_signal(signal.SIGINT)
             out, err = tool.communicate(timeout=10)
             self.assertEqual(tool.returncode, 1)
             self.assertIn("interrupted", err)
-            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50", "-s", daemon.admin_socket],
+            tool = subprocess.Popen([BELLHOP, "replay", "orders", "--rate", "50/s", "-s", daemon.admin_socket],
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             seen = len(worker.deliveries)
             worker.wait(seen + 5)

@@ -410,7 +410,7 @@ START_TEST(a_replay_keeps_its_pace_and_waits_for_room)
     make_room(&math, 1000);
     while (math.held.count > 0)
         settle_ok(&math);
-    replay((struct replay_ask){.rate = 10});
+    replay((struct replay_ask){.pause_us = 100000});
     work(0);
     ck_assert_uint_eq(math.held.count, 1);
     work(250);
@@ -421,7 +421,7 @@ START_TEST(a_replay_keeps_its_pace_and_waits_for_room)
     HEARD("replayed 5 skipped 0");
     while (math.held.count > 0)
         settle_ok(&math);
-    replay((struct replay_ask){.rate = 10});
+    replay((struct replay_ask){.pause_us = 100000});
     work(0);
     ck_assert_uint_eq(math.held.count, 1);
     now_ms += 900; /* the process stood still: no flood after it */
@@ -453,22 +453,22 @@ START_TEST(a_replay_ends_with_whoever_asked_and_with_the_daemon)
     publish("math.sum", "", NULL);
     run_store();
     settle_ok(&math);
-    struct replay *r = replay((struct replay_ask){.rate = 1});
+    struct replay *r = replay((struct replay_ask){.pause_us = 1000000});
     replay_cancel(r);
     work(3000);
-    r = replay((struct replay_ask){.rate = 1});
+    r = replay((struct replay_ask){.pause_us = 1000000});
     run_store();
     replay_cancel(r);
     work(3000);
     HEARD("");
     ck_assert_uint_eq(math.held.count, 0);
-    replay((struct replay_ask){.rate = 1});
+    replay((struct replay_ask){.pause_us = 1000000});
     run_store();
     hub_drain(hub, true);
     work(3000);
     HEARD("replayed 0 skipped 0 the daemon is shutting down");
     hub_drain(hub, false);
-    replay((struct replay_ask){.rate = 1}); /* the hub's end */
+    replay((struct replay_ask){.pause_us = 1000000}); /* the hub's end */
     run_store();
 }
 END_TEST

@@ -294,10 +294,10 @@ class Tool(unittest.TestCase):
         self.assertEqual([json.loads(line)["offset"] for line in lines], [12, 13])
 
     def test_replay(self):
-        self.assertEqual(self.ok("replay", "orders", "--from", "10", "--to", "2026-02-01T00:00:00Z", "--rate", "100",
+        self.assertEqual(self.ok("replay", "orders", "--from", "10", "--to", "2026-02-01T00:00:00Z", "--rate", "100/s",
                                  "--to-service", "billing", "-n", "7"), "replayed 7 events\n")
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
-                         {"name": "orders", "from": "10", "to": "2026-02-01T00:00:00Z", "limit": 7, "rate": 100,
+                         {"name": "orders", "from": "10", "to": "2026-02-01T00:00:00Z", "limit": 7, "rate": "100/s",
                           "service": "billing", "dry_run": False})
         self.assertEqual(self.ok("replay", "orders", "--dry-run"), "would replay 7 events\n")
         self.assertEqual(json.loads(self.ok("replay", "orders", "-o", "json"))["offset"], 20)
