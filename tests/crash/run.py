@@ -74,9 +74,9 @@ def at_point(point, counts, seed):
     for count in counts:
         life = run.life(env={"BELLHOP_FAULT": f"{point}@{count}"})
         if life.ready():
-            life.publish(10 * driver.PER_LIFE)
+            life.publish((40 if point == "store.checkpointed" else 10) * driver.PER_LIFE)
             life.serve()
-            end = time.monotonic() + 2
+            end = time.monotonic() + 15  # the point ends it sooner, unless it is not reached
             while life.alive_until(min(end, time.monotonic() + 0.02)) and time.monotonic() < end:
                 life.redrive()
         if life.kill():
