@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 
-from harness import Case, Certificates, Local, Service, free_port, policy, wait_until
+from harness import Case, Certificates, Local, Service, frame, free_port, policy, wait_until
 from rabbit_server import Rabbit
 from redis_server import RedisServer
 
@@ -82,8 +82,7 @@ class DoctorCase(Examined, Case):
     def test_one_at_a_time(self):
         daemon = self.daemon(self.healthy())
         with Local(daemon.admin_socket, "bellhop") as admin:
-            for id in (1, 2):
-                admin.send("REQ", id, "doctor")
+            admin.raw(frame("REQ", 1, "doctor") + frame("REQ", 2, "doctor"))  # read at once
             answers = {got.id: got.verb for got in (admin.expect("REP", "ERR") for _ in range(2))}
             self.assertEqual(answers, {1: "REP", 2: "ERR"})
             admin.send("REQ", 3, "doctor")
