@@ -47,7 +47,7 @@ struct audit { /* zeroed: none runs */
     struct buf jobs;  /* of struct store_job: the one that runs, and those that wait */
     int table;        /* which one is walked */
     int64_t through;  /* up to this number of it */
-    uint64_t live[2], dead, quarantined;
+    uint64_t live[2], dead, quarantined, seen;
     struct audit_queue *queues; /* by number */
     size_t queue_count;
     struct audit_log log;
@@ -171,7 +171,7 @@ void db_fault(struct db *db, const char *what);
 void mark_open(struct db *db);
 void mark_close(struct db *db);
 uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
-void mark_write(const struct db *db);
+void mark_write(struct db *db);
 void mark_keep_journal(const struct db *db);
 
 /* sqlite_ballast.c */

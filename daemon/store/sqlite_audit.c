@@ -103,15 +103,6 @@ static void compare_queues(struct db *db, struct buf *out)
     }
 }
 
-/* All at once: they are few and small, an index that is counted in milliseconds. */
-static uint64_t count_seen(struct db *db)
-{
-    sqlite3_stmt *s = db_stmt(db, STMT_SEEN_COUNT);
-    uint64_t found = sqlite3_step(s) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
-    sqlite3_reset(s);
-    return found;
-}
-
 static void compare(struct db *db, struct store_answer *answer)
 {
     const struct audit *a = &db->audit;
@@ -124,7 +115,7 @@ static void compare(struct db *db, struct store_answer *answer)
     differ(out, "quarantined", books->quarantined, a->quarantined);
     differ(out, "accepted", books->accepted, books->ready + books->delayed + books->done + books->expired +
                                                  books->dropped + books->dead + books->quarantined);
-    differ(out, "ids on record", counter_get(db, COUNTER_SEEN), count_seen(db));
+    differ(out, "ids on record", counter_get(db, COUNTER_SEEN), a->seen);
     compare_queues(db, out);
     buf_str_put(out, buf_str(&a->findings));
 }
@@ -138,14 +129,26 @@ static void count_row(struct audit *a, sqlite3_stmt *s)
         ++*(a->table == WALK_DEAD ? &a->dead : &a->quarantined);
 }
 
+/* All at once and last, so that no commit comes between: an index of small rows, counted in milliseconds. */
+static int count_seen(struct db *db)
+{
+    sqlite3_stmt *s = db_stmt(db, STMT_SEEN_COUNT);
+    int rc = sqlite3_step(s);
+    if (rc == SQLITE_ROW)
+        db->audit.seen = (uint64_t)sqlite3_column_int64(s, 0);
+    sqlite3_reset(s);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
 static int slice_of_logs(struct db *db)
 {
     struct audit *a = &db->audit;
     bool over = false;
     int rc = logs_audit(db, &a->log, &a->findings, &over);
-    if (over)
-        a->table = WALK_OVER;
-    return rc;
+    if (rc != SQLITE_OK || !over)
+        return rc;
+    a->table = WALK_OVER;
+    return count_seen(db);
 }
 
 static int slice(struct db *db)

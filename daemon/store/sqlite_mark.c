@@ -45,12 +45,12 @@ uint64_t mark_read(const struct db *db)
     return whole ? m.commits : 0;
 }
 
-void mark_write(const struct db *db)
+void mark_write(struct db *db)
 {
     struct mark m = {.magic = MARK_MAGIC, .commits = counter_get(db, COUNTER_COMMITS)};
     m.crc = mark_crc(&m);
     if (db->mark_fd >= 0 && pwrite(db->mark_fd, &m, sizeof(m), 0) != (ssize_t)sizeof(m))
-        mark_close((struct db *)(uintptr_t)db); /* an old mark is worth nothing */
+        mark_close(db); /* an old mark is worth nothing */
 }
 
 /* Before it is written to again: for whoever wants to see what can be read of it. */

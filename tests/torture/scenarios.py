@@ -584,11 +584,12 @@ def status_and_pages(w):
         page(w, path)
 
 
-@scenario()
+@scenario(more={"routes": [{"name": "jobs", "from": "local", "match": "job.>", "to": "worker", "durable": True,
+                            "dedupe": {"by": "header:order", "window": "1h"}}]})
 def audit(w):
     w.start()
     with w.peer() as client:
-        w.publish(client, "job.x", ["worker"])
+        w.publish(client, "job.x", ["worker"], headers={"order": "7"})
         w.publish(client, "job.x", ["worker"], headers={"delay": "1ms"})
     yield
     w.audit()
