@@ -3,6 +3,7 @@
 #include "app/internal.h"
 #include "app/notify.h"
 #include "app/transports.h"
+#include "base/map.h"
 #include "base/mem.h"
 
 #define LEAVING_LOOK_MS 50
@@ -16,48 +17,44 @@ struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_c
     return tls_context_new(&settings, conf->listen ? TLS_ACCEPT : TLS_CONNECT, err);
 }
 
-static bool source_known(const struct open_endpoint *e, const char *label)
-{
-    size_t i = 0;
-    while (i < e->source_count && strcmp(e->sources[i].label, label) != 0)
-        i++;
-    return i < e->source_count;
-}
-
 /* One for each different source among the routes. */
 static void find_sources(struct app *a, struct open_endpoint *e, const struct config *c)
 {
+    struct map known = {0};
     for (size_t i = 0; i < c->route_count; i++) {
-        const struct route_conf *r = &c->routes[i];
-        if (strcmp(r->from, e->conf->name) != 0 || source_known(e, r->source))
+        struct route_conf *r = &c->routes[i];
+        if (strcmp(r->from, e->conf->name) != 0 || map_set(&known, str_of(r->source), r) != NULL)
             continue;
-        e->sources = mem_realloc(e->sources, (e->source_count + 1) * sizeof(*e->sources));
+        e->sources = mem_realloc(e->sources, known.count * sizeof(*e->sources));
         e->sources[e->source_count++] = (struct endpoint_source){
             .keys = r->from_extra, .codec = r->from_codec, .label = r->source,
             .intake = hub_intake(a->hub, r->source, e->conf->name)};
     }
+    map_fini(&known);
 }
 
-static bool route_has_source(const struct config *c, const char *source)
+static void sources_of(const struct config *c, const char *endpoint, struct map *out)
 {
-    size_t i = 0;
-    while (i < c->route_count && strcmp(c->routes[i].source, source) != 0)
-        i++;
-    return i < c->route_count;
-}
-
-static bool sources_within(const struct config *a, const struct config *b, const char *endpoint)
-{
-    for (size_t i = 0; i < a->route_count; i++) {
-        if (strcmp(a->routes[i].from, endpoint) == 0 && !route_has_source(b, a->routes[i].source))
-            return false;
+    for (size_t i = 0; i < c->route_count; i++) {
+        if (strcmp(c->routes[i].from, endpoint) == 0)
+            map_set(out, str_of(c->routes[i].source), &c->routes[i]);
     }
-    return true;
 }
 
 bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e)
 {
-    return e->listen || (sources_within(a, b, e->name) && sources_within(b, a, e->name));
+    struct map before = {0}, after = {0};
+    const struct map_entry *source;
+    if (e->listen)
+        return true;
+    sources_of(a, e->name, &before);
+    sources_of(b, e->name, &after);
+    bool equal = before.count == after.count;
+    for (size_t i = 0; equal && (source = map_next(&before, &i)) != NULL;)
+        equal = map_get(&after, str_of(source->key)) != NULL;
+    map_fini(&before);
+    map_fini(&after);
+    return equal;
 }
 
 static void endpoint_free(struct open_endpoint *e)

@@ -85,7 +85,7 @@ uint64_t durable_stored(const struct hub *h)
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;
-        sum += d->backlog.paged + d->backlog.delayed + d->backlog.left + d->backlog.moving;
+        sum += backlog_stored(&d->backlog);
     }
     return sum;
 }

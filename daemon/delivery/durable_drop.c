@@ -24,7 +24,7 @@ static struct delivery *oldest_ready(const struct dest *d)
 
 static uint64_t fullness(const struct dest *d)
 {
-    return d->backlog.paged + d->backlog.delayed + d->backlog.left + d->backlog.held;
+    return backlog_stored(&d->backlog) + d->backlog.held;
 }
 
 static struct dest *fullest(struct hub *h)

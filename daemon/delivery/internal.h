@@ -64,6 +64,12 @@ struct backlog {
     uint64_t saves, saved; /* attempts on their way to disk so far, and those of them that are there */
 };
 
+/* Deliveries that are on disk only. */
+static inline uint64_t backlog_stored(const struct backlog *b)
+{
+    return b->paged + b->delayed + b->left + b->moving;
+}
+
 struct route_set {
     struct hub *hub;
     uint64_t generation; /* 1, 2, … */
