@@ -7,8 +7,11 @@ the only code of its own. Both directions are asked for:
 The far end (the broker, or the peer itself where there is none) lives at one address for the adapter's life and can
 be stopped and started there. Bodies are JSON texts, subjects words with dots: every codec carries those."""
 import collections
+import contextlib
 import os
+import socket
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
@@ -52,6 +55,39 @@ def from_event(got):
     if (required["specversion"], required["type"], required["source"]) != ("1.0", got.subject, "/tester"):
         raise AssertionError(f"no CloudEvent: {required} {got}")
     return got._replace(headers={**got.headers, "id": required["id"]})
+
+
+class Listener:
+    """A port that a far end listens on, gives up and takes again. serve(sock) runs in a thread for each connection;
+    took(sock) is called before it, drop() ends all of them. `reading` is unset while it is not to read."""
+
+    def __init__(self, port):
+        self.port, self.listener, self.reading = port, None, threading.Event()
+        self.reading.set()
+
+    def start(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def stop(self):
+        if self.listener is not None:
+            with contextlib.suppress(OSError):
+                self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            self.listener = None
+        self.drop()
+        self.reading.set()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                sock = listener.accept()[0]
+                self.took(sock)
+                threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def took(self, sock):
+        pass
 
 
 class Adapter:

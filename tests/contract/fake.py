@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 
-from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
+from adapter import Adapter, Answer, Caller, Err, Got, Listener, as_event, from_event
 from harness import Local, free_port
 
 Message = collections.namedtuple("Message", "verb subject headers body answers")
@@ -72,39 +72,22 @@ class Connection(Local):
         self.say("REP", got.id, body=last)
 
 
-class Broker:
+class Broker(Listener):
     def __init__(self, port, certs):
-        self.port, self.certs, self.listener = port, certs, None
-        self.got, self.handler, self.read = [], None, lambda got: got
+        super().__init__(port)
+        self.certs, self.got, self.handler, self.read = certs, [], None, lambda got: got
         self.connections, self.stored, self.lock = [], collections.deque(), threading.RLock()
         self.trouble = ""
-        self.numbers, self.reading = itertools.count(1), threading.Event()
-        self.reading.set()
+        self.numbers = itertools.count(1)
 
-    def start(self):
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
-
-    def stop(self):
-        if self.listener is not None:
-            with contextlib.suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-            self.listener = None
+    def drop(self):
         with self.lock:
             for c in self.connections:
                 c.dead = True
                 with contextlib.suppress(OSError):
                     c.sock.shutdown(socket.SHUT_RDWR)
-        self.reading.set()
 
-    def accept(self, listener):
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self.one, args=(listener.accept()[0],), daemon=True).start()
-
-    def one(self, sock):
+    def serve(self, sock):
         try:
             tls = self.certs and self.certs.context("peer", server=True)
             connection = Connection(self, tls.wrap_socket(sock, server_side=True) if tls else sock)

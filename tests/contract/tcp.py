@@ -2,9 +2,8 @@
 import contextlib
 import json
 import socket
-import threading
 
-from adapter import Adapter, Answer, Caller, Err, Got
+from adapter import Adapter, Answer, Caller, Err, Got, Listener
 from harness import NO_HANDLER, NestRaw, free_port
 
 
@@ -50,38 +49,21 @@ class TcpCaller(Caller):
         self.raw.close()
 
 
-class TcpServer:
+class TcpServer(Listener):
     """A listener that can go, come back and stop reading."""
 
     def __init__(self, port, certs):
-        self.port, self.certs, self.listener = port, certs, None
-        self.got, self.handler = [], None
-        self.peers, self.reading = [], threading.Event()
-        self.reading.set()
+        super().__init__(port)
+        self.certs, self.got, self.handler, self.peers = certs, [], None, []
 
-    def start(self):
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+    def took(self, sock):
+        self.peers.append(sock)
 
-    def stop(self):
-        if self.listener is not None:
-            with contextlib.suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-            self.listener = None
+    def drop(self):
         gone, self.peers = self.peers, []
         for peer in gone:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
-        self.reading.set()
-
-    def accept(self, listener):
-        with contextlib.suppress(OSError):
-            while True:
-                sock = listener.accept()[0]
-                self.peers.append(sock)
-                threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
     def serve(self, accepted):
         sock = accepted
