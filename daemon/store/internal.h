@@ -144,6 +144,8 @@ struct store {
     struct store_stats stats;
     void (*on_fault)(void *arg, const char *why);
     void *fault_arg;
+    void (*on_report)(void *arg);
+    void *report_arg;
     bool fault_told;
 };
 

@@ -169,4 +169,6 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         else if (job_answers(job.kind))
             report_answer(&job);
     }
+    if (st->on_report != NULL)
+        st->on_report(st->report_arg);
 }

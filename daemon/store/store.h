@@ -242,6 +242,9 @@ void store_stats(const struct store *st, struct store_stats *out);
  * Loads fail from now on too. */
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
 
+/* on_report(arg) after the callbacks of each commit, and where the state changes without one (a disk that has room again). */
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg);
+
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
  * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this
  * one or an earlier one; what was pending may or may not be there after a restart. */
