@@ -75,7 +75,9 @@ struct store_rows { /* what a load found; valid during its callback only */
     const struct store_dead *dead;      /* of store_load_dead() */
     int64_t next_due_ms;  /* of store_take_due(): when the next delayed one is due, STORE_NEVER = none */
     uint64_t quarantined; /* rows met that fail their CRC; they are out of the books' live part now */
+    bool cut;             /* it ends with the row that has brought it to STORE_ROWS_BYTES: there may be more behind it */
 };
+#define STORE_ROWS_BYTES (1u << 20)
 typedef void store_rows_fn(void *arg, const struct store_rows *rows);
 
 static inline uint64_t store_key(uint32_t queue, uint64_t seq)
