@@ -29,7 +29,7 @@ bool dest_is_up(const struct dest *d)
 void dest_status(const struct dest *d, struct dest_status *out)
 {
     *out = (struct dest_status){
-        .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
+        .name = d->name, .service = d->service, .up = dest_is_up(d), .routed = d->routed > 0, .ready = d->ready.count,
         .waiting = d->waiting.count, .inflight = d->inflight.count,
         .parked = d->parked.count, .stored = backlog_stored(&d->backlog), .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};

@@ -564,6 +564,11 @@ class PagesCase(Case):
             for _ in range(3):
                 caller.request("echo")
             caller.request("nowhere")
+            caller.send("SUB", 77, "made.up.by.a.client")  # labels are the configuration's: clients make up any number
+            caller.expect("OK")
+            status, text = daemon.http("/metrics")
+            self.assertIn('bellhop_inflight{destination="echo"}', text)
+            self.assertNotIn("made.up", text)
         status, text = daemon.http("/metrics")
         self.assertEqual(status, 200)
         samples = {}
