@@ -34,6 +34,7 @@ struct acceptance {
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
     bool guarded;           /* it may be a duplicate */
+    bool whole;             /* the message counts as accepted with it; else it was before: these are copies of a request */
     struct hub_log *log;    /* that it is appended to, or NULL */
     struct store_appended appended;
 };
@@ -258,8 +259,10 @@ static void admit(struct delivery *v)
     }
 }
 
-static void wake_waiters(struct hub *h)
+/* What has ended makes room, as what was accepted did: after each commit. */
+static void wake_waiters(void *arg)
 {
+    struct hub *h = arg;
     struct store_stats s;
     if (list_empty(&h->store_waiters))
         return;
@@ -323,7 +326,8 @@ static void on_accepted(void *arg, enum store_result result)
 {
     struct acceptance *a = arg;
     struct hub *h = a->hub;
-    count(a, result);
+    if (a->whole)
+        count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result, a);
@@ -339,12 +343,12 @@ static void on_accepted(void *arg, enum store_result result)
     list_remove(&h->accepting, &a->link);
     mem_free(a);
     durable_pay(h);
-    wake_waiters(h);
 }
 
-void durable_accepted(struct acceptance *a, struct receipt *r)
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole)
 {
     a->receipt = r;
+    a->whole = whole;
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
     if (a->guarded)
@@ -514,21 +518,6 @@ void durable_undefer(struct dest *d)
         delivery_drop(f->delivery);
         f->delivery = NULL;
     }
-}
-
-void hub_group_begin(struct hub *h)
-{
-    h->group++;
-    if (h->store != NULL)
-        store_begin(h->store);
-}
-
-void hub_group_end(struct hub *h)
-{
-    assert(h->group > 0);
-    h->group--;
-    if (h->store != NULL)
-        store_commit(h->store);
 }
 
 /* ---------------------------------------------------------------- from disk into memory */
@@ -753,6 +742,7 @@ void hub_use_store(struct hub *h, struct store *st)
     h->store = st;
     h->old_below = s.suspect_below;
     hub_set_limits(h, &h->limits); /* room for notes in it */
+    store_on_report(st, wake_waiters, h);
     store_each_queue(st, adopt_queue, h);
     logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;

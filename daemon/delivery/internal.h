@@ -97,6 +97,7 @@ struct dest {
     struct order *order; /* NULL = none */
     bool order_strict;
     bool pumping;       /* dest_pump() is at work further up */
+    struct list_node unpumped; /* in hub->unpumped */
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
@@ -200,6 +201,7 @@ struct hub {
     uint64_t drops_untold;
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
+    struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
@@ -284,7 +286,8 @@ struct acceptance *durable_log(struct hub *h, const struct route *r, const struc
 void durable_hold_back(struct acceptance *a, struct delivery *v);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 bool durable_guarded(const struct acceptance *a); /* it may turn out to be a copy */
-void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
+/* The last call for this message. whole: it is accepted with these, else it was without them. */
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole);
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);

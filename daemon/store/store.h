@@ -75,7 +75,9 @@ struct store_rows { /* what a load found; valid during its callback only */
     const struct store_dead *dead;      /* of store_load_dead() */
     int64_t next_due_ms;  /* of store_take_due(): when the next delayed one is due, STORE_NEVER = none */
     uint64_t quarantined; /* rows met that fail their CRC; they are out of the books' live part now */
+    bool cut;             /* it ends with the row that has brought it to STORE_ROWS_BYTES: there may be more behind it */
 };
+#define STORE_ROWS_BYTES (1u << 20)
 typedef void store_rows_fn(void *arg, const struct store_rows *rows);
 
 static inline uint64_t store_key(uint32_t queue, uint64_t seq)
@@ -241,6 +243,9 @@ void store_stats(const struct store *st, struct store_stats *out);
 /* on_fault(arg, why): a commit failed; once, on the loop, before the callbacks of what it was to hold.
  * Loads fail from now on too. */
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
+
+/* on_report(arg) after the callbacks of each commit, and where the state changes without one (a disk that has room again). */
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg);
 
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
  * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this

@@ -424,7 +424,7 @@ static void do_load(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++) {
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++) {
         const struct row *row = rows->at[i];
         if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
             break;
@@ -446,13 +446,14 @@ static void do_take_due(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
     struct row **due = mem_calloc(rows->count, sizeof(struct row *));
+    const struct store_rows *told = &job->answer->rows;
     size_t n = 0, i = 0;
     for (size_t k = 0; k < rows->count; k++) {
         if (rows->at[k]->d.record.due_ms > 0)
             due[n++] = rows->at[k];
     }
     qsort(due, n, sizeof(struct row *), row_by_due);
-    for (; i < n && i < job->limit && due[i]->d.record.due_ms <= job->now_ms; i++) {
+    for (; i < n && i < job->limit && due[i]->d.record.due_ms <= job->now_ms && !told->cut; i++) {
         answer_record(job->answer, &due[i]->d.record);
         due[i]->d.record.due_ms = 0;
         m->disk->totals.delayed--;
@@ -467,7 +468,7 @@ static void do_load_dead(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->dead;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++)
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 
