@@ -188,7 +188,9 @@ class Tool(unittest.TestCase):
                                ("REQ", 4, "kill", [], b""), ("REQ", 5, "large", [], b"")]
         script = ('case $BELLHOP_SUBJECT in kill) kill -9 $$;; large) head -c 5000 /dev/zero; exit 0;; esac; '
                   'echo "why $BELLHOP_SUBJECT" >&2; echo more >&2; exit $BELLHOP_SUBJECT')
-        self.serve("svc", "--", "sh", "-c", script, answers=5)
+        said = self.serve("svc", "--", "sh", "-c", script, answers=5)
+        for line in ("why 0\n", "why 75\n", "why 9\n"):  # logs are not swallowed
+            self.assertIn(line, said)
         errors = {f[1]: (f[2], f[3], f[4].decode()) for f in self.frames("ERR")}
         self.assertEqual(errors[2], ("failed", [("retry", "yes")], "why 75"))
         self.assertEqual(errors[3], ("failed", [("retry", "no")], "why 9"))
