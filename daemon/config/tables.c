@@ -69,7 +69,7 @@ static const struct key tracing_keys[] = {
     END};
 
 static const struct key limits_keys[] = {
-    {"body", KEY_SIZE, AT(limits_conf, body), "1MiB", 1024, GIB, KEY_RESTART,
+    {"body", KEY_SIZE, AT(limits_conf, body), "1MiB", 1024, 64 * 1048576.0, KEY_RESTART,
      .help = "largest body of a message"},
     {"clients", KEY_COUNT, AT(limits_conf, clients), "10000", 1, 1000000,
      .help = "most local connections at a time"},

@@ -155,7 +155,7 @@ static const struct refusal refusals[] = {
     {"log: { level: loud }\n",
      "t.yaml:1:15: `level` must be one of error, warn, info, debug; found `loud`\n"},
     {"limits: { body: 12 }\n", "t.yaml:1:17: `body` must be a size with its unit, such as 64KiB or "
-                               "4MiB, from 1KiB to 1GiB; found `12`\n"},
+                               "4MiB, from 1KiB to 64MiB; found `12`\n"},
     {"drain_timeout: 5\n", "t.yaml:1:16: `drain_timeout` must be a duration with its unit, such as "
                            "250ms, 5s or 1h30m, from 0s to 1d; found `5`\n"},
     {"drain_timeout: unlimited\n",
@@ -322,7 +322,7 @@ START_TEST(all_errors_at_once_in_order)
             "routes:\n  - { from: b, to: c, policy: d }\n"
             "version: 9\n",
             "t.yaml:1:17: `body` must be a size with its unit, such as 64KiB or 4MiB, from 1KiB to "
-            "1GiB; found `1`\n"
+            "64MiB; found `1`\n"
             "t.yaml:1:29: `clients` must be a whole number, from 1 to 1000000; found `x`\n"
             "t.yaml:2:1: unknown key `nod`; did you mean `node`? Allowed: version node local store "
             "admin log tracing limits drain_timeout tls policies services endpoints routes schedules\n"
