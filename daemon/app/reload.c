@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "app/internal.h"
 #include "app/notify.h"
 #include "app/transports.h"
@@ -56,11 +58,27 @@ static void swap_endpoints(struct app *a, const struct config *before, const str
         endpoint_use(a, CONTAINER_OF(list_first(&a->fresh), struct open_endpoint, link));
 }
 
-static void use(struct app *a, struct generation *g)
+/* What cannot be read stays as it was: refusing the whole reload for it would bar every other change. */
+static bool renew_certificates(struct app *a, struct texts *lines)
+{
+    struct err err = {0};
+    bool good = endpoints_renew_tls(a, &err);
+    for (size_t i = 0; i < err.count; i++) {
+        struct buf line = BUF_EMPTY;
+        if (i > 0 && strcmp(err.texts[i], err.texts[i - 1]) == 0)
+            continue; /* a profile of several endpoints */
+        log_write(a->log, LOG_ERROR, "certificate_error", "error", err.texts[i], "kept", "the old one", NULL);
+        buf_printf(&line, "%s; the old one is kept", err.texts[i]);
+        texts_add(lines, buf_steal(&line));
+    }
+    err_fini(&err);
+    return good;
+}
+
+static void use(struct app *a, struct generation *g, struct texts *changes)
 {
     const struct config *c = g->conf;
     struct hub_limits limits = hub_limits_of(c);
-    struct err err = {0};
     swap_endpoints(a, a->current->conf, c);
     routes_orders(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
@@ -73,8 +91,7 @@ static void use(struct app *a, struct generation *g)
     a->current = g;
     a->generation++;
     app_warn(a);
-    endpoints_renew_tls(a, &err);
-    err_fini(&err);
+    renew_certificates(a, changes);
     endpoints_watch(a);
 }
 
@@ -98,7 +115,7 @@ static bool reload(struct app *a, bool dry_run, struct texts *changes, struct er
     if (good && !dry_run)
         good = open_fresh(a, g, err);
     if (good && !dry_run)
-        use(a, g);
+        use(a, g, changes);
     else
         generation_unref(g);
     if (!dry_run)
@@ -145,11 +162,8 @@ void app_on_hup(void *app)
 void app_on_certificates(void *app)
 {
     struct app *a = app;
-    struct err err = {0};
-    bool good = endpoints_renew_tls(a, &err);
-    for (size_t i = 0; i < err.count; i++)
-        log_write(a->log, LOG_ERROR, "certificate_error", "error", err.texts[i], "kept", "the old one", NULL);
-    if (good)
+    struct texts said = {0};
+    if (renew_certificates(a, &said))
         log_write(a->log, LOG_INFO, "certificates_renewed", NULL);
-    err_fini(&err);
+    texts_fini(&said);
 }
