@@ -64,12 +64,15 @@ struct db {
     size_t dirty_count;
     struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
-    uint64_t adding;                     /* put by this transaction so far, since pages were counted */
-    uint64_t removed;                    /* rows that it has removed since then */
+    uint64_t adding;                     /* bytes put since pages were counted */
+    uint64_t removed;                    /* rows removed since then */
+    uint64_t uncounted;                  /* commits since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     int64_t changes;                     /* of rows, before this transaction */
     int mark_fd;
+    uint64_t marked;                     /* what it says */
+    int64_t ahead;                       /* the journal's size as last seen */
     size_t wal_pages, free_pages;
     uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
     uint64_t seen_new;                   /* recorded by this transaction */
@@ -171,8 +174,11 @@ void db_fault(struct db *db, const char *what);
 void mark_open(struct db *db);
 void mark_close(struct db *db);
 uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
-void mark_write(struct db *db);
+void mark_write(struct db *db); /* after a commit; nothing where there was none */
 void mark_keep_journal(const struct db *db);
+
+/* sqlite_ahead.c */
+void ahead_write(struct db *db); /* after a commit: some of the journal's next bytes, where it has grown */
 
 /* sqlite_ballast.c */
 int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */

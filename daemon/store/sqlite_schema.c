@@ -222,6 +222,7 @@ static int configure(struct db *db)
     static const char *const pragmas[] = {
         "PRAGMA synchronous=FULL",     "PRAGMA mmap_size=0",       "PRAGMA temp_store=MEMORY",
         "PRAGMA wal_autocheckpoint=0", "PRAGMA cell_size_check=ON", "PRAGMA trusted_schema=OFF",
+        "PRAGMA secure_delete=OFF",
     };
     if (rc == SQLITE_OK)
         rc = configure_journal(db);
@@ -406,6 +407,8 @@ bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err 
 {
     int64_t version = 0;
     db->mark_fd = -1;
+    /* Its count of the memory in use costs a lock at each allocation. Refused where SQLite is in use already. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     if (!check_folder(db, err) || !check_file(db, err))
         return false;
     int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);
