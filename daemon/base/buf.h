@@ -103,9 +103,9 @@ static inline char *bytes_hex64(char *out, uint64_t value)
     typedef int8_t v16 __attribute__((vector_size(16)));
     typedef uint64_t v2 __attribute__((vector_size(16)));
     const uint64_t low = UINT64_C(0x0F0F0F0F0F0F0F0F), bytes = htobe64(value);
-    v16 halves = (v16)(v2){(bytes >> 4) & low, bytes & low};
-    v16 nibbles = __builtin_shufflevector(halves, halves, 0, 8, 1, 9, 2, 10, 3, 11,
-                                          4, 12, 5, 13, 6, 14, 7, 15);
+    v16 high = (v16)(v2){(bytes >> 4) & low, 0}, rest = (v16)(v2){bytes & low, 0};
+    v16 nibbles = __builtin_shufflevector(high, rest, 0, 16, 1, 17, 2, 18, 3, 19, /* two operands: one instruction */
+                                          4, 20, 5, 21, 6, 22, 7, 23);
     v16 digits = nibbles + '0' + ((nibbles > 9) & ('a' - '0' - 10));
     return bytes_copy(out, &digits, sizeof(digits));
 }
