@@ -51,7 +51,9 @@ struct msg_input {
     enum msg_kind kind;
     struct str subject; /* legal */
     struct str headers; /* a checked block; the names that only the daemon sets are left out */
-    struct str line;    /* one more legal line before them, of no reserved name; may be empty */
+    struct str lines;   /* more legal ones before them, of no reserved name: passed on unread; may be empty */
+    unsigned line_count;
+    struct str id;      /* its id where the headers name none; legal, or empty: then one is made */
     struct str body;
     struct str source;  /* endpoint or service name */
     struct msg_pool *pool; /* NULL = none */
