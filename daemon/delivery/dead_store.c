@@ -110,7 +110,7 @@ static void show(struct dead_walk *w, const struct store_dead *s)
     const struct store_record *r = &s->record;
     struct dead_letter d = {
         .number = s->number, .dest = idmap_get(&h->queues, store_queue_of(r->key)), .reason = code_parse(s->reason),
-        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = r->accepted_ms,
+        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = durable_wall(h, r->accepted_ms),
         .time_wall_ms = s->died_ms,
         .msg = msg_restore(&h->factory, r->subject, r->headers, r->body)};
     char *texts[] = {str_dup(r->route), str_dup(r->as.n > 0 ? r->as : r->subject), str_dup(r->first_error),

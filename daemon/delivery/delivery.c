@@ -312,7 +312,7 @@ void delivery_sent(struct delivery *v)
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
-    if (v->due_wall_ms > 0)
+    if (v->drifts)
         durable_drift(v);
 }
 

@@ -126,6 +126,11 @@ int64_t hub_now(struct hub *h)
     return h->env.now(h->env.arg);
 }
 
+int64_t hub_wall(struct hub *h)
+{
+    return h->env.wall(h->env.arg);
+}
+
 void hub_drain(struct hub *h, bool draining)
 {
     h->draining = draining;

@@ -82,7 +82,8 @@ void hub_free(struct hub *h); /* ends every delivery as dropped without telling 
 void hub_set_limits(struct hub *h, const struct hub_limits *limits);
 void hub_set_sample(struct hub *h, double sample);
 /* Before the first route and source. Takes over what the store holds; it outlives the hub's last call to
- * it. wall-clock times of the store become times of this life. */
+ * it. Times of the store become times of this life, and follow its monotonic clock; only `deliver-at` follows the
+ * wall clock, which is looked at once a minute at least. */
 void hub_use_store(struct hub *h, struct store *st);
 struct store *hub_store(const struct hub *h); /* or NULL */
 /* What is accepted and settled in between becomes durable together or not at all (a service's answer

@@ -41,7 +41,7 @@ size_t totals_of_end(enum store_end how)
 struct store_answer *answer_new(void)
 {
     struct store_answer *a = mem_zalloc(sizeof(*a));
-    a->rows.next_due_ms = STORE_NEVER;
+    a->rows.next_due_ms = a->rows.next_wall_ms = STORE_NEVER;
     return a;
 }
 

@@ -117,13 +117,22 @@ static int begin(struct db *db)
     return db_step(db_stmt(db, STMT_BEGIN));
 }
 
+static void keep_time(struct db *db)
+{
+    struct store_time kept = counters_time(db);
+    if (time_moved(&kept, &db->time))
+        counters_set_time(db);
+}
+
 static int commit(struct db *db, int rc)
 {
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
     if (wanted != reserved)
         counter_set(db, COUNTER_RESERVED, wanted);
-    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes)
+    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes) {
         counter_add(db, COUNTER_COMMITS, 1);
+        keep_time(db);
+    }
     if (rc == SQLITE_OK)
         rc = seen_trim(db);
     if (rc == SQLITE_OK)
@@ -165,6 +174,7 @@ static enum outcome run_together(struct db *db, struct store_batch *first)
     int rc = begin(db);
     for (struct store_batch *b = first; b != NULL && rc == SQLITE_OK; b = b->next) {
         db->next_seq = b->next_seq;
+        db->time = b->time;
         for (size_t i = 0; i < batch_count(b) && rc == SQLITE_OK; i++)
             rc = do_job(db, b, batch_job(b, i));
     }
@@ -381,6 +391,7 @@ void db_end(struct db *db)
         return;
     counter_set(db, COUNTER_RESERVED, db->next_seq);
     counter_set(db, COUNTER_CLEAN, 1);
+    counters_set_time(db);
     int rc = begin(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);
