@@ -121,7 +121,7 @@ class Tool(unittest.TestCase):
         self.assertIn("3 items of a stream were not shown", err)
 
     def test_request_fails(self):
-        self.assertIn("overloaded: later (try again in 5s)", self.fails(1, "request", "busy"))
+        self.assertIn("overloaded: later [2J (try again in 5s)", self.fails(1, "request", "busy"))
         self.assertIn("timeout", self.fails(1, "request", "silence", "-t", "50ms"))
         self.assertIn("unavailable: the daemon closed the connection", self.fails(1, "request", "vanish"))
         self.assertIn("too-large: the daemon takes bodies up to 1000B", self.fails(1, "request", "a", "x" * 1001))
@@ -283,6 +283,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
+        self.assertIn("last error   timeout [2J\n", out)  # what a service says of it cannot either
         self.assertIn("the body\x1b[2J\n\tover", out)
         self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")
@@ -401,7 +402,7 @@ class Tool(unittest.TestCase):
         self.assertIn("per second", self.ok("bench", "--subject", "echo", "-d", "200ms"))
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
-        self.assertIn("failed   5, the first with overloaded: later", out)
+        self.assertIn("failed   5, the first with overloaded: later [2J", out)
 
     # ---- without a daemon
 
