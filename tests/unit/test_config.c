@@ -369,6 +369,7 @@ START_TEST(warnings)
            "t.yaml:2:8: nothing uses the tls profile `m`\n"
            "t.yaml:3:13: nothing uses the policy `p`\n"
            "t.yaml:4:13: nothing uses the service `s`\n");
+    warned("services: { s: {}, caller: {} }\nroutes: [ { from: local, to: s } ]\n", "");
     warned("endpoints:\n  a: { listen: \"tcp://127.0.0.1:1\" }\n  b: { listen: \"tcp://127.0.0.1:1\" }\n"
            "routes: [ { from: a, to: m }, { from: b, to: m } ]\n",
            "t.yaml:3:3: endpoints `a` and `b` share an address: tcp://127.0.0.1:1\n");
