@@ -60,7 +60,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     rc = dispatch(&cli, commands, cli.argc, cli.argv);
-    if (fflush(stdout) != 0 && rc == EXIT_OK)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EXIT_OK)
         rc = cli_fail(&cli, "standard output cannot be written");
     return rc;
 }

@@ -157,6 +157,15 @@ class Tool(unittest.TestCase):
         self.assertEqual((p.returncode, out.count(b"\n")), (0, 3))
         self.assertEqual(len(self.wait_for("BYE")), 1)
 
+    def test_output_that_cannot_be_written(self):
+        for arguments in (("status",), ("request", "echo", "x"), ("log", "show", "orders"), ("subscribe", "x"), ("tap",)):
+            with self.subTest(arguments), open("/dev/full", "w") as full:
+                done = subprocess.run([BIN, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                      env=self.env, timeout=10)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"standard output cannot be written", done.stderr)
+        self.assertEqual(self.frames("OK"), [])  # the event that was not written is not settled
+
     # ---- serve
 
     def serve(self, *args, answers=1, code=0):
