@@ -625,6 +625,18 @@ START_TEST(users_become_numbers)
 }
 END_TEST
 
+START_TEST(certificates_that_cannot_be_read)
+{
+    struct config *c = parse("tls:\n  m: { ca: /etc/passwd, cert: /nonexistent/c.pem, key: /nonexistent/k.pem }\n");
+    size_t before = c->warnings.count;
+    config_find_files(c);
+    ck_assert_uint_eq(c->warnings.count, before + 2);
+    ck_assert_str_eq(c->warnings.items[before],
+                     "t.yaml:2:3: tls profile `m`: cert /nonexistent/c.pem: No such file or directory");
+    config_free(c);
+}
+END_TEST
+
 START_TEST(files_that_cannot_be_read)
 {
     struct err err = {0};
@@ -661,6 +673,7 @@ static Suite *config_suite(void)
     tcase_add_test(errors, secrets_are_read_and_never_printed);
     tcase_add_loop_test(errors, secrets_are_never_in_errors, 0, 20);
     tcase_add_loop_test(errors, literal_passwords_are_never_in_errors, 0, 6);
+    tcase_add_test(errors, certificates_that_cannot_be_read);
     tcase_add_test(errors, files_that_cannot_be_read);
     suite_add_tcase(s, values);
     suite_add_tcase(s, errors);
