@@ -308,9 +308,9 @@ class StopCase(Case):
         self.assertEqual((status, out), (2, ""))
         self.assertIn("--yes", err)
         self.assertEqual(daemon.tool("drain", "--dry-run"),
-                         (0, "would drain: 2 services, 1 deliveries in flight\n", ""))
+                         (0, "would drain: 2 services, 1 delivery in flight\n", ""))
         self.assertEqual(daemon.admin("status")["state"], "running")
-        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 deliveries in flight\n", ""))
+        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 delivery in flight\n", ""))
         caller.expect("BYE")
         self.assertIsNone(daemon.process.poll())
         release.set()
