@@ -590,11 +590,11 @@ static void large_rows_come_a_few_at_a_time(struct bed *b)
     store_load(b->st, b->last_key, 100, on_rows, b);
     bed_settle(b);
     ck_assert_uint_eq(b->rows, 5);
-    store_take_due(b->st, 200, 100, on_rows, b);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
     bed_settle(b);
     ck_assert_uint_eq(b->rows, 8);
     ck_assert_int_eq(b->next_due_ms, 103);
-    store_take_due(b->st, 200, 100, on_rows, b);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
     bed_settle(b);
     ck_assert_uint_eq(b->rows, 10);
     for (uint64_t seq = 1; seq <= 5; seq++)
