@@ -15,6 +15,19 @@ static bool unchanged(const struct config *before, const struct config *after, c
     return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
 }
 
+/* A destination has one carrier: an endpoint cannot be called as a client that is there. */
+static bool names_are_free(struct app *a, const struct config *conf, struct err *err)
+{
+    size_t before = err->total;
+    for (size_t i = 0; i < conf->endpoint_count; i++) {
+        const char *name = conf->endpoints[i].name;
+        if (server_attached(a->server, name) > 0)
+            err_add(err, "%s: endpoint %s: a client is attached as a service of this name; stop it first, or give the "
+                    "endpoint another name", conf->file, name);
+    }
+    return err->total == before;
+}
+
 /* First half: opens what is new or different. What fails here has changed nothing. */
 static bool open_fresh(struct app *a, struct generation *g, struct err *err)
 {
@@ -96,6 +109,7 @@ static bool reload(struct app *a, bool dry_run, struct texts *changes, struct er
     if (good && a->store == NULL && config_stores(conf))
         good = err_add(err, "%s: a store or a durable route is new: the store is opened at the start, so restart "
                             "bellhopd", conf->file);
+    good = good && names_are_free(a, conf, err);
     if (good)
         config_diff(a->current->conf, conf, changes);
     if (good && !dry_run)
