@@ -213,6 +213,16 @@ class ReloadCase(Case):
         self.assertEqual(daemon.log("reloaded")[-1]["generation"], str(before + 1))
         self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
 
+    def test_what_needs_a_restart_is_not_shown_as_done(self):
+        config = {"routes": [ECHO], "store": {"path": self.temporary() + "/store"}}
+        daemon = self.daemon(config)
+        before = daemon.admin("status")["store"]
+        daemon.write({**config, "store": {"path": self.temporary() + "/other", "max_size": "6MiB"}})
+        status, out, _ = daemon.tool("reload")
+        self.assertEqual((status, out.count("(needs a restart)")), (0, 2), out)
+        now = daemon.admin("status")["store"]
+        self.assertEqual((now["path"], now["max_bytes"]), (before["path"], before["max_bytes"]))
+
     def test_bad_file_by_command(self):
         port = free_port()
         daemon = self.daemon(edge(port))
