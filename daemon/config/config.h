@@ -248,6 +248,8 @@ int64_t schedule_next(const struct schedule_conf *s, int64_t after_wall_ms);
 /* What differs between two configurations, a line each for people ("endpoint edge: changed",
  * "limits.body: 1MiB -> 2MiB (needs a restart)"). Appends to lines. */
 void config_diff(const struct config *before, const struct config *after, struct texts *lines);
+/* Gives `after` the values of `before` where a change needs a restart, so that nothing is half in force. */
+void config_keep(struct config *after, const struct config *before);
 void texts_add(struct texts *t, char *item_take);
 void texts_fini(struct texts *t);
 

@@ -584,8 +584,19 @@ START_TEST(diff)
             found |= strcmp(lines.items[j], expected[i]) == 0;
         ck_assert_msg(found, "missing: %s", expected[i]);
     }
+    config_keep(b, a);
+    ck_assert_uint_eq(b->limits.body, 1 << 20);
+    ck_assert_uint_eq(b->log.level, 3); /* debug */
     texts_fini(&lines);
     config_free(a);
+    config_free(b);
+    a = parse("node: old\nlocal: { mode: \"0600\" }\n");
+    b = parse("local: { group: g }\nadmin: { http: \"127.0.0.1:1\" }\n");
+    config_keep(b, a);
+    config_free(a);
+    ck_assert_str_eq(b->node, "old");
+    ck_assert_uint_eq(b->local.mode, 0600);
+    ck_assert(b->local.group == NULL && b->admin.http == NULL);
     config_free(b);
     a = parse("routes: [ { name: a, from: local, match: x, to: m }, { name: b, from: local, to: m } ]");
     b = parse("routes: [ { name: b, from: local, to: m }, { name: a, from: local, match: x, to: m } ]");
