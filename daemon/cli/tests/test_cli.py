@@ -401,6 +401,8 @@ class Tool(unittest.TestCase):
     def test_version(self):
         self.assertIn("bellhopd 9.9.9", self.ok("version"))
         self.assertIn("(not reached)", self.ok("version", "-s", "/nonexistent"))
+        self.assertEqual(self.ok("--version"), self.ok("version"))
+        self.assertEqual(self.ok("help"), self.ok("--help"))
 
     def test_bench(self):
         report = json.loads(self.ok("bench", "--subject", "echo", "-n", "500", "-i", "16", "-o", "json"))
