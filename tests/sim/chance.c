@@ -187,12 +187,14 @@ static void do_send(struct world *w)
 /* Sent again by somebody who has not heard, or does not know. */
 static void do_copy(struct world *w)
 {
-    const struct ask *first = w->ask_count > 0 ? &w->asks[below(w, w->ask_count)] : NULL;
+    struct ask *first = w->ask_count > 0 ? &w->asks[below(w, w->ask_count)] : NULL;
     if (first == NULL || !first->deduped || first->born < w->trusted || !w->dedupes[route_of(first->subject, 0)])
         return;
     struct ask *a = next_ask(w, 0);
     if (a == NULL)
         return;
+    first = &w->asks[first->original];
+    first->expires = first->expires < a->expires ? first->expires : a->expires; /* if that was lost, this one is the first */
     a->original = first->original;
     a->subject = first->subject;
     offer(w, 0, a);
@@ -237,7 +239,7 @@ static void do_crash(struct world *w)
         return;
     see(w, SEEN_CRASH);
     note(w, "crash", 0);
-    size_t pending = store_mem_pending(w->store), done = below(w, 2) == 0 ? pending : below(w, pending + 1);
+    size_t pending = store_mem_pending(w->store), done = below(w, 4) > 0 ? pending : below(w, pending + 1);
     store_mem_crash(w->store, done);
     lose_process(w);
     clock_while_down(w, done == pending && !w->faulted);
@@ -350,8 +352,8 @@ static const struct {
     unsigned weight;
 } actions[] = {
     {do_send, 40}, {do_answer, 30}, {do_time, 15}, {do_state, 3}, {do_room, 3}, {do_stream, 4},
-    {do_extend, 2}, {do_withdraw, 3}, {do_dead, 2}, {do_subscription, 1}, {do_reload, 1}, {do_store, 30},
-    {do_crash, 1}, {do_fault, 1}, {do_outbox, 3}, {do_copy, 12}, {do_clock, 1},
+    {do_extend, 2}, {do_withdraw, 3}, {do_dead, 4}, {do_subscription, 1}, {do_reload, 1}, {do_store, 30},
+    {do_crash, 2}, {do_fault, 1}, {do_outbox, 3}, {do_copy, 12}, {do_clock, 1},
 };
 #define ACTIONS (sizeof(actions) / sizeof(actions[0]))
 

@@ -182,9 +182,9 @@ struct handover *pick(struct world *w, struct fake_sink *f)
 /* Now and then one long enough to be spent on disk. */
 static int64_t some_pause(struct world *w)
 {
-    if (below(w, 4) > 0)
+    if (below(w, 3) > 0)
         return -1;
-    return (int64_t)below(w, below(w, 3) == 0 ? 5000 : 500);
+    return (int64_t)below(w, below(w, 2) == 0 ? 5000 : 500);
 }
 
 static void note_pause(struct world *w, const struct ask *a, struct handed *seen, int64_t pause)
