@@ -73,7 +73,7 @@ struct world {
     bool drops;      /* the store makes room by dropping its oldest */
     bool walking;    /* through dead letters, to change them */
     int64_t ttl_ms;  /* the shorter one of the policies' */
-    uint64_t dropped_full; /* over all lives but this one */
+    uint64_t dropped, dropped_full; /* to make room: in this life; in the others */
     unsigned life; /* processes so far */
     unsigned armed_actions; /* swarm: which kinds of mischief this seed has */
     struct outcome_of_run *out;

@@ -16,9 +16,30 @@ const char *const sight_names[SIGHTS] = {
     "ordered", "clock", "clock-while-down", "delayed", "delayed-over-life", "deliver-at", "pause", "pause-over-life",
     "copy", "copy-later", "buried", "canary", "canary-stopped", "dropped-oldest"};
 
+static bool is_low(const struct world *w)
+{
+    struct store_stats s = {0};
+    if (w->store != NULL)
+        store_stats(w->store, &s);
+    return s.low;
+}
+
+/* What is dropped makes room where there is little: before what has just happened, or after it. */
+static void check_drops(struct world *w, bool was_low)
+{
+    struct hub_counts c;
+    hub_counts(w->hub, &c);
+    if (c.dropped_full > w->dropped && !was_low && !is_low(w))
+        broken(w, "the oldest were dropped while there was room");
+    w->dropped = c.dropped_full;
+}
+
 static void step(struct world *w)
 {
+    bool was_low = is_low(w);
     chance(w);
+    if (w->drops)
+        check_drops(w, was_low);
     if (hub_unaccounted(w->hub) != 0)
         broken(w, "a delivery is in no state, or in two");
 }
