@@ -113,7 +113,7 @@ uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
 struct store_time counters_time(const struct db *db);
-void counters_set_time(struct db *db);
+void counters_set_time(struct db *db, struct store_time time);
 void counter_set(struct db *db, size_t id, uint64_t value);
 void counter_add(struct db *db, size_t id, int by);
 int counters_write(struct db *db);

@@ -228,7 +228,7 @@ void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_hi
 
 /* ---------------------------------------------------------------- time */
 
-/* What time it is: kept with the commits that follow, to a second, and exactly when it is closed. */
+/* What time it is, before what is put then: kept with the next commit, and when it is closed. */
 void store_tell_time(struct store *st, struct store_when when);
 
 /* ---------------------------------------------------------------- state */
