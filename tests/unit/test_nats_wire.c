@@ -172,7 +172,7 @@ START_TEST(what_we_say)
 {
     struct buf out = BUF_EMPTY;
     nats_put_connect(&out, &(struct wire_hello){.name = "n", .user = "u\"", .password = "\xc5\xbc"});
-    written(&out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,\"no_responders\":true,\"lang\":\"c\","
+    written(&out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,\"no_responders\":true,\"echo\":false,\"lang\":\"c\","
                   "\"version\":\"1\",\"name\":\"n\",\"user\":\"u\\\"\",\"pass\":\"\xc5\xbc\"}\r\n");
     nats_put_sub(&out, STR("a.>"), NULL, 1);
     nats_put_sub(&out, STR("b"), "q", 2);

@@ -262,7 +262,7 @@ static void member_put(struct buf *out, const char *name, const char *value)
 void nats_put_connect(struct buf *out, const struct wire_hello *h)
 {
     buf_puts(out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,\"no_responders\":true,"
-                  "\"lang\":\"c\",\"version\":\"1\"");
+                  "\"echo\":false,\"lang\":\"c\",\"version\":\"1\"");
     member_put(out, "name", h->name);
     member_put(out, "user", h->user);
     member_put(out, "pass", h->password);

@@ -72,6 +72,7 @@ struct wire_hello {
     const char *user, *password, *token; /* NULL = none; UTF-8 */
 };
 
+/* Nothing that a connection publishes comes back to it: a source of `>` does not hear our answers. */
 void nats_put_connect(struct buf *out, const struct wire_hello *h);
 void nats_put_sub(struct buf *out, struct str subject, const char *queue, uint64_t sid); /* queue NULL = none */
 void nats_put_unsub(struct buf *out, uint64_t sid);
