@@ -326,16 +326,13 @@ static void lose(struct handover *h, const char *reason)
 static void on_down(struct conn *c, const char *reason)
 {
     struct endpoint *e = c->owner;
-    struct slots lost = e->waiting;
     struct handover *h;
     struct slot *slot;
     waiter_cancel(&e->stalled);
     sink_set_up(&e->sink, false, reason);
     nats_doctor_end(e);
-    e->waiting = (struct slots){.last = lost.last};
-    for (size_t i = 0; (slot = slots_next(&lost, &i)) != NULL;)
-        lose(slot->value, reason);
-    slots_fini(&lost);
+    for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;)
+        lose(slots_take(&e->waiting, slot->id), reason);
     while ((h = front(&e->unconfirmed)) != NULL) {
         list_remove(&e->unconfirmed, &h->link);
         lose(h, reason);
