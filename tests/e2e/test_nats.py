@@ -269,6 +269,20 @@ class MessagesCase(Through, Case):
         tool.publish(tool.message().reply, b"x" * 65537)
         self.assertEqual(local.answer(call)[1].subject, "too-large")
 
+    def test_replies_to_us_are_no_messages(self):
+        """A source of `>` hears our own inbox too."""
+        server = self.nats()
+        daemon = self.through(server.port, OUT, {"from": {"endpoint": "bus", "subject": ">"}, "to": "room"})
+        room, local, tool = daemon.serve("room"), self.local(daemon), self.tool(server)
+        tool.sub("far")
+        call = local.start("REQ", "far", b"1")
+        tool.publish(tool.message().reply, b"2")
+        self.assertEqual(local.answer(call)[1].body, b"2")
+        self.assertEqual(tool.request("near", b"3").body, b"3")
+        tool.publish("last", b"4")
+        wait_until(lambda: [d for d in list(room.deliveries) if d.subject == "last"], "the last one")
+        self.assertEqual([d.subject for d in room.deliveries], ["far", "near", "last"])
+
     def test_a_stream_has_no_room_in_raw(self):
         server = self.nats()
         daemon = self.through(server.port, IN)
@@ -522,6 +536,30 @@ class BadServersCase(Through, Case):
         wait_until(lambda: state(daemon)["bad"] >= 4, "messages that are none")
         self.assertEqual(self.local(daemon).publish("a", b"1").verb, "OK")
         self.assertLessEqual({d.subject for d in room.deliveries}, {"in.a"})
+
+    def test_a_pong_is_for_what_was_sent_before_its_ping(self):
+        """The server takes two events, and answers the PING behind the first: the second is not delivered."""
+        seen = {"a": threading.Event(), "b": threading.Event()}
+
+        def talk(sock):
+            greet(sock)
+            data = b""
+            while not (b"PUB b" in data and data.count(b"PING") == 2):
+                data += sock.recv(65536)
+                for name, event in seen.items():
+                    if b"PUB " + name.encode() in data and b"PING" in data:
+                        event.set()
+            sock.sendall(b"PONG\r\n")
+            checked.wait(20)
+            sock.sendall(b"PONG\r\n")
+        daemon = self.through(self.keep(Scripted(talk)).port, OUT)
+        local, numbers, checked = self.local(daemon), [], threading.Event()
+        for name, event in seen.items():
+            numbers.append(local.start("PUB", name, b"1"))
+            self.assertTrue(event.wait(20))
+        self.assertEqual((local.expect("OK").id, local.silent(0.3)), (numbers[0], True))
+        checked.set()
+        self.assertEqual(local.expect("OK").id, numbers[1])
 
     def test_a_server_that_says_nothing_more(self):
         def talk(sock):

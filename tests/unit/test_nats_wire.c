@@ -134,7 +134,7 @@ START_TEST(info)
 {
     struct wire_info i;
     ck_assert(nats_info_parse(STR("{\"max_payload\":1048576,\"headers\":true,\"auth_required\":true,\"x\":[{}]}"), &i, &what));
-    ck_assert(i.max_payload == 1048576 && i.headers && i.auth_required && !i.tls_required && !i.tls_available && !i.lame_duck);
+    ck_assert(i.max_payload == 1048576 && i.headers && !i.tls_required && !i.tls_available && !i.lame_duck);
     ck_assert(nats_info_parse(STR("{\"max_payload\":1,\"tls_required\":true,\"tls_available\":false,\"ldm\":true}"), &i, &what));
     ck_assert(!i.headers && i.tls_required && !i.tls_available && i.lame_duck);
     ck_assert(!nats_info_parse(STR("{\"headers\":true}"), &i, &what));

@@ -51,7 +51,7 @@ bool nats_next(struct str *rest, struct header *h);
 
 struct wire_info {
     uint64_t max_payload; /* headers and body */
-    bool headers, tls_required, tls_available, auth_required, lame_duck;
+    bool headers, tls_required, tls_available, lame_duck;
 };
 
 bool nats_info_parse(struct str json, struct wire_info *out, const char **what);
