@@ -552,7 +552,7 @@ class BadServersCase(Through, Case):
             sock.sendall(b"PONG\r\n")
             checked.wait(20)
             sock.sendall(b"PONG\r\n")
-        daemon = self.through(self.keep(Scripted(talk)).port, OUT)
+        daemon = self.through(self.keep(Scripted(talk)).port, OUT, endpoint_more={"reply_timeout": "1h"})  # no PING of its own
         local, numbers, checked = self.local(daemon), [], threading.Event()
         for name, event in seen.items():
             numbers.append(local.start("PUB", name, b"1"))
@@ -560,6 +560,26 @@ class BadServersCase(Through, Case):
         self.assertEqual((local.expect("OK").id, local.silent(0.3)), (numbers[0], True))
         checked.set()
         self.assertEqual(local.expect("OK").id, numbers[1])
+
+    def test_a_drain_waits_for_the_end_of_the_subscription(self):
+        """What the server has sent before it reads our UNSUB is taken."""
+        def talk(sock):
+            greet(sock)
+            data = b""
+            while piece := sock.recv(65536):
+                data += piece
+                if b"UNSUB 1" in data:
+                    sock.sendall(b"MSG in.late 1 2\r\nhi\r\n")
+                    time.sleep(0.1)
+                sock.sendall(b"PONG\r\n" * piece.count(b"PING\r\n"))
+        port = self.keep(Scripted(talk)).port
+        daemon = Daemon({"endpoints": endpoint(port, codec="raw"), "routes": [IN]})
+        self.addCleanup(daemon.remove)
+        wait_state(daemon, "up")
+        room = daemon.serve("room")
+        daemon.signal(15)
+        self.assertEqual(daemon.wait_exit(), 0)
+        self.assertEqual([d.subject for d in room.deliveries], ["in.late"])
 
     def test_a_server_that_says_nothing_more(self):
         def talk(sock):
@@ -619,6 +639,21 @@ class FaultsCase(Through, Case):
         tool.publish("in.after", b"1")
         tool.flush()
         wait_until(lambda: [d for d in list(room.deliveries) if d.subject == "in.after"], "what was sent afterwards")
+
+    def test_a_source_that_waits_is_not_given_up(self):
+        """Its PONGs stand behind what is not read."""
+        server, gate = self.nats(), threading.Event()
+        self.addCleanup(gate.set)
+        daemon = self.through(server.port, IN, endpoint_more={"reply_timeout": "100ms"}, limits={"queue": 1})
+        room, tool = daemon.serve("room", lambda d, s: gate.wait(), credit=1), self.tool(server)
+        for i in range(100):
+            tool.publish("in.a", str(i))
+        tool.flush()
+        room.wait(1)
+        time.sleep(1)
+        gate.set()
+        self.assertEqual([d.body for d in room.wait(100)], [str(i).encode() for i in range(100)])
+        self.assertEqual((len(daemon.log("link_up")), daemon.log("link_down")), (2, []))
 
     def test_restarts_under_load(self):
         """The server is killed 20 times: what a durable route has taken reaches the one who answers."""
