@@ -569,8 +569,8 @@ class BadServersCase(Through, Case):
             while piece := sock.recv(65536):
                 data += piece
                 if b"UNSUB 1" in data:
+                    time.sleep(0.3)
                     sock.sendall(b"MSG in.late 1 2\r\nhi\r\n")
-                    time.sleep(0.1)
                 sock.sendall(b"PONG\r\n" * piece.count(b"PING\r\n"))
         port = self.keep(Scripted(talk)).port
         daemon = Daemon({"endpoints": endpoint(port, codec="raw"), "routes": [IN]})
