@@ -153,7 +153,7 @@ START_TEST(faults)
     ck_assert_int_eq(nats_fault(STR("Permissions Violation for Subscription to \"a\""), &subject), FAULT_SUBSCRIBE);
     ck_assert_uint_eq(subject.len, 0);
     ck_assert_int_eq(nats_fault(STR("permissions violation for publish to \"{\\\"cmd\\\":\\\"s\\\"}\""), &subject), FAULT_PUBLISH);
-    ck_assert(str_is(buf_str(&subject), "{\"cmd\":\"s\"}"));
+    ck_assert_str_eq(buf_cstr(&subject), "{\"cmd\":\"s\"}");
     buf_clear(&subject);
     ck_assert_int_eq(nats_fault(STR("Permissions Violation for Publish to \"a"), &subject), FAULT_PUBLISH);
     ck_assert_int_eq(nats_fault(STR("Permissions Violation for Publish to \"\\x00\""), &subject), FAULT_PUBLISH);

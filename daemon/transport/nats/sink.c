@@ -331,8 +331,11 @@ static void on_down(struct conn *c, const char *reason)
     waiter_cancel(&e->stalled);
     sink_set_up(&e->sink, false, reason);
     nats_doctor_end(e);
-    for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;)
-        lose(slots_take(&e->waiting, slot->id), reason);
+    for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;) {
+        h = slot->value;
+        slots_take(&e->waiting, slot->id);
+        lose(h, reason);
+    }
     while ((h = front(&e->unconfirmed)) != NULL) {
         list_remove(&e->unconfirmed, &h->link);
         lose(h, reason);
