@@ -11,6 +11,7 @@
 #include "loop/impl.h"
 
 struct post {
+    struct loop *loop;
     void (*fn)(void *arg, void *job);
     void *arg;
     struct event *event;
@@ -35,14 +36,17 @@ static void post_run(struct post *p)
 
 static void post_on_event(evutil_socket_t fd, short what, void *arg)
 {
+    struct post *p = arg;
     (void)fd;
     (void)what;
-    post_run(arg);
+    loop_woke(p->loop);
+    post_run(p);
 }
 
 struct post *post_new(struct loop *l, void (*fn)(void *arg, void *job), void *arg)
 {
     struct post *p = mem_zalloc(sizeof(*p));
+    p->loop = l;
     p->fn = fn;
     p->arg = arg;
     p->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -64,12 +68,10 @@ void post_send(struct post *p, void *job)
         p->jobs = mem_realloc(p->jobs, p->cap * sizeof(*p->jobs));
     }
     p->jobs[p->count++] = job;
-    /* Only the first of a batch wakes the loop. Written under the lock, so that post_free() cannot
-     * close the descriptor in between. */
-    if (p->count == 1)
-        while (write(p->fd, &one, sizeof(one)) < 0 && errno == EINTR)
-            continue;
+    bool first = p->count == 1; /* of a batch: it wakes the loop, which is not to wait for the lock then */
     pthread_mutex_unlock(&p->lock);
+    while (first && write(p->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
 }
 
 void post_free(struct post *p)

@@ -38,7 +38,7 @@ struct stream_ops {
     void (*on_close)(void *arg, const char *reason);
 };
 
-#define STREAM_READ_MAX 131072 /* bytes taken per event */
+#define STREAM_READ_MAX 131072 /* bytes taken per event at most; a quarter of it where frames are short */
 
 struct stream_limits {
     size_t input;       /* unconsumed input at most: above it the stream closes (0 = STREAM_READ_MAX) */
