@@ -38,6 +38,27 @@ static inline bool str_is(struct str a, const char *z)
     return str_eq(a, str_of(z));
 }
 
+/* A quick hash for small caches, the high bits the best. Not for tables that a stranger could flood. */
+static inline uint64_t str_spread(struct str s)
+{
+    uint64_t hash = s.n, word = 0;
+    uint32_t ends[2];
+    for (size_t i = 0; i + 8 < s.n; i += 8) {
+        memcpy(&word, s.p + i, 8);
+        hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    }
+    if (s.n >= 8) {
+        memcpy(&word, s.p + s.n - 8, 8);
+    } else if (s.n >= 4) {
+        memcpy(&ends[0], s.p, 4);
+        memcpy(&ends[1], s.p + s.n - 4, 4);
+        word = (uint64_t)ends[0] << 32 | ends[1];
+    } else if (s.n > 0) {
+        word = (uint64_t)(unsigned char)s.p[0] << 16 | (uint64_t)(unsigned char)s.p[s.n / 2] << 8 | (unsigned char)s.p[s.n - 1];
+    }
+    return (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 int str_cmp(struct str a, struct str b);       /* byte order, like strcmp */

@@ -16,9 +16,10 @@ bool delivery_is_live(enum delivery_state s)
 
 static struct list *list_of(struct dest *d, enum delivery_state s)
 {
-    struct list *lists[DELIVERY_STATES] = {
-        [DELIVERY_READY] = &d->ready, [DELIVERY_PARKED] = &d->parked, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
-    return lists[s];
+    static const size_t lists[DELIVERY_STATES] = {
+        [DELIVERY_READY] = offsetof(struct dest, ready), [DELIVERY_PARKED] = offsetof(struct dest, parked),
+        [DELIVERY_WAITING] = offsetof(struct dest, waiting), [DELIVERY_INFLIGHT] = offsetof(struct dest, inflight)};
+    return (struct list *)(void *)((char *)d + lists[s]);
 }
 
 /* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
@@ -304,13 +305,13 @@ void delivery_unpark(struct delivery *v)
     set_state(v, DELIVERY_READY);
 }
 
-void delivery_sent(struct delivery *v)
+void delivery_sent(struct delivery *v, int64_t now)
 {
     struct hub *h = v->dest->hub;
-    v->sent_ms = hub_now(h);
-    int64_t span = v->h.deadline_ms - v->sent_ms;
+    v->sent_ms = now;
+    int64_t span = v->h.deadline_ms - now;
     set_state(v, DELIVERY_INFLIGHT);
-    hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
+    hub_schedule_from(h, &v->due, now, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
     if (v->due_wall_ms > 0)
         durable_drift(v);

@@ -216,8 +216,14 @@ struct hub {
 int64_t hub_now(struct hub *h);
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
+void hub_schedule_from(struct hub *h, struct due *d, int64_t now, int64_t span_ms, bool regular); /* who knows the time */
 void hub_release_memory(struct hub *h, size_t bytes);
-void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
+void hub_tell_tap(struct hub *h, enum tap_event event, const struct delivery *d);
+static inline void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d)
+{
+    if (h->tap != NULL)
+        hub_tell_tap(h, event, d);
+}
 
 /* routes.c */
 void route_set_unref(struct route_set *s);
@@ -237,7 +243,7 @@ void delivery_spares_free(struct hub *h);
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
-void delivery_sent(struct delivery *v);
+void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);

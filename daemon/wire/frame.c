@@ -189,10 +189,9 @@ enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, str
     return FRAME_OK;
 }
 
-void frame_head(struct buf *out, const struct frame_line *l)
+char *frame_line_put(char *to, const struct frame_line *l)
 {
-    char *start = (char *)buf_reserve(out, VERB_LONGEST + 3 * 21 + 2 + l->subject.n), *at;
-    at = bytes_str(start, verbs[l->verb]);
+    char *at = bytes_str(to, verbs[l->verb]);
     *at++ = ' ';
     at = bytes_u64(at, l->id);
     *at++ = ' ';
@@ -204,5 +203,11 @@ void frame_head(struct buf *out, const struct frame_line *l)
         at = bytes_str(at, l->subject);
     }
     *at++ = '\n';
-    buf_commit(out, (size_t)(at - start));
+    return at;
+}
+
+void frame_head(struct buf *out, const struct frame_line *l)
+{
+    char *start = (char *)buf_reserve(out, FRAME_LINE_ROOM + l->subject.n);
+    buf_commit(out, (size_t)(frame_line_put(start, l) - start));
 }
