@@ -37,8 +37,8 @@ static struct msg *copy_of(struct delivery *v, enum code reason)
     struct buf line = BUF_EMPTY;
     const char *what;
     put_reason(&line, v, reason);
-    struct msg_input in = {.kind = MSG_EVENT, .subject = m->subject, .headers = m->headers, .line = buf_str(&line),
-                           .body = m->body, .source = m->source};
+    struct msg_input in = {.kind = MSG_EVENT, .subject = m->subject, .headers = m->headers, .lines = buf_str(&line),
+                           .line_count = 1, .body = m->body, .source = m->source};
     struct msg *copy = msg_new(&v->dest->hub->factory, &in, &what);
     buf_fini(&line);
     return copy;

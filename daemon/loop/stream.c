@@ -761,6 +761,16 @@ void stream_finish(struct stream *s)
         list_push(&s->hub->dirty, &s->dirty);
 }
 
+int stream_release(struct stream *s)
+{
+    int fd = s->fd;
+    assert(s->state == STREAM_OPEN && s->layer == NULL);
+    stream_unlink(s);
+    s->fd = -1;
+    list_push(&s->hub->dead, &s->queue);
+    return fd;
+}
+
 int stream_fd(const struct stream *s)
 {
     return s->fd;

@@ -95,6 +95,10 @@ void stream_close(struct stream *s);
  * owner forgets the pointer. */
 void stream_finish(struct stream *s);
 
+/* Gives the socket back, open and the caller's; the rest as stream_close(). For a protocol that begins TLS on a
+ * connection that has spoken before: only of a plain stream that is open. */
+int stream_release(struct stream *s);
+
 int stream_fd(const struct stream *s);                 /* for getsockopt */
 const char *stream_peer(const struct stream *s);       /* "127.0.0.1:51234", "[::1]:4000" or "unix" */
 const char *stream_identity(const struct stream *s);   /* the peer's SAN that was accepted, or NULL */

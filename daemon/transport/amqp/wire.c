@@ -5,6 +5,7 @@
 
 #define HEAD 7
 #define HEADER_FIXED 12 /* class, weight, body size; the flags come after them */
+#define HEADER_ROOM (HEAD + HEADER_FIXED + 9 * (WIRE_SHORT_MAX + 1) + 32) /* what a header frame has beside its table */
 
 const struct str wire_protocol_header = {"AMQP\0\0\x09\x01", 8};
 const struct str wire_heartbeat = {"\x08\0\0\0\0\0\0\xCE", 8};
@@ -188,21 +189,94 @@ bool wire_put_method(struct buf *out, uint16_t channel, amqp_method_number_t id,
     return true;
 }
 
-static bool put_header(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+static char *put_short(char *p, amqp_bytes_t text)
 {
-    size_t room = w->frame_max - WIRE_FRAME_EXTRA - HEADER_FIXED;
-    size_t need = table_bytes(&c->properties.headers) + 16 * (WIRE_SHORT_MAX + 1);
-    char *frame = (char *)buf_reserve(out, (need < room ? need : room) + WIRE_FRAME_EXTRA + HEADER_FIXED);
-    char *raw = frame + HEAD + HEADER_FIXED;
-    int n = amqp_encode_properties(AMQP_BASIC_CLASS, &c->properties,
-                                   (amqp_bytes_t){.len = need < room ? need : room, .bytes = raw});
-    if (n < 0)
-        return false;
-    char *p = put_head(frame, AMQP_FRAME_HEADER, channel, (size_t)n + HEADER_FIXED);
+    *p++ = (char)text.len;
+    return bytes_copy(p, text.bytes, text.len);
+}
+
+static char *put_long(char *p, struct str text)
+{
+    return bytes_str(put_u32(p, (uint32_t)text.n), text);
+}
+
+static char *put_u64(char *p, uint64_t v)
+{
+    return put_u32(put_u32(p, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+static void put_publish(struct buf *out, uint16_t channel, const amqp_basic_publish_t *m)
+{
+    char *frame = (char *)buf_reserve(out, HEAD + 7 + 2 * (WIRE_SHORT_MAX + 1) + 1);
+    char *p = put_u32(frame + HEAD, AMQP_BASIC_PUBLISH_METHOD);
+    p = put_u16(p, 0); /* ticket */
+    p = put_short(put_short(p, m->exchange), m->routing_key);
+    *p++ = (char)(m->mandatory | m->immediate << 1);
+    put_head(frame, AMQP_FRAME_METHOD, channel, (size_t)(p - frame) - HEAD);
+    *p++ = (char)AMQP_FRAME_END;
+    buf_commit(out, (size_t)(p - frame));
+}
+
+static char *put_octet(char *p, uint8_t v)
+{
+    *p = (char)v;
+    return p + 1;
+}
+
+/* In the order of their flags (AMQP 0-9-1, 4.2.6.1). */
+static char *put_properties(char *p, const struct wire_content *c)
+{
+    const amqp_basic_properties_t *of = &c->properties;
+    uint32_t flags = (of->_flags & ~(uint32_t)AMQP_BASIC_HEADERS_FLAG) | (c->entries.n > 0 ? AMQP_BASIC_HEADERS_FLAG : 0);
+    p = put_u16(p, flags);
+    if (flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+        p = put_short(p, of->content_type);
+    if (flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
+        p = put_short(p, of->content_encoding);
+    if (flags & AMQP_BASIC_HEADERS_FLAG)
+        p = put_long(p, c->entries);
+    if (flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
+        p = put_octet(p, of->delivery_mode);
+    if (flags & AMQP_BASIC_PRIORITY_FLAG)
+        p = put_octet(p, of->priority);
+    if (flags & AMQP_BASIC_CORRELATION_ID_FLAG)
+        p = put_short(p, of->correlation_id);
+    if (flags & AMQP_BASIC_REPLY_TO_FLAG)
+        p = put_short(p, of->reply_to);
+    if (flags & AMQP_BASIC_EXPIRATION_FLAG)
+        p = put_short(p, of->expiration);
+    if (flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+        p = put_short(p, of->message_id);
+    if (flags & AMQP_BASIC_TIMESTAMP_FLAG)
+        p = put_u64(p, of->timestamp);
+    if (flags & AMQP_BASIC_TYPE_FLAG)
+        p = put_short(p, of->type);
+    if (flags & AMQP_BASIC_USER_ID_FLAG)
+        p = put_short(p, of->user_id);
+    return flags & AMQP_BASIC_APP_ID_FLAG ? put_short(p, of->app_id) : p;
+}
+
+/* Nine short strings at most. What is not set has no length. */
+static bool short_enough(const struct wire_content *c)
+{
+    const amqp_basic_properties_t *p = &c->properties;
+    size_t all = p->content_type.len | p->content_encoding.len | p->correlation_id.len | p->reply_to.len |
+                 p->expiration.len | p->message_id.len | p->type.len | p->user_id.len | p->app_id.len |
+                 c->publish.exchange.len | c->publish.routing_key.len;
+    return all <= WIRE_SHORT_MAX; /* 255: no bit above */
+}
+
+/* false, and out as it was: it does not fit into a frame. */
+static bool put_header(const struct wire *w, struct buf *out, uint16_t channel, const struct wire_content *c)
+{
+    char *frame = (char *)buf_reserve(out, HEADER_ROOM + c->entries.n), *p = frame + HEAD;
     p = put_u32(p, (uint32_t)AMQP_BASIC_CLASS << 16);
-    put_u32(put_u32(p, (uint32_t)((uint64_t)c->body.n >> 32)), (uint32_t)c->body.n);
-    raw[n] = (char)AMQP_FRAME_END;
-    buf_commit(out, (size_t)n + HEAD + HEADER_FIXED + 1);
+    p = put_properties(put_u64(p, c->body.n), c);
+    *p++ = (char)AMQP_FRAME_END;
+    if ((size_t)(p - frame) > w->frame_max)
+        return false;
+    put_head(frame, AMQP_FRAME_HEADER, channel, (size_t)(p - frame) - WIRE_FRAME_EXTRA);
+    buf_commit(out, (size_t)(p - frame));
     return true;
 }
 
@@ -219,11 +293,13 @@ static void put_body(const struct wire *w, struct buf *out, uint16_t channel, st
     }
 }
 
-bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, const struct wire_content *c)
 {
     size_t before = out->len;
-    if (!wire_put_method(out, channel, AMQP_BASIC_PUBLISH_METHOD, &c->publish) ||
-        !put_header(w, out, channel, c)) {
+    if (!short_enough(c) || c->entries.n > w->frame_max)
+        return false;
+    put_publish(out, channel, &c->publish);
+    if (!put_header(w, out, channel, c)) {
         out->len = before;
         return false;
     }
