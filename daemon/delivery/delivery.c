@@ -161,6 +161,12 @@ void delivery_spares_free(struct hub *h)
         h->spare = v->h.carrier;
         mem_free(v);
     }
+    while (h->spare_receipt != NULL) {
+        struct receipt *r = h->spare_receipt;
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        mem_free(r);
+    }
 }
 
 static void note_error(struct delivery *v, const struct reply *r)
@@ -178,10 +184,34 @@ static void note_error(struct delivery *v, const struct reply *r)
 
 /* ---------------------------------------------------------------- the asker */
 
+struct receipt *receipt_new(struct hub *h, const struct asker *asker)
+{
+    if (asker == NULL || asker->ops == NULL)
+        return NULL;
+    struct receipt *r = h->spare_receipt;
+    if (r == NULL) {
+        r = mem_alloc(sizeof(*r));
+    } else {
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        h->spare_receipts--;
+    }
+    *r = (struct receipt){.hub = h, .asker = *asker};
+    return r;
+}
+
 static void receipt_free(struct receipt *r)
 {
+    struct hub *h = r->hub;
     mem_free(r->detail);
-    mem_free(r);
+    if (h->spare_receipts == SPARES_MAX) {
+        mem_free(r);
+        return;
+    }
+    r->next = h->spare_receipt;
+    h->spare_receipt = r;
+    h->spare_receipts++;
+    mem_poison(r, sizeof(*r));
 }
 
 /* One delivery of the receipt has ended. The asker hears of it when the last one has. */

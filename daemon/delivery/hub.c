@@ -279,16 +279,6 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
     return memory_room(h, m, w);
 }
 
-static struct receipt *receipt_new(struct hub *h, const struct asker *asker)
-{
-    if (asker == NULL || asker->ops == NULL)
-        return NULL;
-    struct receipt *r = mem_zalloc(sizeof(*r));
-    r->hub = h;
-    r->asker = *asker;
-    return r;
-}
-
 /* What is planned becomes deliveries. Where it is logged or some are durable, the asker is answered when
  * that is on disk, else when all have ended. */
 static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const struct captures *c)

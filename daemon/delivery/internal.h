@@ -113,6 +113,7 @@ struct receipt {
     size_t open;        /* deliveries not yet ended that count for it */
     enum code code;     /* events: the first thing that went wrong */
     char *detail;
+    struct receipt *next; /* among the hub's spare ones */
 };
 
 struct delivery {
@@ -205,7 +206,8 @@ struct hub {
     unsigned group;              /* depth of hub_group_begin() */
     struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
-    size_t spares;
+    struct receipt *spare_receipt;
+    size_t spares, spare_receipts;
     struct hub_counts counts;
     bool draining;
     bool paying;                 /* durable_pay() is at work further up */
@@ -245,6 +247,7 @@ void dest_due(struct dest *d);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);
+struct receipt *receipt_new(struct hub *h, const struct asker *asker); /* NULL where nobody asks */
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
