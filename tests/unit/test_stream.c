@@ -622,6 +622,7 @@ START_TEST(an_answer_takes_the_tick_along)
     struct quickacks all;
     bool rung = false;
     struct timer *bell = timer_new(rig.loop, on_bell, &rung);
+    rig_for(&rig, 5); /* what opens the streams of this rig */
     quickacks_init(&all, rig.loop);
     quickack_waits(&all, &q);
     quickack_forget(&all, &q);
