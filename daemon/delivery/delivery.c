@@ -110,6 +110,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->route = p->route;
     v->route->set->refs++;
     v->charge = m->size + sizeof(*v);
+    v->id_hash = history_hash(m->id);
     h->memory += v->charge;
     v->target = p->target;
     v->number = ++h->numbers;

@@ -218,7 +218,7 @@ static void plan_targets(struct hub *h, struct route *r, const char *only)
 {
     for (size_t i = 0; i < r->conf->to_count; i++) {
         if (only == NULL || strcmp(r->targets[i].dest->name, only) == 0)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+            plan_add(h, (struct plan){.dest = r->targets[i].dest, .route = r, .to = r->targets[i].conf, .target = (uint32_t)i});
     }
 }
 
@@ -270,9 +270,10 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
     if (logged != CODE_OK)
         return logged;
     for (size_t i = 0; i < h->plan_count; i++) {
+        struct plan *p = &h->plans[i];
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
-        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, m, w)
-                                                                  : dest_room(h->plans[i].dest, kind, w);
+        p->durable = durable_wanted(h, p, kind, m);
+        enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, kind, w);
         if (code != CODE_OK)
             return code;
     }
@@ -286,13 +287,12 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
     const struct route *logged = h->logged;
     struct acceptance *durable = logged != NULL ? durable_log(h, logged, m) : NULL;
     size_t count = h->plan_count;
-    bool stored = durable != NULL ||
-                  (count > 0 && m->kind == MSG_EVENT && durable_wanted(h, &h->plans[0], MSG_EVENT, m));
+    bool stored = durable != NULL || (count > 0 && h->plans[0].durable);
     for (size_t n = 0; n < count; n++) {
         enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
         struct plan p = h->plans[n];
         struct delivery *v = delivery_new(h, m, kind, &p, c);
-        if (durable_wanted(h, &p, kind, m)) {
+        if (p.durable) {
             durable = durable_accept(h, durable, v);
             continue;
         }

@@ -146,6 +146,7 @@ struct delivery {
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
+    uint64_t id_hash;        /* history_hash() of the message's id, which is far away by the time of its end */
     char *subject;           /* owned when it differs from the message's */
     char *first_error, *last_error;
 };
@@ -161,6 +162,7 @@ struct plan {
     struct route *route;
     const struct target_conf *to; /* NULL for a subscription */
     uint32_t target; /* its place in the route's `to` */
+    bool durable;    /* set by plan_check() */
 };
 
 struct hub {
