@@ -117,6 +117,10 @@ static const char pairs[100][2] = {
 
 char *bytes_long_u64(char *out, uint64_t value)
 {
+    if (value >= 100 && value < 1000) { /* as most lengths are */
+        *out = (char)('0' + value / 100);
+        return bytes_copy(out + 1, pairs[value % 100], 2);
+    }
     char *end = out + digits_of(value), *at = end;
     for (; value >= 100; value /= 100) {
         at -= 2;

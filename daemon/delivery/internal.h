@@ -271,7 +271,11 @@ void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane,
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
-bool lane_enter(struct delivery *v); /* false: another one of its key is out, it has to be parked */
+bool lane_enter_order(struct delivery *v);
+static inline bool lane_enter(struct delivery *v) /* false: another one of its key is out, it has to be parked */
+{
+    return (v->dest->order == NULL && v->lane == NULL) || lane_enter_order(v);
+}
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
