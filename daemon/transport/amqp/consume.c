@@ -311,12 +311,12 @@ static struct str queue_of(const struct source *s)
 static void make_origin(struct source *s)
 {
     origin_begin(&s->origin);
-    origin_add(&s->origin, "amqp-queue", queue_of(s));
+    ORIGIN_ADD(&s->origin, "amqp-queue", queue_of(s));
     if (text_of(s, IN_EXCHANGE).n > 0)
-        origin_add(&s->origin, "amqp-exchange", text_of(s, IN_EXCHANGE));
-    origin_add(&s->origin, "amqp-routing-key", text_of(s, IN_KEY));
+        ORIGIN_ADD(&s->origin, "amqp-exchange", text_of(s, IN_EXCHANGE));
+    ORIGIN_ADD(&s->origin, "amqp-routing-key", text_of(s, IN_KEY));
     if (s->redelivered)
-        origin_add(&s->origin, "amqp-redelivered", STR("true"));
+        ORIGIN_ADD(&s->origin, "amqp-redelivered", STR("true"));
 }
 
 static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
