@@ -25,6 +25,7 @@ TRANSPORTS = [
     redis_far.RedisStreams,
     redis_far.RedisEvents,
     rabbit_far.RabbitRaw,
+    rabbit_far.RabbitEvents,
     rabbit_far.RabbitNest,
     fake.Fake,
     fake.FakeEvents,

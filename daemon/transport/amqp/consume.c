@@ -439,8 +439,9 @@ static void set_answer(struct delivery *d, struct str id)
     buf_str_put(&texts, correlation);
     buf_str_put(&texts, id);
     const char *at = d->texts = buf_steal(&texts);
-    d->answer = (struct answer){.reply_to = str_make(at, to.n), .correlation_id = str_make(at + to.n, correlation.n),
-                                .id = str_make(at + to.n + correlation.n, id.n), .codec = s->codec};
+    d->answer = (struct answer){.asked = d->msg, .codec = s->codec, .reply_to = str_make(at, to.n),
+                                .correlation_id = str_make(at + to.n, correlation.n),
+                                .id = str_make(at + to.n + correlation.n, id.n)};
 }
 
 static void take(struct delivery *d, struct str body)

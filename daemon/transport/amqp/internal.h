@@ -80,6 +80,7 @@ const char *publisher_error(const struct publisher *p); /* of its channel, or NU
 
 /* ---- answer.c: the answers to requests that came in, on the publisher's connection ---- */
 struct answer {
+    const struct msg *asked;
     struct str reply_to, correlation_id;
     unsigned codec; /* enum codec_choice */
     struct str id;  /* nest: raw JSON of the request's id */
