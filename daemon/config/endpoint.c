@@ -120,13 +120,36 @@ static bool urls_read(struct walk *w, const struct node *n, struct endpoint_conf
     return ok;
 }
 
+/* Without a URL there is no transport whose keys the others could be: names the one that is misspelt. */
+static bool url_missing(struct walk *w, const struct node *n)
+{
+    struct buf hint = BUF_EMPTY;
+    const struct node *at = NULL;
+    for (const struct node *child = n->first; child != NULL && at == NULL; child = child->next) {
+        struct suggest s = {.word = str_make(child->key, child->key_size)};
+        suggest_try(&s, "listen");
+        suggest_try(&s, "connect");
+        buf_clear(&hint);
+        suggest_end(&s, &hint);
+        at = hint.len > 0 && str_printable(s.word) ? child : NULL;
+    }
+    if (at != NULL)
+        problem_add(w->errors, at->key_place, "unknown key `%s`%s Endpoint `%s` must have `listen` or `connect`",
+                    at->key, buf_cstr(&hint), n->key);
+    else
+        problem_add(w->errors, n->key_place, "endpoint `%s` must have `listen` or `connect`", n->key);
+    buf_fini(&hint);
+    return false;
+}
+
 static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_conf *e)
 {
     const struct node *listen = node_get(n, "listen"), *connect = node_get(n, "connect");
-    if ((listen == NULL) == (connect == NULL))
-        return problem_add(w->errors, n->key_place, "endpoint `%s` must have %s", n->key,
-                           listen == NULL ? "`listen` or `connect`"
-                                          : "only one of `listen` and `connect`");
+    if (listen == NULL && connect == NULL)
+        return url_missing(w, n);
+    if (listen != NULL && connect != NULL)
+        return problem_add(w->errors, n->key_place, "endpoint `%s` must have only one of `listen` and `connect`",
+                           n->key);
     const struct node *url = listen != NULL ? listen : connect;
     e->listen = listen != NULL;
     if (!urls_read(w, url, e))

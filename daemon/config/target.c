@@ -67,6 +67,8 @@ static bool target_resolve(struct walk *w, const struct node *n, const char *wha
                            "nothing can be sent to `%s`: it listens, and its peers get only replies",
                            t->name);
     }
+    if (!endpoint_ok && e != NULL)
+        return problem_add(w->errors, n->place, "there is no service `%s`: it is an endpoint", t->name);
     t->service = service_ok &&
                  (w->config->services_open || config_service(w->config, t->name) != NULL);
     if (!t->service)
@@ -104,8 +106,8 @@ static bool target_map(struct walk *w, const struct node *n, size_t captures, st
     const struct node *subject = node_get(n, "subject");
     const char *why;
     if ((endpoint == NULL) == (service == NULL))
-        return problem_add(w->errors, n->place,
-                           "a target needs one of the keys `endpoint` and `service`");
+        return problem_add(w->errors, n->place, "a target %s of the keys `endpoint` and `service`%s",
+                           endpoint == NULL ? "needs one" : "has one", endpoint == NULL ? "" : ", not both");
     const struct node *name = endpoint != NULL ? endpoint : service;
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);

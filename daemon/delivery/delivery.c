@@ -270,7 +270,7 @@ static void schedule_end(struct delivery *v)
 void delivery_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    bool alone = list_empty(&d->ready);
+    bool first = list_empty(&d->ready) || d->hub->draining; /* else those before it wait for something */
     if (!lane_enter(v)) {
         set_state(v, DELIVERY_PARKED);
         schedule_end(v);
@@ -279,11 +279,11 @@ void delivery_ready(struct delivery *v)
     set_state(v, DELIVERY_READY);
     if (v->key != 0) { /* a stored one may end in dest_pump() */
         schedule_end(v);
-        if (alone)
+        if (first)
             dest_pump(d);
         return;
     }
-    if (alone)
+    if (first)
         dest_pump(d); /* most often it goes out at once and needs no timer of its own */
     if (v->state == DELIVERY_READY)
         schedule_end(v);
@@ -312,7 +312,7 @@ void delivery_sent(struct delivery *v)
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
-    if (v->due_wall_ms > 0)
+    if (v->drifts)
         durable_drift(v);
 }
 

@@ -30,6 +30,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->store_waiters);
     list_init(&h->accepting);
     list_init(&h->deferring);
+    list_init(&h->unpumped);
     list_init(&h->replays);
     h->log_due.kind = DUE_LOGS;
     h->store_due.kind = DUE_STORE;
@@ -123,6 +124,11 @@ void hub_set_sample(struct hub *h, double sample)
 int64_t hub_now(struct hub *h)
 {
     return h->env.now(h->env.arg);
+}
+
+int64_t hub_wall(struct hub *h)
+{
+    return h->env.wall(h->env.arg);
 }
 
 void hub_drain(struct hub *h, bool draining)
@@ -310,7 +316,7 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
         delivery_ready(v);
     }
     if (durable != NULL)
-        durable_accepted(durable, stored ? r : NULL);
+        durable_accepted(durable, stored ? r : NULL, stored);
     if (!stored)
         h->counts.messages++;
 }
@@ -370,6 +376,28 @@ static void hub_withdraw(struct receipt *r)
 }
 
 static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw};
+
+/* ---------------------------------------------------------------- groups */
+
+void hub_group_begin(struct hub *h)
+{
+    h->group++;
+    if (h->store != NULL)
+        store_begin(h->store);
+}
+
+void hub_group_end(struct hub *h)
+{
+    assert(h->group > 0);
+    h->group--;
+    if (h->store != NULL)
+        store_commit(h->store);
+    while (h->group == 0 && !list_empty(&h->unpumped)) {
+        struct dest *d = CONTAINER_OF(list_first(&h->unpumped), struct dest, unpumped);
+        list_remove(&h->unpumped, &d->unpumped);
+        dest_pump(d);
+    }
+}
 
 /* ---------------------------------------------------------------- memory and waiting sources */
 

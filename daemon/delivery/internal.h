@@ -97,6 +97,7 @@ struct dest {
     struct order *order; /* NULL = none */
     bool order_strict;
     bool pumping;       /* dest_pump() is at work further up */
+    struct list_node unpumped; /* in hub->unpumped */
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
@@ -133,7 +134,8 @@ struct delivery {
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
-    int64_t due_wall_ms;     /* of a delayed one that was not handed over yet; 0 = none */
+    bool drifts;             /* it was delayed, and not handed over yet … */
+    int64_t due_at_ms;       /* … since this time; monotonic, of this life or before it */
     bool lone;               /* in flight as a suspect */
     unsigned crashes;        /* of a service that held nothing else */
     char *crash_pids;        /* "123, 456"; owned */
@@ -195,11 +197,13 @@ struct hub {
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
+    int64_t store_offset_ms;     /* the store's time minus monotonic */
     int64_t drop_debt;           /* durable_drop.c: bytes that are still to be dropped */
     int64_t drops_told_ms;
     uint64_t drops_untold;
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
+    struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
     size_t spares;
     struct hub_counts counts;
@@ -214,6 +218,7 @@ struct hub {
 };
 
 int64_t hub_now(struct hub *h);
+int64_t hub_wall(struct hub *h); /* ms since 1970 */
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
 void hub_release_memory(struct hub *h, size_t bytes);
@@ -284,7 +289,8 @@ struct acceptance *durable_log(struct hub *h, const struct route *r, const struc
 void durable_hold_back(struct acceptance *a, struct delivery *v);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 bool durable_guarded(const struct acceptance *a); /* it may turn out to be a copy */
-void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
+/* The last call for this message. whole: it is accepted with these, else it was without them. */
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole);
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
@@ -294,7 +300,6 @@ bool durable_move(struct delivery *v_take, uint64_t from);
 bool durable_defer(struct delivery *v, const struct settlement *s);
 void durable_undefer(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
 void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
-void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
@@ -303,7 +308,19 @@ void durable_take(struct dest *d, const struct store_record *r); /* into memory,
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
+struct delivery *durable_restore(struct dest *d, const struct store_record *r); /* NULL: it could not be, and was ended */
+bool durable_full(const struct dest *d); /* there is no room in memory for more of it */
+
+/* durable_due.c: when stored ones are due */
 void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
+int64_t durable_time(struct hub *h);    /* the store's (store.h) */
+int64_t durable_wall(struct hub *h, int64_t store_ms); /* such a time, by the wall clock */
+void durable_set_time(struct hub *h, const struct store_stats *s); /* at the start */
+void durable_tell_time(struct hub *h);  /* to the store: before what is put there */
+void durable_set_due(struct delivery *v, struct store_record *r); /* of one that is accepted */
+void durable_note_due(struct hub *h, bool by_wall, int64_t due_ms); /* durable_due() is to be called then */
+void durable_look(struct hub *h);       /* … at once */
+void durable_due(struct hub *h);
 
 /* durable_arm.c */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */

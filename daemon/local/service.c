@@ -4,6 +4,7 @@
 #include "codec/nest.h"
 #include "local/internal.h"
 #include "msg/headers.h"
+#include "wire/json.h"
 
 static bool has_room(const struct session *s)
 {
@@ -197,13 +198,22 @@ static struct member *member_by_sub(struct session *s, uint64_t id)
     return NULL;
 }
 
+/* Both may hold any text: the quotes tell where the group ends. */
+static void put_group_name(struct buf *out, struct str group, struct str filter)
+{
+    buf_puts(out, "group ");
+    json_quote(group, out);
+    buf_puts(out, " of ");
+    buf_str_put(out, filter);
+}
+
 /* One service per group of a filter; a SUB without a group has one of its own. */
 static struct service *group_for(struct session *s, struct str filter, struct str group)
 {
     struct server *server = s->server;
     struct buf name = BUF_EMPTY;
     if (group.n > 0)
-        buf_printf(&name, "group %.*s of %.*s", (int)group.n, group.p, (int)filter.n, filter.p);
+        put_group_name(&name, group, filter);
     else
         buf_printf(&name, "subscription %llu of %s to %.*s", (unsigned long long)++server->groups_ever,
                    s->member.service->name, (int)filter.n, filter.p);

@@ -188,13 +188,14 @@ static int64_t wall_at(struct msg_factory *f, int64_t now)
     return now + f->offset_ms;
 }
 
-/* The later of the two headers; 0 = at once. */
-static int64_t not_before(struct msg_factory *f, const struct scan *s, int64_t now)
+/* The later of the two headers counts. */
+static void set_not_before(struct msg_factory *f, const struct scan *s, struct msg *m)
 {
     int64_t delayed = 0;
-    if (s->delay_ms > 0 && __builtin_add_overflow(wall_at(f, now), s->delay_ms, &delayed))
+    if (s->delay_ms > 0 && __builtin_add_overflow(wall_at(f, m->accepted_ms), s->delay_ms, &delayed))
         delayed = INT64_MAX;
-    return delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
+    m->not_before_ms = delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
+    m->delay_ms = delayed > s->deliver_at_ms ? s->delay_ms : 0;
 }
 
 static bool sampled(struct msg_factory *f)
@@ -244,8 +245,9 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
                       .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .id_made = s.id.p == NULL, .pool = in->pool, .not_before_ms = not_before(f, &s, now),
+                      .id_made = s.id.p == NULL, .pool = in->pool,
                       .expected_version = s.expected_version};
+    set_not_before(f, &s, m);
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);

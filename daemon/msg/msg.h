@@ -29,7 +29,8 @@ struct msg {
     int64_t accepted_ms; /* monotonic */
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
-    int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
+    int64_t not_before_ms; /* headers `delay`, `deliver-at`: the later, by the wall clock; 0 = at once */
+    int64_t delay_ms;    /* from accepted_ms on, where `delay` is the later; else 0 */
     bool id_made;        /* it came without an id */
     uint64_t expected_version; /* header `expected-version`; MSG_ANY_VERSION = none */
     size_t size;         /* bytes of memory */

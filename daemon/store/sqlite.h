@@ -11,6 +11,7 @@
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
 #define RESERVE_MIN (4u << 20)
+#define DUE_BY_WALL (INT64_C(1) << 60) /* this bit of `due`: in its index these are a range of their own */
 
 enum stmt {
     STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
@@ -23,7 +24,8 @@ enum stmt {
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
 enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_SEEN,
-       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
+       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16,
+       COUNTER_TIME = COUNTER_QUEUES, COUNTER_AHEAD /* there is no queue 0 */ };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
@@ -64,12 +66,16 @@ struct db {
     size_t dirty_count;
     struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
-    uint64_t adding;                     /* put by this transaction so far, since pages were counted */
-    uint64_t removed;                    /* rows that it has removed since then */
+    uint64_t adding;                     /* bytes put since pages were counted */
+    uint64_t removed;                    /* rows removed since then */
+    uint64_t uncounted;                  /* commits since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
+    struct store_time time;              /* of them, too */
     int64_t changes;                     /* of rows, before this transaction */
     int mark_fd;
+    uint64_t marked;                     /* what it says */
+    int64_t ahead;                       /* the journal's size as last seen */
     size_t wal_pages, free_pages;
     uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
     uint64_t seen_new;                   /* recorded by this transaction */
@@ -106,6 +112,8 @@ uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter
 
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
+struct store_time counters_time(const struct db *db);
+void counters_set_time(struct db *db);
 void counter_set(struct db *db, size_t id, uint64_t value);
 void counter_add(struct db *db, size_t id, int by);
 int counters_write(struct db *db);
@@ -171,8 +179,11 @@ void db_fault(struct db *db, const char *what);
 void mark_open(struct db *db);
 void mark_close(struct db *db);
 uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
-void mark_write(struct db *db);
+void mark_write(struct db *db); /* after a commit; nothing where there was none */
 void mark_keep_journal(const struct db *db);
+
+/* sqlite_ahead.c */
+void ahead_write(struct db *db); /* after a commit: some of the journal's next bytes, where it has grown */
 
 /* sqlite_ballast.c */
 int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */

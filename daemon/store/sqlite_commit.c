@@ -13,6 +13,9 @@
 
 #define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
 #define SEEN_SHARE 512     /* an id takes about 80 bytes: at most a sixth of the file is theirs */
+#define COUNT_BYTES (64u << 10) /* pages are counted anew after so many bytes put, … */
+#define COUNT_ROWS 16           /* … rows removed, … */
+#define COUNT_COMMITS 32        /* … or commits: each time SQLite has to parse what it is asked */
 #define VACUUM_PAGES 256   /* a step */
 #define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
 #define VACUUM_SHARE 4     /* … and a quarter of the file */
@@ -94,17 +97,31 @@ static int count_pages(struct db *db)
         return rc;
     db->free_pages = unused * VACUUM_SHARE > pages ? unused : 0;
     db->used = (pages - unused) * DB_PAGE;
+    db->adding = db->removed = db->uncounted = 0;
     if (db->used + db->wanted <= db->put_limit)
         db->wanted = 0;
     return SQLITE_OK;
 }
 
+static bool count_is_due(const struct db *db)
+{
+    return db->adding > COUNT_BYTES || db->removed > COUNT_ROWS || db->uncounted > COUNT_COMMITS || db->wanted > 0 ||
+           db->used + db->adding > db->put_limit - db->put_limit / 8;
+}
+
 static int begin(struct db *db)
 {
-    db->adding = db->removed = db->seen_new = 0;
+    db->seen_new = 0;
     db->changes = sqlite3_total_changes64(db->sql);
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
+}
+
+static void keep_time(struct db *db)
+{
+    struct store_time kept = counters_time(db);
+    if (time_moved(&kept, &db->time))
+        counters_set_time(db);
 }
 
 static int commit(struct db *db, int rc)
@@ -112,22 +129,23 @@ static int commit(struct db *db, int rc)
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
     if (wanted != reserved)
         counter_set(db, COUNTER_RESERVED, wanted);
-    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes)
+    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes) {
         counter_add(db, COUNTER_COMMITS, 1);
+        keep_time(db);
+    }
     if (rc == SQLITE_OK)
         rc = seen_trim(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
         rc = logs_write(db);
-    if (rc == SQLITE_OK)
+    db->uncounted++;
+    if (rc == SQLITE_OK && count_is_due(db))
         rc = count_pages(db);
     fault_point("store.commit");
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     fault_point("store.committed");
-    if (rc == SQLITE_OK)
-        mark_write(db);
     return rc;
 }
 
@@ -156,6 +174,7 @@ static enum outcome run_together(struct db *db, struct store_batch *first)
     int rc = begin(db);
     for (struct store_batch *b = first; b != NULL && rc == SQLITE_OK; b = b->next) {
         db->next_seq = b->next_seq;
+        db->time = b->time;
         for (size_t i = 0; i < batch_count(b) && rc == SQLITE_OK; i++)
             rc = do_job(db, b, batch_job(b, i));
     }
@@ -232,12 +251,11 @@ static bool fits(const struct db *db, size_t bytes)
     return !db->disk_full && db->used + db->adding + bytes <= db->put_limit;
 }
 
-/* What the transaction has ended may have made room: pages are counted anew then. */
+/* What has changed since pages were counted may have made room: they are counted anew then. */
 bool db_has_room(struct db *db, size_t bytes)
 {
-    if (fits(db, bytes) || db->removed == 0 || db->disk_full)
+    if (fits(db, bytes) || (db->removed == 0 && db->uncounted == 0) || db->disk_full)
         return fits(db, bytes);
-    db->adding = db->removed = 0;
     return count_pages(db) == SQLITE_OK && fits(db, bytes);
 }
 
@@ -325,7 +343,7 @@ static bool wants_vacuum(const struct db *db)
 
 bool db_wants_idle(const struct db *db)
 {
-    return !db->faulted && (db->disk_full || wants_vacuum(db));
+    return !db->faulted && (db->disk_full || db->uncounted > 0 || wants_vacuum(db));
 }
 
 /* The file shrinks with the checkpoint. */
@@ -334,6 +352,10 @@ void db_idle(struct db *db)
     char sql[64];
     if (db->disk_full) {
         ballast_make(db);
+        return;
+    }
+    if (db->uncounted > 0) {
+        after_maintenance(db, count_pages(db), "counting pages failed");
         return;
     }
     snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
@@ -369,6 +391,7 @@ void db_end(struct db *db)
         return;
     counter_set(db, COUNTER_RESERVED, db->next_seq);
     counter_set(db, COUNTER_CLEAN, 1);
+    counters_set_time(db);
     int rc = begin(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);

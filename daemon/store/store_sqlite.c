@@ -103,6 +103,8 @@ static void work(struct store_sqlite *s, struct store_batch *first)
         full = s->db.disk_full;
         post_all(s, first);
         fault_point("store.posted");
+        mark_write(&s->db);
+        ahead_write(&s->db);
         db_checkpoint(&s->db);
     } else if (!s->db.audit.running) {
         db_idle(&s->db);
@@ -154,8 +156,8 @@ static void hand_over(struct store_sqlite *s)
     else
         s->last->next = b;
     s->last = b;
-    pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    pthread_cond_signal(&s->wake); /* not before: what it wakes would wait for the lock */
 }
 
 /* At the end of the turn, so that its units travel together. */
@@ -258,6 +260,9 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     s->base.key[0] = counter_get(&s->db, COUNTER_KEY);
     s->base.key[1] = counter_get(&s->db, COUNTER_KEY_END);
     stats->history_next = db_history_next(&s->db);
+    s->base.time = counters_time(&s->db);
+    stats->time_ms = s->base.time.now_ms;
+    stats->ahead_ms = s->base.time.ahead_ms;
     stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;

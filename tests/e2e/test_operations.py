@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from harness import (BELLHOPD, NO_HANDLER, Case, Daemon, Local, NestClient, NestRaw, Service, free_port,
+from harness import (BELLHOPD, NO_HANDLER, Case, Daemon, FakeNestServer, Local, NestClient, NestRaw, Service, free_port,
                      nest_frame, policy, wait_until)
 
 ECHO = {"name": "echo", "from": "local", "match": "echo", "to": "echo"}
@@ -174,6 +174,27 @@ class ReloadCase(Case):
         service = daemon.serve("echo")
         self.assertEqual(caller.answer(id)[1].verb, "OK")
         self.assertEqual(service.deliveries[0].body, b"kept")
+
+    def test_service_that_becomes_an_endpoint(self):
+        """What went to a local service goes to a peer under the same name from now on."""
+        routes = {"routes": [{"name": "pay", "from": "local", "match": "pay", "to": "billing"}]}
+        daemon = self.daemon(routes)
+        service, caller = daemon.serve("billing"), self.keep(daemon.connect())
+        self.assertEqual(caller.request("pay", b"1")[1].body, b"1")
+
+        def answers(peer):
+            while True:
+                peer.send({"response": "far", "isDisposed": True, "id": peer.recv()["id"]})
+        with FakeNestServer(answers) as far:
+            daemon.write({"endpoints": {"billing": {"connect": f"tcp://127.0.0.1:{far.port}"}}, **routes})
+            status, _, err = daemon.tool("reload")
+            self.assertEqual(status, 1)
+            self.assertIn("billing", err)
+            self.assertIn("attached", err)
+            self.assertEqual(caller.request("pay", b"2")[1].body, b"2")  # nothing has changed
+            service.close()
+            wait_until(lambda: daemon.tool("reload")[0] == 0, "the reload, now that nobody is attached")
+            wait_until(lambda: caller.request("pay", b"3")[1].body == b'"far"', "an answer from the far end")
 
     def test_by_command(self):
         port, other = free_port(), free_port()
@@ -543,6 +564,11 @@ class PagesCase(Case):
             for _ in range(3):
                 caller.request("echo")
             caller.request("nowhere")
+            caller.send("SUB", 77, "made.up.by.a.client")  # labels are the configuration's: clients make up any number
+            caller.expect("OK")
+            status, text = daemon.http("/metrics")
+            self.assertIn('bellhop_inflight{destination="echo"}', text)
+            self.assertNotIn("made.up", text)
         status, text = daemon.http("/metrics")
         self.assertEqual(status, 200)
         samples = {}

@@ -36,6 +36,7 @@ static struct plain *plain; /* not yet in use */
 static struct fake math, shop, edge; /* two services and an endpoint */
 static struct intake *in;
 static int64_t now_ms, armed_ms;
+static int64_t wall_step; /* by how much the wall clock was set */
 static unsigned resumed;
 static struct waiter waiter;
 
@@ -54,7 +55,7 @@ static inline int64_t rig_now(void *arg)
 static inline int64_t rig_wall(void *arg)
 {
     (void)arg;
-    return now_ms + WALL;
+    return now_ms + WALL + wall_step;
 }
 
 static inline void rig_arm(void *arg, int64_t when_ms)

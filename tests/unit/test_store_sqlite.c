@@ -49,6 +49,38 @@ START_TEST(above_max_size_less_the_reserve_puts_are_full)
 }
 END_TEST
 
+static off_t journal_size(const struct bed *b)
+{
+    char path[128];
+    struct stat st;
+    ck_assert_int_eq(stat(path_in(b->dir, "bellhop.db-wal", path), &st), 0);
+    return st.st_size;
+}
+
+static void small_commits(struct bed *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        put(b, "x", 1);
+        bed_settle(b);
+    }
+}
+
+/* A sync of a file that has grown takes longer. */
+START_TEST(small_commits_seldom_grow_the_journal)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    small_commits(&b, 2);
+    off_t size = journal_size(&b);
+    ck_assert_int_gt(size, 512 * 1024);
+    small_commits(&b, 20); /* of 2 pages or 3 */
+    ck_assert_int_eq(journal_size(&b), size);
+    small_commits(&b, 30);
+    ck_assert_int_ge(journal_size(&b), size + 512 * 1024);
+    bed_fini(&b);
+}
+END_TEST
+
 START_TEST(the_file_shrinks_after_a_flood)
 {
     struct bed b;
@@ -299,6 +331,7 @@ static void put_any(struct pair *p, struct store *stores[2])
                              .accepted_ms = (int64_t)rand_below(&p->rand, 1000), .expires_ms = STORE_NEVER,
                              .due_ms = rand_below(&p->rand, 4) == 0 ? (int64_t)rand_below(&p->rand, 1000) : 0,
                              .attempt = (uint32_t)rand_below(&p->rand, 3), .target = (uint32_t)rand_below(&p->rand, 3)};
+    r.by_wall = r.due_ms > 0 && rand_below(&p->rand, 2) == 0;
     r.route = any_text(p, texts[0], 100);
     r.subject = any_text(p, texts[1], 100);
     r.headers = any_text(p, texts[2], 3000);
@@ -379,11 +412,11 @@ static void random_load(struct pair *p, struct store *stores[2])
 {
     uint64_t kind = rand_below(&p->rand, 4), queue = rand_below(&p->rand, 4) + 1;
     uint64_t after = p->keys[rand_below(&p->rand, LIVE_MAX)];
-    int64_t now_ms = (int64_t)rand_below(&p->rand, 1200);
+    struct store_when when = {(int64_t)rand_below(&p->rand, 1200), (int64_t)rand_below(&p->rand, 1200)};
     uint32_t limit = (uint32_t)rand_below(&p->rand, 20);
     for (size_t i = 0; i < 2; i++) {
         if (kind == 0)
-            store_take_due(stores[i], now_ms, limit, on_rows, &p->beds[i]);
+            store_take_due(stores[i], when, limit, on_rows, &p->beds[i]);
         else if (kind == 1)
             store_load_dead(stores[i], after % 8, limit, on_rows, &p->beds[i]);
         else
@@ -401,6 +434,7 @@ static void compare(struct pair *p, size_t operation)
     ck_assert_msg(str_eq(buf_str(&b[0].trace), buf_str(&b[1].trace)), "operation %zu\n%s\n----\n%s", operation,
                   buf_cstr(&b[0].trace), buf_cstr(&b[1].trace));
     ck_assert_int_eq(b[0].next_due_ms, b[1].next_due_ms);
+    ck_assert_int_eq(b[0].next_wall_ms, b[1].next_wall_ms);
     buf_clear(&b[0].trace);
     buf_clear(&b[1].trace);
 }
@@ -576,7 +610,8 @@ int main(void)
     Suite *s = suite_create("store/sqlite");
     TCase *t = tcase_create("sqlite");
     const TTest *const tests[] = {
-        above_max_size_less_the_reserve_puts_are_full, the_file_shrinks_after_a_flood, a_second_process_is_refused,
+        above_max_size_less_the_reserve_puts_are_full, small_commits_seldom_grow_the_journal,
+        the_file_shrinks_after_a_flood, a_second_process_is_refused,
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
         ids_leave_when_their_time_is_over, above_their_limit_the_earliest_to_expire_goes,

@@ -500,7 +500,7 @@ END_TEST
 START_TEST(leftovers_of_all_sizes)
 {
     /* From small to large: every way a leftover is kept and joined. */
-    static const size_t sizes[] = {1, 100, 16383, 16384, 16385, 100000, 131071, 131072, 131073, 300000};
+    static const size_t sizes[] = {1, 100, 16383, 16384, 16385, 32767, 32768, 32769, 49151, 49152, 49153, 100000, 131071, 131072, 131073, 300000};
     stream_limit(end.stream, &(struct stream_limits){.input = 1u << 20});
     for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
         struct buf all = BUF_EMPTY;
