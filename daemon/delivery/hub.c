@@ -30,6 +30,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->store_waiters);
     list_init(&h->accepting);
     list_init(&h->deferring);
+    list_init(&h->burying);
     list_init(&h->unpumped);
     list_init(&h->replays);
     h->log_due.kind = DUE_LOGS;
@@ -62,6 +63,7 @@ void hub_free(struct hub *h)
     struct map_entry *e;
     h->store = NULL; /* what is on disk stays there */
     durable_forget(h);
+    dead_tells_forget(h);
     dead_walks_clear(h);
     whys_clear(h);
     history_free(h->history);
@@ -529,7 +531,7 @@ static size_t stays_on_disk(const struct dest *d)
 /* Those that somebody is there to take. */
 size_t hub_deliverable(const struct hub *h)
 {
-    size_t sum = h->accepting.count + h->deferring.count;
+    size_t sum = h->accepting.count + h->deferring.count + h->burying.count;
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;

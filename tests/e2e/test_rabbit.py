@@ -119,6 +119,26 @@ class SourceCase(Base, Case):
         self.assertEqual(len(bad.deliveries), 3)  # the policy's attempts
         self.assertEqual(self.client.depth(q), 0)
 
+    def test_a_dead_letter_has_one_place(self):
+        """Ours, once it is on disk; the queue's where the policy keeps none."""
+        for kept in (True, False):
+            with self.subTest(kept=kept):
+                q, dead = f"{self.name}.{kept}", f"{self.name}.{kept}.dead"
+                self.client.declare(dead)
+                self.client.declare(q, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+                daemon = self.durable([{"from": self.source(q), "to": "bad"}],
+                                      policies={"default": policy(attempts=2, delay="50ms", dead_letter=kept)})
+
+                def fail(delivery, _service):
+                    raise Service.Err("failed" if delivery.body == b"1" else "unavailable", b"no")
+                daemon.serve("bad", fail)
+                self.up(daemon)
+                for body in (b"1", b"2"):
+                    self.client.publish("", q, body, message_id="m" + body.decode())
+                wait_until(lambda: self.settled(q), "both settled")
+                ids = {r["id"] for r in daemon.admin("dlq.ls")["items"]}
+                self.assertEqual((ids, self.client.depth(dead)), ({"m1", "m2"}, 0) if kept else (set(), 2))
+
     def test_a_killer_ends_in_the_dead_letters(self):
         """Whoever takes it dies: that is no passing trouble."""
         q, dead = self.name, self.name + ".dead"

@@ -435,6 +435,16 @@ class StreamsCase(Server, Case):
         self.done()
         self.assertIn("orders", json.dumps(daemon.admin("dlq.ls")))
 
+    def test_a_dead_letter_on_disk_is_no_longer_pending(self):
+        """Whatever the last error was: it would come again, and die again."""
+        daemon = self.through(self.source(claim_idle="300ms"), store={"path": self.temporary() + "/store"})
+        grouped(self.tool, "orders")
+        room = daemon.serve("room", lambda d, s: (_ for _ in ()).throw(s.Err("unavailable", b"no")))
+        self.tool.call("XADD", "orders", "*", "body", "poison")
+        room.wait(3)
+        self.done()
+        self.assertEqual(len(daemon.admin("dlq.ls")["items"]), 1)
+
     def test_what_cannot_be_a_message_is_named_and_acknowledged(self):
         daemon = self.reading(self.source(codec="cloudevents"))
         daemon.serve("room")

@@ -233,8 +233,8 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
     if (is_request(d)) {
         answer(d, r, true);
         acknowledge(d);
-    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE) {
-        acknowledge(d);
+    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE || r->kept) {
+        acknowledge(d); /* a dead letter has one place: ours, or the queue's dead letters */
     } else if (is_passing(r->code) && !d->again) {
         d->again = true; /* once: what kills whoever takes it looks the same as a store that is full */
         hold(d, r->code);

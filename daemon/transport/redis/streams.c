@@ -215,7 +215,7 @@ static void on_done(void *ctx, uint64_t token, const struct reply *reply)
     struct reader *r = t->reader;
     (void)token;
     list_remove(&r->inflight, &t->link);
-    if (!stays_pending(reply->code)) {
+    if (reply->kept || !stays_pending(reply->code)) {
         taken_done(r, t);
     } else {
         taken_free(t);
