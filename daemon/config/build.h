@@ -24,8 +24,12 @@ void build_schedules(struct walk *w, const struct node *n);
 const char *build_name(struct walk *w, struct map *index, const struct node *n, void *item);
 bool build_section(struct walk *w, const struct node *n, const char *name); /* is it a mapping? */
 
-/* One target; `captures`: how many wildcards its subject may name. */
-bool target_read(struct walk *w, const struct node *n, size_t captures, struct target_conf *t);
+struct wildcards { /* what a template may name */
+    size_t count;
+    const char *whose; /* for people: "`match` has" */
+};
+/* One target. */
+bool target_read(struct walk *w, const struct node *n, const struct wildcards *may, struct target_conf *t);
 bool target_print(struct printer *p, const struct target_conf *t);
 void print_codec(struct printer *p, unsigned codec); /* ", codec: nest", or nothing */
 void print_flow(struct printer *p, const struct key *table, const void *base); /* ", key: value"… */

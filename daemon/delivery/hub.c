@@ -230,6 +230,7 @@ static void plan_message(struct source *s, const struct msg *m, struct captures 
     if (index != MATCH_NONE) {
         struct route *r = h->routes->routes[index];
         r->matched++;
+        route_captures(r, m->subject, c);
         h->logged = r->conf->log.name != NULL && m->kind == MSG_EVENT ? r : NULL;
         plan_targets(h, r, NULL);
     }
@@ -350,6 +351,7 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
     h->logged = NULL;
     if (!filter_matches(str_of(r->conf->match != NULL ? r->conf->match : ">"), m->subject, &c))
         return CODE_NO_ROUTE; /* its filter is another one now */
+    route_captures(r, m->subject, &c);
     plan_targets(h, r, service);
     enum code code = plan_check(h, m, w);
     h->again = true;

@@ -335,6 +335,7 @@ bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t by
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+void route_captures(const struct route *r, struct str subject, struct captures *c); /* c: as the matcher has it */
 
 /* why.c */
 void whys_clear(struct hub *h);

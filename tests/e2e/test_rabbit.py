@@ -89,6 +89,19 @@ class SourceCase(Base, Case):
         self.client.declare(q, **{"x-queue-type": "quorum", "x-delivery-limit": 7, "x-dead-letter-routing-key": "dead",
                                   "x-message-ttl": 3600000, "x-dead-letter-exchange": ""})
 
+    def test_captures_of_the_binding(self):
+        """Without a `match`, of one binding; of several nobody could tell which."""
+        q, x = self.name, self.name + ".x"
+        source = self.source(q, exchange=x, bind=["site.*.#"], declare=True)
+        daemon = self.start([{"from": source, "to": {"service": "w", "subject": "{2}.of.{1}"}}])
+        worker = daemon.serve("w")
+        self.up(daemon)
+        self.client.publish(x, "site.7.temp.max", b"x")
+        self.assertEqual([d.subject for d in worker.wait(1)], ["temp.max.of.7"])
+        daemon.write({"endpoints": {"rabbit": {"connect": self.rabbit.url()}}, "routes": [
+            {"from": {**source, "bind": ["site.*", "room.*"]}, "to": {"service": "w", "subject": "{1}"}}]})
+        self.assertIn("a `match` could name them", daemon.tool("reload")[2])
+
     def test_a_queue_of_its_own(self):
         x = self.name
         daemon = self.start([{"from": self.source(exchange=x, bind=["#"], declare={

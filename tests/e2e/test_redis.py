@@ -314,6 +314,17 @@ class ChannelsCase(Server, Case):
             self.assertEqual(listener.message(), ("temp.7", b"x"))
 
 
+    def test_captures_of_the_pattern(self):
+        """Without a `match`; what stands for the `*` may have dots."""
+        daemon = self.through({"from": {"endpoint": "cache", "codec": "raw", "pattern": "site.*"},
+                               "to": {"service": "room", "subject": "got.{1}"}})
+        room = daemon.serve("room")
+        wait_until(lambda: self.tool.call("PUBSUB", "NUMPAT"), "the subscription")
+        for name in ("site.7", "site.7.temp"):
+            self.tool.call("PUBLISH", name, "x")
+        self.assertEqual([d.subject for d in room.wait(2)], ["got.7", "got.7.temp"])
+
+
 class StreamsCase(Server, Case):
     def setUp(self):
         self.tool.call("FLUSHALL")

@@ -47,6 +47,7 @@ extern const struct key amqp_endpoint_keys[], amqp_source_keys[], amqp_target_ke
 extern const char *const amqp_queue_types[], *const amqp_exchange_types[];
 const char *amqp_check_endpoint(const struct endpoint_conf *e);
 const char *amqp_check_source(const void *keys);
+bool amqp_source_filter(const void *keys, struct buf *out);
 const char *amqp_check_target(const void *keys);
 
 struct publisher;
