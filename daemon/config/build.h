@@ -40,6 +40,14 @@ void suggest_name(const char *word, const struct map *a, const struct map *b, st
 
 /* Is it built in, and one that the transport speaks? t NULL = a service, or one that is not known. */
 void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t);
+/* Likewise, of one side of a route: fewer asks its transport (NULL = all), and the endpoint's codec counts too. */
+struct side {
+    unsigned codec;
+    const struct endpoint_conf *endpoint; /* NULL = not known, or a service */
+    const void *keys; /* the transport's, or NULL */
+    const char *(*fewer)(const void *keys, unsigned *codecs);
+};
+void check_side_codec(struct walk *w, const struct node *map, const struct side *s);
 
 /* A name stands for one log, with one `keep` and `max_size`. */
 void check_event_logs(struct walk *w);

@@ -36,6 +36,10 @@ struct config_transport {
     /* What the source itself selects by (a topic, a binding), as a filter (route/matcher.h) that captures what its wildcards
      * matched; out stays empty where it selects by none. false: they are none that a filter could have. */
     bool (*source_filter)(const void *keys, struct buf *out);
+    /* A source or target that speaks fewer codecs than the transport: what it is, for people ("a stream of redis"), and
+     * which; NULL = it speaks all of them. */
+    const char *(*source_codecs)(const void *keys, unsigned *codecs);
+    const char *(*target_codecs)(const void *keys, unsigned *codecs);
     const char *(*check_target)(const void *keys);
 };
 

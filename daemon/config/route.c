@@ -176,7 +176,9 @@ static bool from_map(struct walk *w, const struct node *n, struct route_conf *r)
         parts[1] = (struct part){t->source_keys, r->from_extra};
     }
     ok &= walk_map(w, n, parts, 2, lenient);
-    check_codec(w, n, r->from_codec, t);
+    const struct side side = {r->from_codec, name != NULL ? config_endpoint(w->config, name) : NULL, r->from_extra,
+                              t != NULL ? t->source_codecs : NULL};
+    check_side_codec(w, n, &side);
     return ok;
 }
 

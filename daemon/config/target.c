@@ -111,7 +111,9 @@ static bool target_map(struct walk *w, const struct node *n, const struct wildca
     const struct node *name = endpoint != NULL ? endpoint : service;
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);
-    check_codec(w, n, t->codec, t->transport);
+    const struct side side = {t->codec, t->transport != NULL ? config_endpoint(w->config, t->name) : NULL, t->extra,
+                              t->transport != NULL ? t->transport->target_codecs : NULL};
+    check_side_codec(w, n, &side);
     if (t->service && t->codec != CODEC_UNSET)
         ok = problem_add(w->errors, node_get(n, "codec")->place,
                          "`codec` is for endpoints; a service gets headers and body as they are");

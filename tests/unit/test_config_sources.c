@@ -1,4 +1,4 @@
-/* What {1} is in a route without `match`: what the wildcards of its source matched, as each transport tells it. */
+/* What the real transports tell of their sources and targets: what {1} is in a route without `match`, and which codecs. */
 #include "config_rig.h"
 #include "transport/amqp/amqp.h"
 #include "transport/nats/nats.h"
@@ -98,13 +98,48 @@ START_TEST(what_cannot_be_told_is_refused)
 }
 END_TEST
 
+/* ---- codecs ---- */
+
+static const struct {
+    const char *endpoint, *route, *says; /* says NULL: all is well */
+} codecs[] = {
+    {"codec: nest", "from: { endpoint: cache, channel: a }, to: s", NULL},
+    {"codec: raw", "from: { endpoint: cache, stream: a }, to: { endpoint: cache, stream: b }", NULL},
+    {"codec: nest", "from: { endpoint: cache, stream: a, codec: raw }, to: { endpoint: cache, stream: b, codec: cloudevents }", NULL},
+    {"ack: true", "from: { endpoint: cache, stream: a }, to: { endpoint: cache, stream: b }", NULL},
+    {"ack: true", "from: { endpoint: cache, stream: a, codec: nest }, to: s",
+     "`codec`: a stream of redis speaks raw, cloudevents"},
+    {"ack: true", "from: local, to: { endpoint: cache, stream: a, codec: nest }", "`codec`: a stream of redis speaks raw, cloudevents"},
+    {"codec: nest", "from: { endpoint: cache, stream: a }, to: s",
+     "t.yaml:3:13: a stream of redis speaks raw, cloudevents, but the `codec` of endpoint `cache` is neither: name one here"},
+    {"codec: nest", "from: local, to: [s, { endpoint: cache, stream: a }]", "the `codec` of endpoint `cache` is neither"},
+};
+
+START_TEST(codecs_of_a_side)
+{
+    static const struct config_transport *const those[] = {&redis_transport.conf, NULL};
+    struct walk settings = {.features = &everything, .transports = those};
+    struct err err = {0};
+    struct buf text = BUF_EMPTY;
+    buf_printf(&text, "endpoints: { cache: { connect: \"redis://h\", %s } }\nroutes:\n  - { %s }\nservices: { s: {} }\n",
+               codecs[_i].endpoint, codecs[_i].route);
+    struct config *c = config_build("t.yaml", buf_str(&text), &settings, &err);
+    ck_assert_msg((c != NULL) == (codecs[_i].says == NULL), "%s: %s", codecs[_i].route, err.count > 0 ? err.texts[0] : "");
+    ck_assert(c != NULL || (err.count == 1 && strstr(err.texts[0], codecs[_i].says) != NULL));
+    config_free(c);
+    err_fini(&err);
+    buf_fini(&text);
+}
+END_TEST
+
 int main(void)
 {
-    Suite *s = suite_create("source_filter");
-    TCase *t = tcase_create("source_filter");
+    Suite *s = suite_create("config_sources");
+    TCase *t = tcase_create("config_sources");
     tcase_add_loop_test(t, wildcards_of_the_source, 0, (int)(sizeof(told) / sizeof(told[0])));
     tcase_add_loop_test(t, what_cannot_be_told_is_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(t, match_comes_first);
+    tcase_add_loop_test(t, codecs_of_a_side, 0, (int)(sizeof(codecs) / sizeof(codecs[0])));
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
