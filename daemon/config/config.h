@@ -34,7 +34,7 @@ struct config_transport {
     const char *(*check_endpoint)(const struct endpoint_conf *e);
     const char *(*check_source)(const void *keys);
     /* What the source itself selects by (a topic, a binding), as a filter (route/matcher.h) that captures what its wildcards
-     * matched; out stays empty where it selects by none. false: they are none that a filter could have. */
+     * matched; out stays empty where it selects by none. false, or no valid filter: they are none that one could have. */
     bool (*source_filter)(const void *keys, struct buf *out);
     /* A source or target that speaks fewer codecs than the transport: what it is, for people ("a stream of redis"), and
      * which; NULL = it speaks all of them. */

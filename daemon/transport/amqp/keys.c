@@ -156,17 +156,14 @@ const char *amqp_check_source(const void *keys)
     return NULL;
 }
 
-/* Of a topic exchange: `*` is one word in both, a `#` at the end is `>`; elsewhere it is no filter's. */
-static bool binding_filter(struct str binding, struct buf *out)
+/* Of a topic exchange: `*` is one word in both, a `#` at the end is `>`; elsewhere that is no filter's. */
+static void binding_filter(struct str binding, struct buf *out)
 {
     while (binding.p != NULL) {
         struct str word = str_cut(&binding, '.');
-        if (str_is(word, "#") && binding.p != NULL)
-            return false;
         buf_puts(out, out->len > 0 ? "." : "");
         buf_str_put(out, str_is(word, "#") ? STR(">") : word);
     }
-    return true;
 }
 
 static bool has_wildcards(struct str binding)
@@ -187,7 +184,9 @@ bool amqp_source_filter(const void *keys, struct buf *out)
     size_t wild = 0;
     for (size_t i = 0; topic && i < s->bind.count; i++)
         wild += has_wildcards(str_of(s->bind.items[i]));
-    return wild == 0 || (s->bind.count == 1 && binding_filter(str_of(s->bind.items[0]), out));
+    if (wild > 0)
+        binding_filter(str_of(s->bind.items[0]), out);
+    return wild == 0 || s->bind.count == 1;
 }
 
 const char *amqp_check_target(const void *keys)
