@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "store/internal.h"
+#include "store/sqlite_gather.h"
 
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
@@ -56,6 +57,7 @@ struct audit { /* zeroed: none runs */
 
 struct db {
     sqlite3 *sql;
+    struct gather *gather;
     sqlite3_stmt *stmts[STMTS];
     char *dir, *path;
     struct counter *counters;
