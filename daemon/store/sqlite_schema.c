@@ -46,6 +46,9 @@ static const char *const statements[STMTS] = {
     [STMT_BEGIN] = "BEGIN",
     [STMT_COMMIT] = "COMMIT",
     [STMT_PUT] = "INSERT INTO delivery(key, " COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    /* Of row_is_plain(): half of the columns need not be bound. */
+    [STMT_PUT_PLAIN] = "INSERT INTO delivery(key, " COLUMNS ") "
+                       "VALUES(?,NULL,0,0,0,?,?,?,?,?,?,x'',x'',x'',?,?)",
     [STMT_END_READY] = "DELETE FROM delivery WHERE key = ? AND due IS NULL",
     [STMT_DUE_OF] = "SELECT due FROM delivery WHERE key = ?",
     [STMT_DELETE] = "DELETE FROM delivery WHERE key = ?",
