@@ -254,8 +254,8 @@ static bool take(struct endpoint *e, struct incoming *m)
     if (decode(e, m, &what))
         msg = msg_new(m->source->intake->factory,
                       &(struct msg_input){.kind = m->request ? MSG_REQUEST : MSG_EVENT, .subject = m->parts.subject,
-                                          .headers = m->parts.headers, .line = m->type, .body = m->parts.body,
-                                          .source = str_of(m->source->intake->name)}, &what);
+                                          .headers = m->parts.headers, .lines = m->type, .line_count = m->type.n > 0,
+                                          .body = m->parts.body, .source = str_of(m->source->intake->name)}, &what);
     if (msg == NULL) {
         refuse_bad(e, m, CODE_INVALID, what);
         return true;
