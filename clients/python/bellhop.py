@@ -681,6 +681,11 @@ def _to_error(frame):
 
 # --- the blocking client ------------------------------------------------------------------------------------------
 
+def _say_away(socket, error, attempt):
+    """Once for each time that the daemon is away: whoever waits for it wants to know what for."""
+    log.log(logging.DEBUG if attempt else logging.WARNING, "no connection to %s, trying again: %s", socket, error)
+
+
 class Client(_Base):
     """The blocking client; no threads, and not to be shared between threads. Handlers run one after the other in
     run() or poll(), never inside request(); deliveries that come meanwhile wait. A handler that works for long calls
@@ -879,6 +884,7 @@ class Client(_Base):
             attempt += 1
             if patience is not None and time.monotonic() + wait > start + patience:
                 raise self._unreachable(error)
+            _say_away(self.socket, error, attempt - 1)
             self._sleep(wait)
         return deadline
 
@@ -1278,8 +1284,8 @@ class AsyncClient(_Base):
                 if error and error.code not in PASSING and not self._first.done():
                     self._first.set_exception(error)
                     return
-            log.debug("not connected to %s: %s", self.socket, error)
             if not self._closing:
+                _say_away(self.socket, error or "the connection has ended", attempt)
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
 

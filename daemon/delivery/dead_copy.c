@@ -66,7 +66,7 @@ bool dead_copy(struct delivery *v, enum code reason)
     struct msg *m = copy_of(v, reason);
     if (m == NULL)
         return false; /* no room for one more header: it is kept */
-    struct plan p = {to->dest, v->route, to->conf, TARGET_DEAD};
+    struct plan p = {.dest = to->dest, .route = v->route, .to = to->conf, .target = TARGET_DEAD};
     struct delivery *c = delivery_new(v->dest->hub, m, MSG_EVENT, &p, &none);
     msg_unref(m);
     c->deadline_ms = SCHED_NEVER;

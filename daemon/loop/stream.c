@@ -512,6 +512,7 @@ static void stream_on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct stream *s = arg;
     (void)fd;
+    loop_woke(s->hub->loop);
     if (s->state == STREAM_OPENING) {
         stream_open(s);
         if (s->layer != NULL)

@@ -1,8 +1,11 @@
 """What the fake daemon does in the tests that both clients share: one script per scenario. Each is run by
 test_plain.py and test_async.py against its own client."""
 import json
+import logging
 import threading
 import time
+
+logging.getLogger("bellhop").addHandler(logging.NullHandler())
 
 
 def sums(c):

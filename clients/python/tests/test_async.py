@@ -82,7 +82,9 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
         await self.serve(scenarios.daemon_bye, scenarios.sums)
 
     async def test_waits_out_a_draining_daemon(self):
-        await self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        with self.assertLogs("bellhop", "WARNING") as logs:
+            await self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        self.assertEqual(len([r for r in logs.output if "trying again: draining" in r]), 1, logs.output)  # once, not each time
 
     async def test_handlers_run_at_once(self):
         def script(c):

@@ -146,7 +146,9 @@ class PlainTest(unittest.TestCase):
         self.serve(scenarios.daemon_bye, scenarios.sums)
 
     def test_waits_out_a_draining_daemon(self):
-        self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        with self.assertLogs("bellhop", "WARNING") as logs:
+            self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        self.assertEqual(len([r for r in logs.output if "trying again: draining" in r]), 1, logs.output)  # once, not each time
 
     def test_denied(self):
         with Fake(scenarios.denied) as fake, self.assertRaises(bellhop.Error) as e:
