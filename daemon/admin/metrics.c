@@ -1,4 +1,5 @@
-/* Prometheus text exposition of the counters that exist. Labels come from the configuration only. */
+/* Prometheus text exposition of the counters that exist. Labels come from the configuration only: clients make up any
+ * number of names. */
 #include "admin/internal.h"
 #include "base/mem.h"
 #include "delivery/log.h"
@@ -238,7 +239,8 @@ static uint64_t dest_breaker(const struct dest_status *d)
 static void dest_row(void *arg, const struct dest_status *d)
 {
     struct rows *r = arg;
-    metric_u64(r->out, r->name, "destination", d->name, r->value(d));
+    if (d->routed)
+        metric_u64(r->out, r->name, "destination", d->name, r->value(d));
 }
 
 static void write_destinations(struct admin *a, struct buf *out)

@@ -29,6 +29,7 @@ enum key_flag {
     KEY_REQUIRED = 1,
     KEY_UNLIMITED = 2,
     KEY_RESTART = 4, /* a change needs a restart; otherwise reloadable */
+    KEY_FILLED = 8,  /* of KEY_TEXTS: an empty list is refused, since it would let in anyone as an absent one does */
 };
 
 struct texts {

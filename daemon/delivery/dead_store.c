@@ -5,7 +5,7 @@
 #include "delivery/history.h"
 #include "delivery/internal.h"
 
-#define STEP 16       /* dead letters in memory at once, bodies and all */
+#define STEP 16       /* dead letters in memory at once, bodies and all; fewer where they are large */
 #define TEXTS 6
 #define MOVED_MS 500  /* between two reports of progress */
 
@@ -250,7 +250,7 @@ static void on_rows(void *arg, const struct store_rows *rows)
     store_begin(st);
     while (shown < rows->count && show_next(w, &rows->dead[shown]))
         shown++;
-    w->at_end |= shown == rows->count && rows->count + rows->quarantined < STEP;
+    w->at_end |= shown == rows->count && !rows->cut && rows->count + rows->quarantined < STEP;
     if (changes(w) && rows->result == STORE_OK)
         store_then(st, go_on, w);
     store_commit(st);

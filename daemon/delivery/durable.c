@@ -32,6 +32,7 @@ struct acceptance {
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
     bool guarded;           /* it may be a duplicate */
+    bool whole;             /* the message counts as accepted with it; else it was before: these are copies of a request */
     struct hub_log *log;    /* that it is appended to, or NULL */
     struct store_appended appended;
 };
@@ -239,8 +240,10 @@ static void admit(struct delivery *v)
     }
 }
 
-static void wake_waiters(struct hub *h)
+/* What has ended makes room, as what was accepted did: after each commit. */
+static void wake_waiters(void *arg)
 {
+    struct hub *h = arg;
     struct store_stats s;
     if (list_empty(&h->store_waiters))
         return;
@@ -304,7 +307,8 @@ static void on_accepted(void *arg, enum store_result result)
 {
     struct acceptance *a = arg;
     struct hub *h = a->hub;
-    count(a, result);
+    if (a->whole)
+        count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result, a);
@@ -320,12 +324,12 @@ static void on_accepted(void *arg, enum store_result result)
     list_remove(&h->accepting, &a->link);
     mem_free(a);
     durable_pay(h);
-    wake_waiters(h);
 }
 
-void durable_accepted(struct acceptance *a, struct receipt *r)
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole)
 {
     a->receipt = r;
+    a->whole = whole;
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
     if (a->guarded)
@@ -498,21 +502,6 @@ void durable_undefer(struct dest *d)
     }
 }
 
-void hub_group_begin(struct hub *h)
-{
-    h->group++;
-    if (h->store != NULL)
-        store_begin(h->store);
-}
-
-void hub_group_end(struct hub *h)
-{
-    assert(h->group > 0);
-    h->group--;
-    if (h->store != NULL)
-        store_commit(h->store);
-}
-
 /* ---------------------------------------------------------------- from disk into memory */
 
 static void set_route(struct delivery *v, struct route_set *set, const struct store_record *r)
@@ -538,6 +527,8 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
         return NULL;
     struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
     m->accepted_ms = r->accepted_ms - h->store_offset_ms;
+    if (r->expires_ms != STORE_NEVER) /* not a dead letter, nor what was sent again */
+        str_parse_duration(headers_get(m->headers, "ttl"), &m->ttl_ms);
     msg_unref(m);
     set_route(v, h->routes, r);
     v->key = r->key;
@@ -657,6 +648,7 @@ void hub_use_store(struct hub *h, struct store *st)
     durable_set_time(h, &s);
     h->old_below = s.suspect_below;
     hub_set_limits(h, &h->limits); /* room for notes in it */
+    store_on_report(st, wake_waiters, h);
     store_each_queue(st, adopt_queue, h);
     logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;

@@ -125,6 +125,7 @@ void hub_set_order(struct dest *d, const char *by, bool strict);
 struct dest_status {
     const char *name;
     bool service, up;
+    bool routed; /* a route names it, or the store knows it; else a client has made it up */
     size_t ready, waiting, inflight;
     size_t parked;   /* behind another one of their key */
     uint64_t stored; /* on disk only, beside those */

@@ -68,12 +68,10 @@ void post_send(struct post *p, void *job)
         p->jobs = mem_realloc(p->jobs, p->cap * sizeof(*p->jobs));
     }
     p->jobs[p->count++] = job;
-    /* Only the first of a batch wakes the loop. Written under the lock, so that post_free() cannot
-     * close the descriptor in between. */
-    if (p->count == 1)
-        while (write(p->fd, &one, sizeof(one)) < 0 && errno == EINTR)
-            continue;
+    bool first = p->count == 1; /* of a batch: it wakes the loop, which is not to wait for the lock then */
     pthread_mutex_unlock(&p->lock);
+    while (first && write(p->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
 }
 
 void post_free(struct post *p)

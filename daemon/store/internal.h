@@ -160,6 +160,8 @@ struct store {
     struct store_stats stats;
     void (*on_fault)(void *arg, const char *why);
     void *fault_arg;
+    void (*on_report)(void *arg);
+    void *report_arg;
     bool fault_told;
 };
 
@@ -230,7 +232,7 @@ struct str *record_string(struct store_record *r, size_t i);
 
 struct store_answer *answer_new(void);
 void answer_free(struct store_answer *a); /* NULL is legal */
-void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
+void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy; no more once rows.cut is set */
 void answer_dead(struct store_answer *a, const struct store_dead *d);
 void answer_chunk(struct store_answer *a, uint64_t number, struct str data);
 void answer_close_chunks(struct store_answer *a);

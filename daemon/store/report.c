@@ -55,13 +55,19 @@ void answer_free(struct store_answer *a)
     mem_free(a);
 }
 
+static void count_row(struct store_answer *a)
+{
+    a->rows.count++;
+    a->rows.cut = a->bytes.len >= STORE_ROWS_BYTES;
+}
+
 void answer_record(struct store_answer *a, const struct store_record *r)
 {
     struct store_record copy = *r;
     buf_put(&a->items, &copy, sizeof(copy));
     for (size_t i = 0; i < RECORD_STRINGS; i++)
         buf_str_put(&a->bytes, *record_string(&copy, i));
-    a->rows.count++;
+    count_row(a);
 }
 
 void answer_dead(struct store_answer *a, const struct store_dead *d)
@@ -70,7 +76,7 @@ void answer_dead(struct store_answer *a, const struct store_dead *d)
     buf_put(&a->items, &copy, sizeof(copy));
     for (size_t i = 0; i < DEAD_STRINGS; i++)
         buf_str_put(&a->bytes, *dead_string(&copy, i));
-    a->rows.count++;
+    count_row(a);
 }
 
 /* The buffer has stopped moving: now the strings can point into it. */
@@ -169,4 +175,6 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         else if (job_answers(job.kind))
             report_answer(&job);
     }
+    if (st->on_report != NULL)
+        st->on_report(st->report_arg);
 }

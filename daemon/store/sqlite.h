@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "store/internal.h"
+#include "store/sqlite_gather.h"
 
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
@@ -14,7 +15,7 @@
 #define DUE_BY_WALL (INT64_C(1) << 60) /* this bit of `due`: in its index these are a range of their own */
 
 enum stmt {
-    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
+    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_PUT_PLAIN, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
     STMT_FREE_PAGES, STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE, STMT_SEEN, STMT_SEEN_PUT,
@@ -58,6 +59,7 @@ struct audit { /* zeroed: none runs */
 
 struct db {
     sqlite3 *sql;
+    struct gather *gather;
     sqlite3_stmt *stmts[STMTS];
     char *dir, *path;
     struct counter *counters;
@@ -66,13 +68,16 @@ struct db {
     size_t dirty_count;
     struct db_logs *logs;
     uint64_t used, put_limit, max_bytes; /* bytes of pages in use; where puts end */
-    uint64_t adding;                     /* put by this transaction so far, since pages were counted */
-    uint64_t removed;                    /* rows that it has removed since then */
+    uint64_t adding;                     /* bytes put since pages were counted */
+    uint64_t removed;                    /* rows removed since then */
+    uint64_t uncounted;                  /* commits since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
     struct store_time time;              /* of them, too */
     int64_t changes;                     /* of rows, before this transaction */
     int mark_fd;
+    uint64_t marked;                     /* what it says */
+    int64_t ahead;                       /* the journal's size as last seen */
     size_t wal_pages, free_pages;
     uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
     uint64_t seen_new;                   /* recorded by this transaction */
@@ -100,6 +105,8 @@ int db_prepare(struct db *db);
 /* sqlite_row.c: a row as a dead letter; a live one has number, died_ms 0 and no reason. */
 /* The columns behind the key, with their checksums. */
 void row_bind(sqlite3_stmt *s, int at, struct store_dead *d);
+bool row_is_plain(const struct store_dead *d);
+void row_bind_plain(sqlite3_stmt *s, const struct store_dead *d); /* of STMT_PUT_PLAIN, the key too */
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d); /* attempt, both errors, their checksum */
 /* Strings are the statement's until it is reset. False: the checksum is wrong. */
 bool row_read(sqlite3_stmt *s, struct store_dead *d);
@@ -176,8 +183,11 @@ void db_fault(struct db *db, const char *what);
 void mark_open(struct db *db);
 void mark_close(struct db *db);
 uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
-void mark_write(struct db *db);
+void mark_write(struct db *db); /* after a commit; nothing where there was none */
 void mark_keep_journal(const struct db *db);
+
+/* sqlite_ahead.c */
+void ahead_write(struct db *db); /* after a commit: some of the journal's next bytes, where it has grown */
 
 /* sqlite_ballast.c */
 int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */

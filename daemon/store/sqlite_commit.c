@@ -13,6 +13,9 @@
 
 #define WAL_PAGES_MAX 4000 /* 32 MiB: what is settled soon never reaches the file itself */
 #define SEEN_SHARE 512     /* an id takes about 80 bytes: at most a sixth of the file is theirs */
+#define COUNT_BYTES (64u << 10) /* pages are counted anew after so many bytes put, … */
+#define COUNT_ROWS 16           /* … rows removed, … */
+#define COUNT_COMMITS 32        /* … or commits: each time SQLite has to parse what it is asked */
 #define VACUUM_PAGES 256   /* a step */
 #define VACUUM_ABOVE 1024  /* free pages are kept for what comes next up to so many … */
 #define VACUUM_SHARE 4     /* … and a quarter of the file */
@@ -94,14 +97,21 @@ static int count_pages(struct db *db)
         return rc;
     db->free_pages = unused * VACUUM_SHARE > pages ? unused : 0;
     db->used = (pages - unused) * DB_PAGE;
+    db->adding = db->removed = db->uncounted = 0;
     if (db->used + db->wanted <= db->put_limit)
         db->wanted = 0;
     return SQLITE_OK;
 }
 
+static bool count_is_due(const struct db *db)
+{
+    return db->adding > COUNT_BYTES || db->removed > COUNT_ROWS || db->uncounted > COUNT_COMMITS || db->wanted > 0 ||
+           db->used + db->adding > db->put_limit - db->put_limit / 8;
+}
+
 static int begin(struct db *db)
 {
-    db->adding = db->removed = db->seen_new = 0;
+    db->seen_new = 0;
     db->changes = sqlite3_total_changes64(db->sql);
     errno = 0;
     return db_step(db_stmt(db, STMT_BEGIN));
@@ -122,14 +132,13 @@ static int commit(struct db *db, int rc)
         rc = counters_write(db);
     if (rc == SQLITE_OK)
         rc = logs_write(db);
-    if (rc == SQLITE_OK)
+    db->uncounted++;
+    if (rc == SQLITE_OK && count_is_due(db))
         rc = count_pages(db);
     fault_point("store.commit");
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     fault_point("store.committed");
-    if (rc == SQLITE_OK)
-        mark_write(db);
     return rc;
 }
 
@@ -235,12 +244,11 @@ static bool fits(const struct db *db, size_t bytes)
     return !db->disk_full && db->used + db->adding + bytes <= db->put_limit;
 }
 
-/* What the transaction has ended may have made room: pages are counted anew then. */
+/* What has changed since pages were counted may have made room: they are counted anew then. */
 bool db_has_room(struct db *db, size_t bytes)
 {
-    if (fits(db, bytes) || db->removed == 0 || db->disk_full)
+    if (fits(db, bytes) || (db->removed == 0 && db->uncounted == 0) || db->disk_full)
         return fits(db, bytes);
-    db->adding = db->removed = 0;
     return count_pages(db) == SQLITE_OK && fits(db, bytes);
 }
 
@@ -328,7 +336,7 @@ static bool wants_vacuum(const struct db *db)
 
 bool db_wants_idle(const struct db *db)
 {
-    return !db->faulted && (db->disk_full || wants_vacuum(db));
+    return !db->faulted && (db->disk_full || db->uncounted > 0 || wants_vacuum(db));
 }
 
 /* The file shrinks with the checkpoint. */
@@ -337,6 +345,10 @@ void db_idle(struct db *db)
     char sql[64];
     if (db->disk_full) {
         ballast_make(db);
+        return;
+    }
+    if (db->uncounted > 0) {
+        after_maintenance(db, count_pages(db), "counting pages failed");
         return;
     }
     snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);

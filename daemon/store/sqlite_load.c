@@ -17,8 +17,8 @@ static int take(struct db *db, uint64_t key)
 static int read_rows(sqlite3_stmt *s, struct store_answer *a, bool dead, struct buf *bad)
 {
     struct store_dead d;
-    int rc;
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+    int rc = SQLITE_ROW;
+    while (!a->rows.cut && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         bool whole = dead ? row_read_dead(s, &d) : row_read(s, &d);
         if (!whole)
             buf_put(bad, &(struct bad){dead ? d.number : d.record.key, d.record.due_ms}, sizeof(struct bad));
@@ -28,7 +28,7 @@ static int read_rows(sqlite3_stmt *s, struct store_answer *a, bool dead, struct 
             answer_record(a, &d.record);
     }
     int end = sqlite3_reset(s);
-    return rc == SQLITE_DONE ? SQLITE_OK : end;
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : end;
 }
 
 static int put_aside(struct db *db, struct store_answer *a, bool dead, struct buf *bad)

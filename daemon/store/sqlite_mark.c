@@ -48,6 +48,9 @@ uint64_t mark_read(const struct db *db)
 void mark_write(struct db *db)
 {
     struct mark m = {.magic = MARK_MAGIC, .commits = counter_get(db, COUNTER_COMMITS)};
+    if (m.commits == db->marked)
+        return;
+    db->marked = m.commits;
     m.crc = mark_crc(&m);
     if (db->mark_fd >= 0 && pwrite(db->mark_fd, &m, sizeof(m), 0) != (ssize_t)sizeof(m))
         mark_close(db); /* an old mark is worth nothing */

@@ -350,6 +350,12 @@ void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *wh
     st->fault_arg = arg;
 }
 
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg)
+{
+    st->on_report = on_report;
+    st->report_arg = arg;
+}
+
 bool store_close(struct store *st)
 {
     return st == NULL || st->ops->close(st);

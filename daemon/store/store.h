@@ -81,7 +81,9 @@ struct store_rows { /* what a load found; valid during its callback only */
     int64_t next_due_ms;  /* of store_take_due(): when the next delayed one is due, STORE_NEVER = none */
     int64_t next_wall_ms; /* the same of those by_wall */
     uint64_t quarantined; /* rows met that fail their CRC; they are out of the books' live part now */
+    bool cut;             /* it ends with the row that has brought it to STORE_ROWS_BYTES: there may be more behind it */
 };
+#define STORE_ROWS_BYTES (1u << 20)
 typedef void store_rows_fn(void *arg, const struct store_rows *rows);
 
 static inline uint64_t store_key(uint32_t queue, uint64_t seq)
@@ -232,6 +234,7 @@ void store_tell_time(struct store *st, struct store_when when);
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
+    const char *path;              /* its folder, borrowed; NULL where it is in memory */
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
@@ -257,6 +260,9 @@ void store_stats(const struct store *st, struct store_stats *out);
 /* on_fault(arg, why): a commit failed; once, on the loop, before the callbacks of what it was to hold.
  * Loads fail from now on too. */
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
+
+/* on_report(arg) after the callbacks of each commit, and where the state changes without one (a disk that has room again). */
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg);
 
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
  * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this

@@ -428,7 +428,7 @@ static void do_load(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++) {
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++) {
         const struct row *row = rows->at[i];
         if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
             break;
@@ -463,7 +463,7 @@ static void do_take_due(struct store_mem *m, struct store_job *job)
         struct store_record *r = &due[i]->d.record;
         bool over = r->due_ms <= (r->by_wall ? job->wall_ms : job->now_ms);
         int64_t *next = r->by_wall ? &told->next_wall_ms : &told->next_due_ms;
-        if (!over || told->count == job->limit) {
+        if (!over || told->cut || told->count == job->limit) {
             *next = r->due_ms < *next ? r->due_ms : *next;
             continue;
         }
@@ -480,7 +480,7 @@ static void do_load_dead(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->dead;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++)
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 

@@ -103,6 +103,8 @@ static void work(struct store_sqlite *s, struct store_batch *first)
         full = s->db.disk_full;
         post_all(s, first);
         fault_point("store.posted");
+        mark_write(&s->db);
+        ahead_write(&s->db);
         db_checkpoint(&s->db);
     } else if (!s->db.audit.running) {
         db_idle(&s->db);
@@ -154,8 +156,8 @@ static void hand_over(struct store_sqlite *s)
     else
         s->last->next = b;
     s->last = b;
-    pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    pthread_cond_signal(&s->wake); /* not before: what it wakes would wait for the lock */
 }
 
 /* At the end of the turn, so that its units travel together. */
@@ -227,6 +229,7 @@ static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const st
     s->loop = l;
     s->log = log;
     s->db.dir = mem_strdup(o->path);
+    s->base.stats.path = s->db.dir;
     buf_printf(&path, "%s/bellhop.db", o->path);
     s->db.path = buf_steal(&path);
     s->db.max_bytes = o->max_size;

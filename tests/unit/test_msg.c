@@ -356,7 +356,7 @@ END_TEST
 START_TEST(a_line_of_its_maker_stands_before_the_others)
 {
     struct msg_input in = {.kind = MSG_EVENT, .subject = STR("s"), .headers = STR("source: x\na: b\n"),
-                           .line = STR("content-type: text/plain\n"), .source = STR("in"), .body = STR("body")};
+                           .lines = STR("content-type: text/plain\n"), .line_count = 1, .source = STR("in"), .body = STR("body")};
     struct msg *m = msg_new(&factory, &in, &why);
     ck_assert(str_ends(m->headers, STR("\ncontent-type: text/plain\na: b\n")));
     ck_assert(str_is(headers_get(m->headers, "source"), "in"));

@@ -573,6 +573,43 @@ static void chunks_are_found_by_hash_and_the_oldest_go(struct bed *b)
     audit_is(b, "totals 1 1 0 0 0 0 0 0\n");
 }
 
+/* Whatever the limit of rows: memory is bounded, and nothing is passed over. */
+static void large_rows_come_a_few_at_a_time(struct bed *b)
+{
+    uint32_t q = store_queue(b->st, STR("q"), true);
+    char *big = mem_alloc(400001);
+    memset(big, 'x', 400000);
+    big[400000] = '\0';
+    for (int i = 0; i < 5; i++)
+        put(b, q, big);
+    for (int i = 0; i < 5; i++)
+        put_due(b, q, big, 100 + i);
+    store_load(b->st, store_key(q, 0), 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 3); /* the third reaches 1 MiB */
+    store_load(b->st, b->last_key, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 5);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 8);
+    ck_assert_int_eq(b->next_due_ms, 103);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 10);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        bury(b, store_key(q, seq), STR_NONE);
+    store_load_dead(b->st, 0, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 13);
+    store_load_dead(b->st, 3, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 15);
+    buf_clear(&b->trace);
+    audit_is(b, "totals 10 5 0 0 0 0 5 0\n");
+    mem_free(big);
+}
+
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
@@ -581,7 +618,7 @@ static case_fn *const cases[] = {
     what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
     only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,
-    chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
+    large_rows_come_a_few_at_a_time, chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

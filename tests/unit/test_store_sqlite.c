@@ -49,6 +49,38 @@ START_TEST(above_max_size_less_the_reserve_puts_are_full)
 }
 END_TEST
 
+static off_t journal_size(const struct bed *b)
+{
+    char path[128];
+    struct stat st;
+    ck_assert_int_eq(stat(path_in(b->dir, "bellhop.db-wal", path), &st), 0);
+    return st.st_size;
+}
+
+static void small_commits(struct bed *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        put(b, "x", 1);
+        bed_settle(b);
+    }
+}
+
+/* A sync of a file that has grown takes longer. */
+START_TEST(small_commits_seldom_grow_the_journal)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    small_commits(&b, 2);
+    off_t size = journal_size(&b);
+    ck_assert_int_gt(size, 512 * 1024);
+    small_commits(&b, 20); /* of 2 pages or 3 */
+    ck_assert_int_eq(journal_size(&b), size);
+    small_commits(&b, 30);
+    ck_assert_int_ge(journal_size(&b), size + 512 * 1024);
+    bed_fini(&b);
+}
+END_TEST
+
 START_TEST(the_file_shrinks_after_a_flood)
 {
     struct bed b;
@@ -578,7 +610,8 @@ int main(void)
     Suite *s = suite_create("store/sqlite");
     TCase *t = tcase_create("sqlite");
     const TTest *const tests[] = {
-        above_max_size_less_the_reserve_puts_are_full, the_file_shrinks_after_a_flood, a_second_process_is_refused,
+        above_max_size_less_the_reserve_puts_are_full, small_commits_seldom_grow_the_journal,
+        the_file_shrinks_after_a_flood, a_second_process_is_refused,
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
         ids_leave_when_their_time_is_over, above_their_limit_the_earliest_to_expire_goes,

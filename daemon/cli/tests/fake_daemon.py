@@ -167,6 +167,7 @@ class FakeDaemon:
                 for i, more in enumerate(({"key": "7", "version": 3, "body": "a\x1b[2Jb", "size": 4},
                                           {"key": "", "version": 0, "body_base64": "/wA=", "size": 2})):
                     peer.send("MORE", ident, json.dumps({"offset": 12 + i, "time": "2026-01-31T08:00:00.000Z",
+                                                         "headers": "id: a\nkey: 7\n",
                                                          "subject": "order.new", **more}))
                 peer.send("REP", ident, "{}")
             elif command == "replay":
@@ -203,9 +204,10 @@ class FakeDaemon:
             "explain": {"route": "sum", "why": "matches", "captures": ["x"], "to": [{"destination": "math", "subject": "s"}],
                         "policy": {"timeout_ms": 5000, "attempts": 5, "worst_case_ms": 30500}},
             "why": {"id": args.get("id"), "complete": args.get("id") != "cut", "items": [] if args.get("id") == "gone" else WHY},
-            "dlq.ls": {"total": 3, "items": [LETTER]},
-            "dlq.show": dict(LETTER, headers="id: 01\nkey: 7\n", body="the body"),
-            "dlq.redrive": {"count": 2}, "dlq.purge": {"count": 1},
+            "dlq.ls": {"total": 3, "items": [] if args.get("route") == "other" else [LETTER]},
+            "dlq.show": dict(LETTER, headers="id: 01\nkey: 7\n", body="the body\x1b[2J\n\tover"),
+            "dlq.redrive": {"count": 0 if args.get("id") == "gone" else 2},
+            "dlq.purge": {"count": 0 if args.get("id") == "gone" else 1},
             "reload": {"generation": 4, "changes": ["endpoint edge: changed"]},
             "drain": {"services": 2, "inflight": 9},
             "doctor": {"findings": FINDINGS},
