@@ -251,7 +251,8 @@ START_TEST(what_went_wrong_is_bounded_in_memory)
     hub_why_now(hub, STR("49999"), on_past, NULL);
     hub_why_now(hub, STR("30000"), on_past, NULL);
     hub_why_now(hub, STR("0"), on_past, NULL);
-    ck_assert_str_eq(buf_cstr(&told), "dead 1 math.*@math invalid: no\ndead 1 math.*@math invalid: no\n");
+    ck_assert_str_eq(buf_cstr(&told), "dead 1 math.*@math invalid: no\ndead 1 math.*@math invalid: no\n"
+                                      "purged 1 math.*@math\n");
 }
 END_TEST
 
