@@ -167,12 +167,12 @@ static void on_ready(struct sink *s)
 }
 
 /* Nobody will take them: requests that wait are refused now, events stay. */
-static void refuse_requests(struct list *l, enum code code)
+static void refuse_requests(struct list *l)
 {
     LIST_EACH(l, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
         if (v->h.kind == MSG_REQUEST)
-            delivery_refuse(v, code, DEST_NOBODY);
+            delivery_refuse_nobody(v);
     }
 }
 
@@ -186,9 +186,9 @@ static void on_state(struct sink *s, bool up, const char *why)
         dest_pump(d);
         return;
     }
-    refuse_requests(&d->parked, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->ready, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->waiting, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
+    refuse_requests(&d->parked);
+    refuse_requests(&d->ready);
+    refuse_requests(&d->waiting);
     dest_wake(d);
 }
 
