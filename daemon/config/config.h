@@ -33,6 +33,13 @@ struct config_transport {
      * text, shown behind the place). The functions may be NULL. */
     const char *(*check_endpoint)(const struct endpoint_conf *e);
     const char *(*check_source)(const void *keys);
+    /* What the source itself selects by (a topic, a binding), as a filter (route/matcher.h) that captures what its wildcards
+     * matched; out stays empty where it selects by none. false, or no valid filter: they are none that one could have. */
+    bool (*source_filter)(const void *keys, struct buf *out);
+    /* A source or target that speaks fewer codecs than the transport: what it is, for people ("a stream of redis"), and
+     * which; NULL = it speaks all of them. */
+    const char *(*source_codecs)(const void *keys, unsigned *codecs);
+    const char *(*target_codecs)(const void *keys, unsigned *codecs);
     const char *(*check_target)(const void *keys);
 };
 
@@ -160,6 +167,7 @@ struct route_conf {
     char *source;  /* what tells sources apart: `from` and its keys as text ("rabbit, queue: orders") */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
+    char *filter;  /* without match: whose wildcards {1}… are, the source's own; NULL = none: {1} is all of the subject */
     struct target_conf *to;
     size_t to_count; /* 0 only where it has a log */
     bool durable;

@@ -249,8 +249,8 @@ static void on_big(struct session *s, const struct frame *f)
 /* One step at the start of p: how many bytes it took; 0 = unfinished, or the session must wait. */
 static size_t step(struct session *s, const uint8_t *p, size_t n)
 {
-    struct frame f = {0};
-    struct frame_error e = {0};
+    struct frame f;
+    struct frame_error e;
     if (s->skip > 0) {
         size_t skipped = s->skip < n ? (size_t)s->skip : n;
         s->skip -= skipped;

@@ -53,6 +53,26 @@ def outcomes(c):
     assert ask("attempt", attempt="3", timeout="1500ms")[4] == b"[3,1.5]"
 
 
+def odd_errors(c):
+    """What a handler raises is answered whatever it holds; some of it comes from who asked."""
+    c.hello()
+    c.send("REQ", 1, "odd", {}, b'"\\ud800"')       # JSON's way to a text that is no UTF-8
+    for i in range(2, 5):
+        c.send("REQ", i, "odd", {}, b"%d" % i)
+    frames = sorted((c.read("ERR") for _ in range(4)), key=lambda f: f[1])
+    assert [f[2] for f in frames] == ["failed", "failed", "failed", "failed"], frames
+    assert b"ud800" in frames[0][4] and frames[1][4] == b"{2}" and frames[3][4] == b"four", frames
+    c.send("REQ", 9, "text")
+    assert c.read("REP")[1] == 9
+
+
+def lost_in_a_stream(c):
+    """The connection ends while a handler makes item after item."""
+    c.hello()
+    c.send("REQ", 1, "endless")
+    c.read("MORE")
+
+
 def stream(c):
     c.hello()
     c.send("REQ", 1, "count", {}, b"3")

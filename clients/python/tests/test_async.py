@@ -42,6 +42,13 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
         with self.assertLogs("bellhop", "WARNING"):
             await self.serve(scenarios.outcomes)
 
+    async def test_odd_errors(self):
+        with self.assertLogs("bellhop", "WARNING"):
+            await self.serve(scenarios.odd_errors)
+
+    async def test_lost_in_a_stream_then_reconnect(self):
+        await self.serve(scenarios.lost_in_a_stream, scenarios.sums)
+
     async def test_stream(self):
         with self.assertLogs("bellhop", "WARNING"):
             await self.serve(scenarios.stream)
