@@ -245,6 +245,18 @@ class ReloadCase(Case):
         self.assertEqual(daemon.tool("reload")[0], 0)
 
 
+class ExplainCase(Case):
+    def test_where_a_message_would_go(self):
+        daemon = self.daemon(edge(free_port()))
+        for arguments, expected in ((("echo",), "the first route from `local`"),
+                                    (("-f", "edge", "echo"), "the first route from `edge`"),
+                                    (("-f", "egde", "echo"), "no route is from `egde`"),
+                                    (("other",), "no route from `local` matches this subject")):
+            status, out, _ = daemon.tool("explain", *arguments)
+            self.assertEqual(status, 0)
+            self.assertIn(expected, out)
+
+
 class StopCase(Case):
     def ending(self, config=None, **more):
         """A daemon that the test ends itself."""
