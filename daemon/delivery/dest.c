@@ -179,7 +179,8 @@ static void refuse_requests(struct list *l)
 static void on_state(struct sink *s, bool up, const char *why)
 {
     struct dest *d = s->dest;
-    log_write(d->hub->env.log, LOG_INFO, up ? "destination_up" : "destination_down", "destination", d->name,
+    bool awaited = !d->service || d->routed > 0; /* mere callers come and go: two lines for each would bury the rest */
+    log_write(d->hub->env.log, awaited ? LOG_INFO : LOG_DEBUG, up ? "destination_up" : "destination_down", "destination", d->name,
               "reason", why, NULL);
     if (up) {
         d->breaker = (struct breaker){0}; /* new peers have no record of failures */

@@ -633,6 +633,13 @@ class LogCase(Case):
             self.assertIn(line["level"], ("error", "warn", "info", "debug"))
             self.assertRegex(line["event"], r"^[a-z0-9_]+$")
 
+    def test_callers_are_no_destinations(self):
+        daemon = self.daemon({"routes": [ECHO], "log": {"level": "info"}})
+        daemon.serve("echo")
+        daemon.connect("caller").close()
+        daemon.wait_log(lambda l: l["event"] == "client_detached" and l["service"] == "caller", "the end of the caller")
+        self.assertEqual([l["destination"] for l in daemon.log("destination_up")], ["echo"])
+
     def test_text(self):
         daemon = self.daemon({"log": {"format": "text", "level": "info"}}, wait=False)
         wait_until(lambda: re.search(r" ready( |$)", daemon.log_text(), re.M), "ready")
