@@ -142,7 +142,7 @@ class FakeDaemon:
         elif subject == "vanish":
             peer.sock.shutdown(socket.SHUT_RDWR)
         elif subject == "busy":
-            peer.send("ERR", ident, "later", subject="overloaded", headers=[("retry", "after 5s")])
+            peer.send("ERR", ident, "later\x1b[2J", subject="overloaded", headers=[("retry", "after 5s")])
         elif subject != "silence":
             peer.send("REP", ident, body)
 
