@@ -291,6 +291,20 @@ class MessagesCase(Through, Case):
         self.assertEqual(got.headers["bellhop-error"], "invalid")
         self.assertIn(b"codec: nest", got.body)
 
+    def test_who_does_not_read_a_stream_holds_nobody_up(self):
+        server = self.nats()
+        daemon = self.through(server.port, OUT, endpoint_more={"codec": "nest"}, policies={"default": policy("60s")})
+        lazy, local, tool = self.local(daemon), self.local(daemon), self.tool(server)
+        tool.sub("far")
+        call = lazy.start("REQ", "far", b"1")
+        got = tool.message()
+        item = json.dumps({"response": "x" * 60000, "id": json.loads(got.body)["id"]})
+        for _ in range(300):
+            tool.publish(got.reply, item)
+        tool.flush()
+        self.assertEqual(local.publish("other", b"1", timeout=10).verb, "OK")
+        self.assertEqual(lazy.answer(call)[1].subject, "overloaded")
+
     def test_errors_of_the_services_framework(self):
         server = self.nats()
         local, tool = self.local(self.through(server.port, OUT)), self.tool(server)
@@ -580,6 +594,47 @@ class BadServersCase(Through, Case):
         daemon.signal(15)
         self.assertEqual(daemon.wait_exit(), 0)
         self.assertEqual([d.subject for d in room.deliveries], ["in.late"])
+
+    def test_a_drain_does_not_wait_for_the_pong_of_a_lost_connection(self):
+        def talk(sock):
+            greet(sock)
+            while piece := sock.recv(65536):
+                if b"SUB in.>" in piece and attached.wait(20):
+                    sock.sendall(b"MSG in.a 1 r 2\r\nhi\r\n")
+                if b"UNSUB 1" in piece:
+                    return sock.shutdown(socket.SHUT_RDWR)
+        attached = threading.Event()
+        port = self.keep(Scripted(talk)).port
+        daemon = Daemon({"endpoints": endpoint(port, codec="raw", reply_timeout="1h"), "routes": [IN]})
+        self.addCleanup(daemon.remove)
+        wait_state(daemon, "up")
+        room = daemon.serve("room", lambda d, s: time.sleep(2) or b"")
+        attached.set()
+        room.wait(1)
+        daemon.signal(15)
+        self.assertEqual(daemon.wait_exit(timeout=10), 0)
+
+    def test_the_endpoint_goes_while_a_stream_waits_for_it(self):
+        """The server does not read, the service's items wait for room, and the configuration has the endpoint no more."""
+        def talk(sock):
+            greet(sock)
+            if b"SUB in.>" in sock.recv(65536) and attached.wait(20):
+                sock.sendall(b"MSG in.a 1 r %d\r\n%s\r\n" % (len(packet), packet))
+            gone.wait(60)
+        packet, attached, gone = b'{"pattern":"in.a","data":1,"id":"7"}', threading.Event(), threading.Event()
+        self.addCleanup(gone.set)
+        daemon = self.through(self.keep(Scripted(talk)).port, IN, up=False, endpoint_more={"codec": "nest", "reply_timeout": "1h"},
+                              drain_timeout="100ms")
+        room = daemon.serve("room", lambda d, s: [b'"%s"' % (b"x" * 100000)] * 100)
+        attached.set()
+        room.wait(1)
+        time.sleep(0.5)
+        daemon.write({"routes": [{**OUT, "to": "room"}], "drain_timeout": "100ms"})
+        daemon.signal(1)
+        wait_until(lambda: daemon.log("reloaded"), "the reload")
+        time.sleep(3)  # longer than the patience with such a stream
+        self.assert_alive(daemon)
+        self.assertEqual(self.local(daemon).publish("x", b"1").verb, "OK")
 
     def test_a_server_that_says_nothing_more(self):
         def talk(sock):

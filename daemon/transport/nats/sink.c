@@ -5,10 +5,12 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "loop/timer.h"
 #include "transport/nats/internal.h"
 #include "transport/nest.h"
 
 #define INBOX_SID 1
+#define STREAM_STALL_MS 2000 /* an asker that takes nothing of its stream for so long loses it */
 
 static const char too_large[] = "larger than the server's max_payload";
 static const char no_text[] = NEST_NO_BODY;
@@ -194,6 +196,27 @@ const struct sink_ops nats_sink_ops = {.send = nats_send, .cancel = nats_cancel}
 
 /* ---------------------------------------------------------------- what comes back */
 
+/* The asker has taken nothing for a while: its stream ends, so that the others on this connection go on. */
+static void on_patience(void *arg)
+{
+    struct endpoint *e = arg;
+    struct handover *h = slots_take(&e->waiting, e->stalled_id);
+    waiter_cancel(&e->stalled);
+    nats_conn_resume(&e->out);
+    if (h != NULL)
+        report(h, OUTCOME_REJECT, &(struct reply){.code = CODE_OVERLOADED, .body = STR("the asker does not read its stream")});
+    tell_ready(e);
+}
+
+static void stream_item(struct endpoint *e, struct handover *h, const struct reply *item)
+{
+    if (h->core->more(h, item, &e->stalled))
+        return;
+    e->stalled_id = h->carrier_id;
+    timer_after(e->patience, STREAM_STALL_MS);
+    nats_conn_pause(&e->out);
+}
+
 static void settle_nest(struct endpoint *e, struct handover *h, const struct wire_in *in)
 {
     struct nest_reply r;
@@ -207,8 +230,7 @@ static void settle_nest(struct endpoint *e, struct handover *h, const struct wir
         nest_settle(h, &r);
     } else if (h->kind == MSG_REQUEST && r.response.p != NULL) {
         struct reply item = nest_item(&r);
-        if (!h->core->more(h, &item, &e->stalled))
-            nats_conn_pause(&e->out);
+        stream_item(e, h, &item);
     }
 }
 
@@ -329,6 +351,7 @@ static void on_down(struct conn *c, const char *reason)
     struct handover *h;
     struct slot *slot;
     waiter_cancel(&e->stalled);
+    timer_stop(e->patience);
     sink_set_up(&e->sink, false, reason);
     nats_doctor_end(e);
     for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;) {
@@ -353,6 +376,7 @@ const struct conn_ops nats_out_ops = {.up = on_up, .message = on_message, .pong 
 static void on_resume(void *arg)
 {
     struct endpoint *e = arg;
+    timer_stop(e->patience);
     nats_conn_resume(&e->out);
 }
 
@@ -366,6 +390,7 @@ void nats_sink_init(struct endpoint *e)
     e->salt = (uint32_t)salt[0];
     buf_printf(&e->inbox, "%s.%.*s.", e->keys->inbox, (int)sizeof(hex), hex);
     e->stalled = (struct waiter){.resume = on_resume, .arg = e};
+    e->patience = timer_new(e->env.loop, on_patience, e);
     list_init(&e->unconfirmed);
     list_init(&e->refused);
 }
@@ -373,6 +398,7 @@ void nats_sink_init(struct endpoint *e)
 void nats_sink_fini(struct endpoint *e)
 {
     waiter_cancel(&e->stalled);
+    timer_free(e->patience);
     slots_fini(&e->waiting);
     buf_fini(&e->inbox);
 }

@@ -288,6 +288,7 @@ static bool on_message(struct conn *c, const struct wire_in *in)
 static void on_up(struct conn *c)
 {
     struct endpoint *e = c->owner;
+    e->last_ping = 0; /* that PONG would have come over the connection before */
     for (size_t i = 0; i < e->env.source_count && !e->stopped; i++) {
         const struct nats_source *keys = e->env.sources[i].keys;
         nats_put_sub(nats_conn_out(c), str_of(keys->subject), keys->queue, i + 1);
@@ -353,4 +354,5 @@ void nats_source_fini(struct endpoint *e)
         t->intake->ops->withdraw(t->receipt);
         asked_free(t);
     }
+    waiters_wake(&e->crowded); /* the list goes: what has waited for room goes on with what else it does */
 }
