@@ -198,6 +198,7 @@ static void nats_close(struct endpoint *e)
     nats_sink_fini(e);
     codec_room_fini(&e->room);
     buf_fini(&e->lines);
+    origin_fini(&e->origin);
     mem_free(e->name);
     loop_later(e->env.loop, free_later, e); /* end_turn() may be on its way */
 }

@@ -248,7 +248,7 @@ static bool on_message(struct conn *c, const struct wire_in *in)
     if (h == NULL)
         return true; /* late */
     bool nest = handover_codec(h, e->conf, CODEC_NEST) == CODEC_NEST;
-    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, STR_NONE, &native);
+    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, &native);
     if (native.status != 0 || in->skip > 0 || (nest && in->body.n == 0)) {
         slots_take(&e->waiting, h->carrier_id);
         if (in->skip > 0)
