@@ -212,17 +212,13 @@ static void settle_nest(struct endpoint *e, struct handover *h, const struct wir
     }
 }
 
-/* A reply that is no CloudEvent is one all the same: the work is done. */
 static void settle_native(struct endpoint *e, struct handover *h, const struct native *native, const struct wire_in *in)
 {
     unsigned codec = handover_codec(h, e->conf, CODEC_NEST);
     struct wire_message w = {h->subject, native->headers, native->content_type, in->body};
     struct message_parts parts;
-    const char *what;
+    enum code code = codec_decode_reply(nats_codec(codec), &e->room, &w, &parts);
     slots_take(&e->waiting, h->carrier_id);
-    if (!codec_decode(nats_codec(codec), &e->room, &w, &parts, &what))
-        codec_decode(nats_codec(CODEC_RAW), &e->room, &w, &parts, &what);
-    enum code code = codec_reply_code(parts.headers);
     if (code == CODE_OK && native->service_error.p != NULL)
         code = CODE_FAILED;
     if (code != CODE_OK)
