@@ -118,7 +118,7 @@ void dest_pump(struct dest *d)
             break;
         }
         breaker_sent(&d->breaker);
-        delivery_sent(v);
+        delivery_sent(v, now);
         fault_point("delivery.handed-over");
     }
     d->pumping = false;

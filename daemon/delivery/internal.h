@@ -113,6 +113,8 @@ struct receipt {
     size_t open;        /* deliveries not yet ended that count for it */
     enum code code;     /* events: the first thing that went wrong */
     char *detail;
+    bool lost;          /* events: something went wrong with one of which no dead letter is on disk */
+    struct receipt *next; /* among the hub's spare ones */
 };
 
 struct delivery {
@@ -145,6 +147,7 @@ struct delivery {
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
+    uint64_t id_hash;        /* history_hash() of the message's id, which is far away by the time of its end */
     char *subject;           /* owned when it differs from the message's */
     char *first_error, *last_error;
 };
@@ -160,6 +163,7 @@ struct plan {
     struct route *route;
     const struct target_conf *to; /* NULL for a subscription */
     uint32_t target; /* its place in the route's `to` */
+    bool durable;    /* set by plan_check() */
 };
 
 struct hub {
@@ -193,6 +197,7 @@ struct hub {
     struct store *store;         /* NULL = none */
     struct idmap queues;         /* of the store -> struct dest */
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
+    struct list burying;              /* dead_tell.c: likewise */
     struct list store_waiters;   /* sources that wait for the store */
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
@@ -205,7 +210,8 @@ struct hub {
     unsigned group;              /* depth of hub_group_begin() */
     struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
-    size_t spares;
+    struct receipt *spare_receipt;
+    size_t spares, spare_receipts;
     struct hub_counts counts;
     bool draining;
     bool paying;                 /* durable_pay() is at work further up */
@@ -221,8 +227,14 @@ int64_t hub_now(struct hub *h);
 int64_t hub_wall(struct hub *h); /* ms since 1970 */
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
+void hub_schedule_from(struct hub *h, struct due *d, int64_t now, int64_t span_ms, bool regular); /* who knows the time */
 void hub_release_memory(struct hub *h, size_t bytes);
-void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
+void hub_tell_tap(struct hub *h, enum tap_event event, const struct delivery *d);
+static inline void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d)
+{
+    if (h->tap != NULL)
+        hub_tell_tap(h, event, d);
+}
 
 /* routes.c */
 void route_set_unref(struct route_set *s);
@@ -239,10 +251,11 @@ void dest_due(struct dest *d);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);
+struct receipt *receipt_new(struct hub *h, const struct asker *asker); /* NULL where nobody asks */
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
-void delivery_sent(struct delivery *v);
+void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
@@ -260,7 +273,11 @@ void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane,
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
-bool lane_enter(struct delivery *v); /* false: another one of its key is out, it has to be parked */
+bool lane_enter_order(struct delivery *v);
+static inline bool lane_enter(struct delivery *v) /* false: another one of its key is out, it has to be parked */
+{
+    return (v->dest->order == NULL && v->lane == NULL) || lane_enter_order(v);
+}
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
@@ -333,6 +350,7 @@ bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t by
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+void route_captures(const struct route *r, struct str subject, struct captures *c); /* c: as the matcher has it */
 
 /* why.c */
 void whys_clear(struct hub *h);
@@ -353,6 +371,11 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 bool dead_edit(struct hub *h, const struct dead_letter *d, const struct dead_content *c, bool dry_run); /* false: too many headers */
 void dead_clear(struct hub *h);
+/* One delivery of r has ended; the asker hears of it when the last one has. kept: as struct reply has it. */
+void receipt_end(struct receipt *r, const struct reply *reply, bool kept);
+/* Inside the unit that buries v: its receipt, if it has one, ends when that is on disk. */
+void dead_tell(struct delivery *v, const struct reply *reply);
+void dead_tells_forget(struct hub *h); /* the process ends: nobody is told */
 bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
                                                          and there is no dead letter */
 void dead_walks_clear(struct hub *h);

@@ -47,10 +47,11 @@ void session_open(struct server *server, int fd)
         .input = FRAME_LINE_MAX + FRAME_HEADERS_MAX + body, .high = SESSION_HIGH,
         .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS});
     server->counts.accepted++;
+    const char *stranger = greet_stranger(s);
     if (server->sessions.count > server->env.conf->limits.clients)
         session_drop(s, CODE_OVERLOADED, "limits.clients connections are open");
-    else if (!greet_uid_known(s))
-        session_drop(s, CODE_DENIED, "no service may attach under this uid (services: users)");
+    else if (stranger != NULL)
+        session_drop(s, CODE_DENIED, stranger);
     else if (!user_join(s))
         session_drop(s, CODE_OVERLOADED, "limits.clients_per_user connections of this uid are open");
 }
@@ -248,8 +249,8 @@ static void on_big(struct session *s, const struct frame *f)
 /* One step at the start of p: how many bytes it took; 0 = unfinished, or the session must wait. */
 static size_t step(struct session *s, const uint8_t *p, size_t n)
 {
-    struct frame f = {0};
-    struct frame_error e = {0};
+    struct frame f;
+    struct frame_error e;
     if (s->skip > 0) {
         size_t skipped = s->skip < n ? (size_t)s->skip : n;
         s->skip -= skipped;

@@ -384,7 +384,7 @@ void db_end(struct db *db)
         return;
     counter_set(db, COUNTER_RESERVED, db->next_seq);
     counter_set(db, COUNTER_CLEAN, 1);
-    counters_set_time(db, db->time);
+    counters_set_time(db, time_kept(counters_time(db), db->time));
     int rc = begin(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);

@@ -234,6 +234,7 @@ void store_tell_time(struct store *st, struct store_when when);
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
+    const char *path;              /* its folder, borrowed; NULL where it is in memory */
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;

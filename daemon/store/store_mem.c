@@ -673,7 +673,7 @@ static bool mem_close(struct store *st)
     if (whole)
         m->disk->reserved = st->next_seq;
     if (whole)
-        m->disk->time = st->time;
+        m->disk->time = time_kept(m->disk->time, st->time);
     mem_free_all(m, whole);
     return whole;
 }

@@ -72,6 +72,7 @@ struct reply {
     enum code code;      /* CODE_OK, or why not */
     struct str headers;  /* a checked block, may be empty */
     struct str body;     /* reply, streamed item, or the detail of an error (JSON or text) */
+    bool kept;           /* in asker_ops.done() of an event that went wrong: whatever of it did is a dead letter, on disk */
 };
 
 /* Did the process that held it die? */

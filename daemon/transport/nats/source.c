@@ -191,8 +191,8 @@ static struct msg *make(struct endpoint *e, const struct incoming *m, const char
                               .headers = m->parts.headers, .id = m->native.id, .body = m->parts.body,
                               .source = str_of(m->source->intake->name)};
     origin_begin(&e->origin);
-    origin_add(&e->origin, "nats-subject", m->in->subject);
-    origin_add(&e->origin, "nats-queue", str_of(keys->queue));
+    ORIGIN_ADD(&e->origin, "nats-subject", m->in->subject);
+    ORIGIN_ADD(&e->origin, "nats-queue", str_of(keys->queue));
     origin_give(&e->origin, m->json, &input);
     return msg_new(m->source->intake->factory, &input, what);
 }
