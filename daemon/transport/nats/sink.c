@@ -44,28 +44,6 @@ static void report_refused(struct endpoint *e)
     }
 }
 
-/* One PING for all events of a turn. */
-static void end_turn(void *arg)
-{
-    struct endpoint *e = arg;
-    e->planned = false;
-    if (e->closed)
-        return;
-    report_refused(e);
-    struct list_node *last = list_last(&e->unconfirmed);
-    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
-        nats_conn_ping(&e->out);
-}
-
-static void plan(struct endpoint *e)
-{
-    if (!e->planned)
-        loop_later(e->env.loop, end_turn, e);
-    e->planned = true;
-}
-
-/* ---------------------------------------------------------------- sending */
-
 static bool has_room(const struct endpoint *e)
 {
     return nats_conn_has_room(&e->out) && e->waiting.count + e->unconfirmed.count < e->keys->concurrency;
@@ -79,6 +57,29 @@ static void tell_ready(struct endpoint *e)
     if (e->sink.core != NULL)
         e->sink.core->ready(&e->sink);
 }
+
+/* What may not be said from inside send() and cancel(); and one PING for all events of a turn. */
+static void end_turn(void *arg)
+{
+    struct endpoint *e = arg;
+    e->planned = false;
+    if (e->closed)
+        return;
+    report_refused(e);
+    tell_ready(e);
+    struct list_node *last = list_last(&e->unconfirmed);
+    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
+        nats_conn_ping(&e->out);
+}
+
+static void plan(struct endpoint *e)
+{
+    if (!e->planned)
+        loop_later(e->env.loop, end_turn, e);
+    e->planned = true;
+}
+
+/* ---------------------------------------------------------------- sending */
 
 static bool wants_reply(const struct endpoint *e, const struct handover *h)
 {
@@ -187,7 +188,7 @@ static void nats_cancel(struct sink *s, struct handover *h, bool abandoned)
         slots_take(&e->waiting, h->carrier_id);
     else
         list_remove(h->carrier != NULL ? &e->refused : &e->unconfirmed, &h->link);
-    tell_ready(e);
+    plan(e);
 }
 
 const struct sink_ops nats_sink_ops = {.send = nats_send, .cancel = nats_cancel};

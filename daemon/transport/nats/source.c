@@ -44,6 +44,8 @@ static void put_native_error(struct asked *t, enum code code, struct str detail)
     struct wire_pub pub;
     headers_put(&line, CODEC_ERROR_HEADER, str_of(code_name(code)));
     nats_encode(e, nats_codec(t->codec), &(struct message_parts){t->subject, buf_str(&line), detail}, STR_NONE, &pub);
+    if (!fits(e, &pub))
+        pub.body = STR_NONE;
     put(e, &pub, t->reply);
     buf_fini(&line);
 }
