@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cli/cli.h"
 
 #define RED "\033[31m"
@@ -69,8 +70,12 @@ int cli_fail_answer(const struct cli *cli, const struct bellhop_answer *a)
         snprintf(wait, sizeof wait, " (try again in %s)", str_format_duration(a->retry_ms, text));
     if (a->body_len == 0)
         return cli_fail(cli, "%s%s", a->code, wait);
-    const char *detail = a->body;
+    char *detail = mem_strndup(a->body, (size_t)len);
     len -= detail[len - 1] == '\n';
+    for (int i = 0; i < len; i++)
+        detail[i] = (unsigned char)detail[i] < 0x20 && detail[i] != '\n' ? ' ' : detail[i]; /* no escapes to a terminal */
     bool lines = len > 0 && memchr(detail, '\n', (size_t)len) != NULL;
-    return cli_fail(cli, "%s:%s%.*s%s", a->code, lines ? "\n" : " ", len, detail, wait);
+    int rc = cli_fail(cli, "%s:%s%.*s%s", a->code, lines ? "\n" : " ", len, detail, wait);
+    mem_free(detail);
+    return rc;
 }

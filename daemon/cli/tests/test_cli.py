@@ -121,7 +121,7 @@ class Tool(unittest.TestCase):
         self.assertIn("3 items of a stream were not shown", err)
 
     def test_request_fails(self):
-        self.assertIn("overloaded: later (try again in 5s)", self.fails(1, "request", "busy"))
+        self.assertIn("overloaded: later [2J (try again in 5s)", self.fails(1, "request", "busy"))
         self.assertIn("timeout", self.fails(1, "request", "silence", "-t", "50ms"))
         self.assertIn("unavailable: the daemon closed the connection", self.fails(1, "request", "vanish"))
         self.assertIn("too-large: the daemon takes bodies up to 1000B", self.fails(1, "request", "a", "x" * 1001))
@@ -284,7 +284,9 @@ class Tool(unittest.TestCase):
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")
         self.assertEqual(code, 0)
-        self.assertIn("order.created", out)
+        self.assertIn("order.créé", out)
+        self.assertIn("timeout ✓", out)
+        self.assertNotIn("\x1b", out)
         self.assertIn("1 of 3 shown", err)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
                          {"route": "orders", "match": "order.*", "limit": 1, "dry_run": False})
