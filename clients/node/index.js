@@ -119,6 +119,7 @@ class Client {
             this._wake(error);
         }
         if (this._running && this._timer === undefined) {
+            if (this._attempt === 0) this.log(`no connection to ${this.socket}, trying again`, error.message);
             this._timer = setTimeout(() => this._dial(), backoff(this._attempt++));
         }
     }

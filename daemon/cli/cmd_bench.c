@@ -127,7 +127,7 @@ static void result_print(const struct bench *bench)
 static int bench_run(struct bench *bench, struct bellhop *b)
 {
     bool fine = true;
-    bench->first_ns = now_ns();
+    bench->first_ns = bench->last_ns = now_ns();
     bench->end_ns = bench->first_ns + bench->duration_ms * 1000000;
     while (fine && !bench->cli->interrupted) {
         fine = send_more(bench, b);

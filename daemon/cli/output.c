@@ -106,9 +106,9 @@ void output_table(const struct cli *cli, const json_t *rows, const struct column
     if (table == NULL)
         return;
     scols_table_enable_colors(table, cli->color);
+    /* None is broken where the terminal is narrow: an id or a time in pieces can be neither read nor copied. */
     for (i = 0; columns[i].title != NULL; i++)
-        scols_table_new_column(table, columns[i].title, 0,
-                               is_number(columns[i].type) ? SCOLS_FL_RIGHT : SCOLS_FL_WRAP);
+        scols_table_new_column(table, columns[i].title, 0, is_number(columns[i].type) ? SCOLS_FL_RIGHT : 0);
     json_array_foreach(rows, i, row)
         row_add(cli, table, row, columns);
     scols_print_table(table);

@@ -127,6 +127,9 @@ void codec_encode(const struct codec *c, struct codec_room *r, const struct mess
 /* ---- replies ---- */
 
 /*
+ * A reply is written like any other message, its subject that of the request. One that comes in and is no CloudEvent is read once
+ * more as raw: the work is done.
+ *
  * A reply that is an error has this native header: its value is the code (bellhop-protocol(7)), its body the
  * detail. `nest` has its own form.
  */

@@ -268,6 +268,25 @@ void check_codec(struct walk *w, const struct node *map, unsigned codec, const s
         check_spoken(w, n, codec, t);
 }
 
+void check_side_codec(struct walk *w, const struct node *map, const struct side *s)
+{
+    const struct endpoint_conf *e = s->endpoint;
+    const struct node *n = node_get(map, "codec");
+    unsigned codecs = 0, used = s->codec != CODEC_UNSET || e == NULL ? s->codec : e->codec;
+    const char *what = s->fewer != NULL && s->keys != NULL ? s->fewer(s->keys, &codecs) : NULL;
+    check_codec(w, map, s->codec, e != NULL ? e->transport : NULL);
+    if (what == NULL || used == CODEC_UNSET || (codecs & CODEC_BIT(used)) != 0)
+        return;
+    struct buf words = BUF_EMPTY;
+    codecs_put(&words, codecs);
+    if (n != NULL)
+        problem_add(w->errors, n->place, "`codec`: %s speaks %s", what, buf_cstr(&words));
+    else
+        problem_add(w->errors, map->place, "%s speaks %s, but the `codec` of endpoint `%s` is neither: name one here", what,
+                    buf_cstr(&words), e->name);
+    buf_fini(&words);
+}
+
 static void build_endpoint(struct walk *w, const struct node *n, struct endpoint_conf *e)
 {
     struct part parts[] = {{config_endpoint_keys, e}, {NULL, NULL}};

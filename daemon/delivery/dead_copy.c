@@ -41,6 +41,8 @@ static struct msg *copy_of(struct delivery *v, enum code reason)
                            .line_count = 1, .body = m->body, .source = m->source};
     struct msg *copy = msg_new(&v->dest->hub->factory, &in, &what);
     buf_fini(&line);
+    if (copy != NULL)
+        copy->ttl_ms = -1; /* for whoever sees to it: a broker must not let it expire */
     return copy;
 }
 

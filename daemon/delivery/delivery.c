@@ -215,13 +215,10 @@ static void receipt_free(struct receipt *r)
     mem_poison(r, sizeof(*r));
 }
 
-/* One delivery of the receipt has ended. The asker hears of it when the last one has. */
-static void receipt_end(struct delivery *v, const struct reply *reply)
+void receipt_end(struct receipt *r, const struct reply *reply, bool kept)
 {
-    struct receipt *r = v->receipt;
-    if (r == NULL)
-        return;
-    v->receipt = NULL;
+    if (reply->code != CODE_OK)
+        r->lost |= !kept;
     if (r->code == CODE_OK && reply->code != CODE_OK) {
         r->code = reply->code;
         r->detail = mem_strndup(reply->body.p, reply->body.n < DETAIL_MAX ? reply->body.n : DETAIL_MAX);
@@ -231,7 +228,7 @@ static void receipt_end(struct delivery *v, const struct reply *reply)
     if (r->asker.ops != NULL && r->request != NULL) {
         r->asker.ops->done(r->asker.ctx, r->asker.token, reply);
     } else if (r->asker.ops != NULL) {
-        struct reply all = {.code = r->code, .body = str_of(r->detail)};
+        struct reply all = {.code = r->code, .body = str_of(r->detail), .kept = r->code != CODE_OK && !r->lost};
         r->asker.ops->done(r->asker.ctx, r->asker.token, &all);
     }
     receipt_free(r);
@@ -246,7 +243,10 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
         durable_end(v, state);
         dead_ended(d->hub, v->key, state);
     }
-    receipt_end(v, reply);
+    struct receipt *r = v->receipt;
+    v->receipt = NULL;
+    if (r != NULL)
+        receipt_end(r, reply, false);
     delivery_free(v);
     dest_wake(d);
     if (ordered && !list_empty(&d->ready))
@@ -380,13 +380,23 @@ static void expire(struct delivery *v)
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
-static void bury(struct delivery *v, enum code reason)
+/* true: it goes on to another destination, or is kept. */
+static bool keep_dead(struct delivery *v, const struct reply *reply, bool *moved)
 {
     struct hub *h = v->dest->hub;
-    if (h->store != NULL)
-        durable_bury(v, reason);
-    else
-        dead_add(h, v, reason);
+    bool keep = v->route->policy->dead_letter && (v->key != 0 || v->route->conf != NULL); /* not for subscriptions */
+    if (keep && h->store != NULL)
+        store_begin(h->store);
+    *moved = keep && dead_copy(v, reply->code);
+    if (keep && h->store != NULL) {
+        if (!*moved)
+            durable_bury(v, reply->code);
+        dead_tell(v, reply);
+        store_commit(h->store);
+    } else if (keep && !*moved) {
+        dead_add(h, v, reply->code);
+    }
+    return keep;
 }
 
 /* The end of an event that cannot be delivered: kept as a dead letter, sent on, or dropped where the policy
@@ -394,17 +404,13 @@ static void bury(struct delivery *v, enum code reason)
 static void die(struct delivery *v, const struct reply *reply)
 {
     struct hub *h = v->dest->hub;
-    bool keep = v->key != 0 ? v->route->policy->dead_letter
-                            : v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
-    bool moved = keep && dead_copy(v, reply->code);
+    bool moved, keep = keep_dead(v, reply, &moved);
     v->dest->dead++;
     msg_log(h->env.log, LOG_WARN, moved ? "message_dead_sent_on" : keep ? "message_dead" : "message_dropped", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
     history_note(v, keep ? PAST_DEAD : PAST_DROPPED, 0, str_of(v->last_error));
-    if (keep && !moved)
-        bury(v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
     h->counts.state[DELIVERY_DEAD] -= moved; /* it lives on at its new destination */
 }

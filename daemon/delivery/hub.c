@@ -30,6 +30,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->store_waiters);
     list_init(&h->accepting);
     list_init(&h->deferring);
+    list_init(&h->burying);
     list_init(&h->unpumped);
     list_init(&h->replays);
     h->log_due.kind = DUE_LOGS;
@@ -62,6 +63,7 @@ void hub_free(struct hub *h)
     struct map_entry *e;
     h->store = NULL; /* what is on disk stays there */
     durable_forget(h);
+    dead_tells_forget(h);
     dead_walks_clear(h);
     whys_clear(h);
     history_free(h->history);
@@ -233,6 +235,7 @@ static void plan_message(struct source *s, const struct msg *m, struct captures 
     if (index != MATCH_NONE) {
         struct route *r = h->routes->routes[index];
         r->matched++;
+        route_captures(r, m->subject, c);
         h->logged = r->conf->log.name != NULL && m->kind == MSG_EVENT ? r : NULL;
         plan_targets(h, r, NULL);
     }
@@ -344,6 +347,7 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
     h->logged = NULL;
     if (!filter_matches(str_of(r->conf->match != NULL ? r->conf->match : ">"), m->subject, &c))
         return CODE_NO_ROUTE; /* its filter is another one now */
+    route_captures(r, m->subject, &c);
     plan_targets(h, r, service);
     enum code code = plan_check(h, m, w);
     h->again = true;
@@ -525,7 +529,7 @@ static size_t stays_on_disk(const struct dest *d)
 /* Those that somebody is there to take. */
 size_t hub_deliverable(const struct hub *h)
 {
-    size_t sum = h->accepting.count + h->deferring.count;
+    size_t sum = h->accepting.count + h->deferring.count + h->burying.count;
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&h->dests, &i)) != NULL;) {
         const struct dest *d = e->value;

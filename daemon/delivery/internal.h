@@ -113,6 +113,7 @@ struct receipt {
     size_t open;        /* deliveries not yet ended that count for it */
     enum code code;     /* events: the first thing that went wrong */
     char *detail;
+    bool lost;          /* events: something went wrong with one of which no dead letter is on disk */
     struct receipt *next; /* among the hub's spare ones */
 };
 
@@ -196,6 +197,7 @@ struct hub {
     struct store *store;         /* NULL = none */
     struct idmap queues;         /* of the store -> struct dest */
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
+    struct list burying;              /* dead_tell.c: likewise */
     struct list store_waiters;   /* sources that wait for the store */
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
@@ -348,6 +350,7 @@ bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t by
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+void route_captures(const struct route *r, struct str subject, struct captures *c); /* c: as the matcher has it */
 
 /* why.c */
 void whys_clear(struct hub *h);
@@ -368,6 +371,11 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 bool dead_edit(struct hub *h, const struct dead_letter *d, const struct dead_content *c, bool dry_run); /* false: too many headers */
 void dead_clear(struct hub *h);
+/* One delivery of r has ended; the asker hears of it when the last one has. kept: as struct reply has it. */
+void receipt_end(struct receipt *r, const struct reply *reply, bool kept);
+/* Inside the unit that buries v: its receipt, if it has one, ends when that is on disk. */
+void dead_tell(struct delivery *v, const struct reply *reply);
+void dead_tells_forget(struct hub *h); /* the process ends: nobody is told */
 bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
                                                          and there is no dead letter */
 void dead_walks_clear(struct hub *h);

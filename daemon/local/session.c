@@ -47,10 +47,11 @@ void session_open(struct server *server, int fd)
         .input = FRAME_LINE_MAX + FRAME_HEADERS_MAX + body, .high = SESSION_HIGH,
         .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS});
     server->counts.accepted++;
+    const char *stranger = greet_stranger(s);
     if (server->sessions.count > server->env.conf->limits.clients)
         session_drop(s, CODE_OVERLOADED, "limits.clients connections are open");
-    else if (!greet_uid_known(s))
-        session_drop(s, CODE_DENIED, "no service may attach under this uid (services: users)");
+    else if (stranger != NULL)
+        session_drop(s, CODE_DENIED, stranger);
     else if (!user_join(s))
         session_drop(s, CODE_OVERLOADED, "limits.clients_per_user connections of this uid are open");
 }

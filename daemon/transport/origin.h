@@ -18,6 +18,18 @@ struct origin {
     unsigned fixed_count;
 };
 
+/* name: a literal, legal, not reserved; value: legal. */
+#define ORIGIN_LINE(o, name, value) origin_line(o, STR(name ": "), value)
+
+static inline void origin_line(struct origin *o, struct str name, struct str value)
+{
+    char *to = (char *)buf_reserve(&o->text, name.n + value.n + 1);
+    to = bytes_str(bytes_str(to, name), value);
+    *to = '\n';
+    buf_commit(&o->text, name.n + value.n + 1);
+    o->count++;
+}
+
 static inline void origin_begin(struct origin *o)
 {
     buf_clear(&o->text);
@@ -25,13 +37,13 @@ static inline void origin_begin(struct origin *o)
     o->count = 1;
 }
 
-/* name: legal, not reserved; a few of them. */
-static inline void origin_add(struct origin *o, const char *name, struct str value)
+/* name: a literal, legal, not reserved; value: any. */
+#define ORIGIN_ADD(o, name, value) origin_add(o, STR(name ": "), value)
+
+static inline void origin_add(struct origin *o, struct str name, struct str value)
 {
-    if (value.p == NULL || value.n > ORIGIN_VALUE_MAX || !header_value_valid(value))
-        return;
-    headers_put(&o->text, name, value);
-    o->count++;
+    if (value.p != NULL && value.n <= ORIGIN_VALUE_MAX && header_value_valid(value))
+        origin_line(o, name, value);
 }
 
 /* What was added so far is the same for all messages; what comes then is each one's own. */

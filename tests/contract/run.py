@@ -26,6 +26,7 @@ TRANSPORTS = [
     redis_far.RedisStreams,
     redis_far.RedisEvents,
     rabbit_far.RabbitRaw,
+    rabbit_far.RabbitEvents,
     rabbit_far.RabbitNest,
     nats_far.NatsNest,
     nats_far.NatsRaw,

@@ -213,6 +213,20 @@ class ReloadCase(Case):
         self.assertEqual(daemon.log("reloaded")[-1]["generation"], str(before + 1))
         self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
 
+    def test_what_needs_a_restart_is_not_shown_as_done(self):
+        config = {"routes": [ECHO], "store": {"path": self.temporary() + "/store"}, "node": "old"}
+        daemon = self.daemon(config)
+        before = daemon.admin("status")["store"]
+        daemon.write({**config, "store": {"path": self.temporary() + "/other", "max_size": "6MiB"}, "node": "new",
+                      "limits": {"body": "2MiB"}})
+        for _ in range(2):  # it is not forgotten either
+            status, out, _ = daemon.tool("reload")
+            self.assertEqual((status, out.count("(needs a restart)")), (0, 4), out)
+        with daemon.connect() as client:
+            self.assertEqual((client.hello.headers["node"], client.hello.headers["limits.body"]), ("old", "1048576"))
+        now = daemon.admin("status")["store"]
+        self.assertEqual((now["path"], now["max_bytes"]), (before["path"], before["max_bytes"]))
+
     def test_bad_file_by_command(self):
         port = free_port()
         daemon = self.daemon(edge(port))
@@ -329,9 +343,9 @@ class StopCase(Case):
         self.assertEqual((status, out), (2, ""))
         self.assertIn("--yes", err)
         self.assertEqual(daemon.tool("drain", "--dry-run"),
-                         (0, "would drain: 2 services, 1 deliveries in flight\n", ""))
+                         (0, "would drain: 2 services, 1 delivery in flight\n", ""))
         self.assertEqual(daemon.admin("status")["state"], "running")
-        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 deliveries in flight\n", ""))
+        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 delivery in flight\n", ""))
         caller.expect("BYE")
         self.assertIsNone(daemon.process.poll())
         release.set()

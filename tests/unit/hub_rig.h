@@ -21,6 +21,7 @@ struct ask {
     char body[1200];
     struct receipt *receipt;
     bool full; /* says that it takes no more items for now */
+    bool kept; /* as it was told */
 };
 
 struct plain { /* a configuration as config/ would make it; freed by the route set */
@@ -179,6 +180,7 @@ static inline void ask_done(void *ctx, uint64_t token, const struct reply *reply
     ck_assert(token == 7 && a->answers == 0);
     a->answers++;
     a->code = reply->code;
+    a->kept = reply->kept;
     *bytes_copy(a->body, reply->body.p, reply->body.n < sizeof(a->body) ? reply->body.n : 0) = '\0';
 }
 

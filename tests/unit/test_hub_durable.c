@@ -208,6 +208,25 @@ START_TEST(long_pause_is_on_disk)
 }
 END_TEST
 
+/* A broker is told how long it lives (RabbitMQ: expiration). */
+START_TEST(ttl_over_a_restart)
+{
+    publish("math.sum", "id: one\nttl: 1h\n", NULL);
+    publish("math.sum", "id: two\n", NULL);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    pass(600);
+    crash(100);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    settle_ok(&math);
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, -1);
+    settle_ok(&math);
+    run_store();
+    all_over();
+}
+END_TEST
+
 START_TEST(delayed_over_a_restart)
 {
     struct ask a;
@@ -519,7 +538,7 @@ int main(void)
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
         best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
-        long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
+        long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
         drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,

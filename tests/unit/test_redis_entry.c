@@ -5,15 +5,14 @@
 #include "transport/redis/internal.h"
 
 static struct codec_room codec;
-static struct buf body, id;
-static struct origin origin;
+static struct buf body;
+static struct entry_names names;
 
 static void end(void)
 {
     codec_room_fini(&codec);
     buf_fini(&body);
-    buf_fini(&id);
-    origin_fini(&origin);
+    entry_names_fini(&names);
 }
 
 #define FIELDS_MAX 300
@@ -32,8 +31,8 @@ static bool decode(const char *const *words, const struct entry_place *place, st
 {
     const char *what = NULL;
     struct entry e = entry_of(words);
-    struct entry_room room = {&codec, &body, &id, &origin};
-    entry_origin(&origin, place->stream);
+    struct entry_room room = {&codec, &body, &names};
+    entry_names_init(&names, place->stream);
     bool ok = entry_decode(&e, place, &room, out, &what);
     ck_assert(ok || what != NULL);
     return ok;
@@ -139,11 +138,11 @@ END_TEST
 START_TEST(many_fields)
 {
     struct msg_input m;
-    static char names[FIELDS_MAX][16];
+    static char texts[FIELDS_MAX][16];
     const char *words[FIELDS_MAX + 1] = {"body", "1"};
     for (size_t i = 2; i < FIELDS_MAX; i++) {
-        snprintf(names[i], sizeof(names[i]), "n%zu", i);
-        words[i] = names[i];
+        snprintf(texts[i], sizeof(texts[i]), "n%zu", i);
+        words[i] = texts[i];
     words[FIELDS_MAX] = NULL;
     }
     ck_assert(decode(words, &orders, &m));

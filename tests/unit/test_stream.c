@@ -105,6 +105,37 @@ START_TEST(resume_shows_the_leftover_without_new_bytes)
 }
 END_TEST
 
+static size_t resumes_the_other(void *arg, const uint8_t *p, size_t n)
+{
+    (void)arg;
+    (void)p;
+    stream_resume(end.stream);
+    return n;
+}
+
+START_TEST(what_was_left_is_shown_before_the_end)
+{
+    static const struct stream_ops ops = {.on_data = resumes_the_other, .on_close = end_on_close};
+    int pair[2];
+    struct end other = {0};
+    end.most = 1;
+    end.pause = true;
+    say("a\nb\nc\n", 6);
+    RIG_UNTIL(&rig, end.shown == 1);
+    end.most = 9;
+    end.pause = false;
+    pair_unix(pair, SOCK_STREAM);
+    other.stream = stream_new(rig.loop, pair[0], &ops, &other);
+    rig_for(&rig, 1);
+    ck_assert_int_eq(write(pair[1], "x", 1), 1); /* both in one turn, this one first */
+    shutdown(fds[1], SHUT_WR);
+    RIG_UNTIL(&rig, end.closed);
+    ck_assert_uint_eq(end.got.len, 6);
+    close(pair[1]);
+    RIG_UNTIL(&rig, other.closed);
+}
+END_TEST
+
 START_TEST(paused_reads_nothing)
 {
     RIG_UNTIL(&rig, end.opened);
@@ -675,7 +706,8 @@ int main(void)
     TCase *t = tcase_create("stream");
     const TTest *const tests[] = {
         split_at_every_byte, byte_by_byte, glued_comes_in_one_call,
-        resume_shows_the_leftover_without_new_bytes, paused_reads_nothing,
+        resume_shows_the_leftover_without_new_bytes, what_was_left_is_shown_before_the_end,
+        paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
         one_write_a_turn, finish_writes_all_then_closes,

@@ -177,10 +177,16 @@ test('BYE of the daemon: what is under way is answered, then the client comes ba
     assert.strictEqual(await c.read(), undefined);
 }, sums]));
 
-test('a draining daemon is waited out', () => serve([async (c) => {
-    await c.read('HELLO');
-    c.send('ERR', 0, 'draining');
-}, sums]));
+test('a draining daemon is waited out, and said to be away once', async () => {
+    const said = [];
+    const draining = async (c) => {
+        await c.read('HELLO');
+        c.send('ERR', 0, 'draining');
+    };
+    await serve([draining, draining, sums], { log: (text, error) => said.push(`${text}: ${error}`) });
+    assert.match(said[0], /^no connection to .*, trying again: draining/);
+    assert.strictEqual(said.filter((line) => line.includes('draining')).length, 1);
+});
 
 test('a refusal of HELLO is thrown', () => fake([async (c) => {
     await c.read('HELLO');

@@ -157,6 +157,15 @@ class Tool(unittest.TestCase):
         self.assertEqual((p.returncode, out.count(b"\n")), (0, 3))
         self.assertEqual(len(self.wait_for("BYE")), 1)
 
+    def test_output_that_cannot_be_written(self):
+        for arguments in (("status",), ("request", "echo", "x"), ("log", "show", "orders"), ("subscribe", "x"), ("tap",)):
+            with self.subTest(arguments), open("/dev/full", "w") as full:
+                done = subprocess.run([BIN, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                      env=self.env, timeout=10)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"standard output cannot be written", done.stderr)
+        self.assertEqual(self.frames("OK"), [])  # the event that was not written is not settled
+
     # ---- serve
 
     def serve(self, *args, answers=1, code=0):
@@ -392,6 +401,8 @@ class Tool(unittest.TestCase):
     def test_version(self):
         self.assertIn("bellhopd 9.9.9", self.ok("version"))
         self.assertIn("(not reached)", self.ok("version", "-s", "/nonexistent"))
+        self.assertEqual(self.ok("--version"), self.ok("version"))
+        self.assertEqual(self.ok("help"), self.ok("--help"))
 
     def test_bench(self):
         report = json.loads(self.ok("bench", "--subject", "echo", "-n", "500", "-i", "16", "-o", "json"))
@@ -399,6 +410,10 @@ class Tool(unittest.TestCase):
         self.assertGreaterEqual(report["max_us"], report["p50_us"])
         self.assertIn("200 events", self.ok("bench", "publish", "--subject", "e", "-n", "200"))
         self.assertIn("per second", self.ok("bench", "--subject", "echo", "-d", "200ms"))
+        p = self.start_tool("bench", "--subject", "silence", stdout=subprocess.PIPE)
+        self.wait_for("REQ", len(self.frames("REQ")) + 1)
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"0 requests of 100 B, 64 in flight, in 0.00 s", p.communicate(timeout=10)[0])
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
         self.assertIn("failed   5, the first with overloaded: later", out)

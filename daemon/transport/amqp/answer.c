@@ -58,16 +58,26 @@ static const struct channel_ops answers_ops = {
     .on_ready = on_ready, .on_method = on_method, .on_closed = on_closed,
     .on_down = on_down, .on_drain = on_drain};
 
+/* What the reply has, and what makes an event of it where the codec asks for that: it is about what was asked. */
+static struct str headers_of(struct answers *a, const struct answer *to, const struct reply *r)
+{
+    struct buf *out = &a->packet;
+    buf_clear(out);
+    buf_str_put(out, r->headers);
+    if (r->code != CODE_OK)
+        headers_put(out, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
+    if (to->codec == CODEC_CLOUDEVENTS) {
+        headers_put(out, "id", to->asked->id);
+        headers_put(out, "source", str_of(a->endpoint->conf->name));
+    }
+    return buf_str(out);
+}
+
 static void plain_body(struct answers *a, const struct answer *to, const struct reply *r, struct wire_content *c)
 {
-    struct message_parts parts = {.headers = r->headers, .body = r->body};
+    struct message_parts parts = {.subject = to->asked->subject, .headers = headers_of(a, to, r), .body = r->body};
     struct wire_message out = {0};
-    buf_clear(&a->packet);
-    buf_str_put(&a->packet, r->headers);
-    if (r->code != CODE_OK)
-        headers_put(&a->packet, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
-    parts.headers = buf_str(&a->packet);
-    codec_encode(amqp_codec(to->codec == CODEC_NEST ? CODEC_RAW : to->codec), &a->room, &parts, &out);
+    codec_encode(amqp_codec(to->codec), &a->room, &parts, &out);
     c->body = out.body;
     properties_set_type(&c->properties, out.content_type);
     buf_clear(&a->entries);

@@ -233,8 +233,8 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
     if (is_request(d)) {
         answer(d, r, true);
         acknowledge(d);
-    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE) {
-        acknowledge(d);
+    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE || r->kept) {
+        acknowledge(d); /* a dead letter has one place: ours, or the queue's dead letters */
     } else if (is_passing(r->code) && !d->again) {
         d->again = true; /* once: what kills whoever takes it looks the same as a store that is full */
         hold(d, r->code);
@@ -311,12 +311,12 @@ static struct str queue_of(const struct source *s)
 static void make_origin(struct source *s)
 {
     origin_begin(&s->origin);
-    origin_add(&s->origin, "amqp-queue", queue_of(s));
+    ORIGIN_ADD(&s->origin, "amqp-queue", queue_of(s));
     if (text_of(s, IN_EXCHANGE).n > 0)
-        origin_add(&s->origin, "amqp-exchange", text_of(s, IN_EXCHANGE));
-    origin_add(&s->origin, "amqp-routing-key", text_of(s, IN_KEY));
+        ORIGIN_ADD(&s->origin, "amqp-exchange", text_of(s, IN_EXCHANGE));
+    ORIGIN_ADD(&s->origin, "amqp-routing-key", text_of(s, IN_KEY));
     if (s->redelivered)
-        origin_add(&s->origin, "amqp-redelivered", STR("true"));
+        ORIGIN_ADD(&s->origin, "amqp-redelivered", STR("true"));
 }
 
 static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
@@ -439,8 +439,9 @@ static void set_answer(struct delivery *d, struct str id)
     buf_str_put(&texts, correlation);
     buf_str_put(&texts, id);
     const char *at = d->texts = buf_steal(&texts);
-    d->answer = (struct answer){.reply_to = str_make(at, to.n), .correlation_id = str_make(at + to.n, correlation.n),
-                                .id = str_make(at + to.n + correlation.n, id.n), .codec = s->codec};
+    d->answer = (struct answer){.asked = d->msg, .codec = s->codec, .reply_to = str_make(at, to.n),
+                                .correlation_id = str_make(at + to.n, correlation.n),
+                                .id = str_make(at + to.n + correlation.n, id.n)};
 }
 
 static void take(struct delivery *d, struct str body)

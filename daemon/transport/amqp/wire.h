@@ -2,7 +2,8 @@
 /*
  * AMQP 0-9-1 frames. Pure: bytes in, decoded methods and slices out. The methods and properties are
  * read and written by rabbitmq-c (`amqp_decode_*`, `amqp_encode_*`), which trusts its peer: what is
- * handed to it was checked here first. Contents that go out are written here, in one pass.
+ * handed to it was checked here first. What every message has (deliver, publish, properties) is read and
+ * written here.
  *
  *     type(1) channel(2) size(4) payload(size) 0xCE
  *     content = a method that has some, one header frame, body frames up to its body size
@@ -34,7 +35,9 @@ struct wire_frame {
 };
 
 struct wire {
-    amqp_pool_t pool;   /* of what the last frame was decoded to */
+    amqp_pool_t pool;   /* of what the last frame was decoded to, and these two */
+    amqp_basic_deliver_t deliver;
+    amqp_basic_properties_t properties;
     uint32_t frame_max; /* bytes of a frame at most, both ways; tuned by the owner */
 };
 

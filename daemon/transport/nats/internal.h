@@ -44,6 +44,7 @@ struct endpoint {
     struct list unconfirmed; /* handovers that wait for the PONG whose number is in carrier_id */
     struct list refused;     /* handovers that cannot be sent; carrier says why */
     struct waiter stalled;   /* an asker that does not read its stream */
+    bool listens;            /* the inbox is subscribed to */
     bool starved;            /* the core is told when there is room */
     bool planned;            /* end_turn() runs at the end of this turn */
     bool closed;

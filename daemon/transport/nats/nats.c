@@ -60,6 +60,15 @@ static const char *check_endpoint(const struct endpoint_conf *conf)
     return nats_subject_fault(str_of(keys->inbox));
 }
 
+/* Its wildcards are ours. */
+static bool source_filter(const void *extra, struct buf *out)
+{
+    const struct nats_source *s = extra;
+    if (s->subject != NULL) /* it is missing: reported elsewhere */
+        buf_puts(out, s->subject);
+    return true;
+}
+
 static const char *check_source(const void *extra)
 {
     const struct nats_source *keys = extra;
@@ -207,6 +216,7 @@ const struct transport nats_transport = {
              .codecs = CODEC_BIT(CODEC_NEST) | CODEC_BIT(CODEC_RAW) | CODEC_BIT(CODEC_CLOUDEVENTS),
              .endpoint_keys = endpoint_keys, .endpoint_size = sizeof(struct nats_keys), .check_endpoint = check_endpoint,
              .source_keys = source_keys, .source_size = sizeof(struct nats_source), .check_source = check_source,
+             .source_filter = source_filter,
              .target_keys = target_keys, .target_size = sizeof(struct nats_target)},
     .open = nats_open, .sink = nats_sink, .listen_fd = nats_listen_fd, .set_tls = nats_set_tls,
     .stop_intake = nats_source_stop, .busy = nats_busy, .status = nats_status, .doctor = nats_doctor, .close = nats_close,

@@ -112,6 +112,19 @@ static const char *put_packet(struct endpoint *e, const struct handover *h, stru
     return json ? NULL : no_text;
 }
 
+/* Not before the first reply that is wanted: who only publishes needs no right to subscribe. */
+static void listen_for_replies(struct endpoint *e)
+{
+    struct buf all = BUF_EMPTY;
+    if (e->listens)
+        return;
+    e->listens = true;
+    buf_str_put(&all, buf_str(&e->inbox));
+    buf_putc(&all, '*');
+    nats_put_sub(nats_conn_out(&e->out), buf_str(&all), NULL, INBOX_SID);
+    buf_fini(&all);
+}
+
 /* carrier_id: the number of its inbox, or 0. The result is why it can never be sent, or NULL. */
 static const char *publish(struct endpoint *e, const struct handover *h, struct str first)
 {
@@ -127,6 +140,7 @@ static const char *publish(struct endpoint *e, const struct handover *h, struct 
         why = nats_payload(&pub) > e->out.info.max_payload ? too_large : NULL;
     }
     if (why == NULL && h->carrier_id != 0) {
+        listen_for_replies(e);
         buf_str_put(&reply, buf_str(&e->inbox));
         buf_u64(&reply, h->carrier_id);
         pub.reply = buf_str(&reply);
@@ -300,11 +314,7 @@ static void on_refused(struct conn *c, struct str subject)
 static void on_up(struct conn *c)
 {
     struct endpoint *e = c->owner;
-    struct buf all = BUF_EMPTY;
-    buf_str_put(&all, buf_str(&e->inbox));
-    buf_putc(&all, '*');
-    nats_put_sub(nats_conn_out(c), buf_str(&all), NULL, INBOX_SID);
-    buf_fini(&all);
+    e->listens = false;
     sink_set_up(&e->sink, true, "connected");
 }
 
@@ -316,16 +326,16 @@ static void lose(struct handover *h, const char *reason)
 static void on_down(struct conn *c, const char *reason)
 {
     struct endpoint *e = c->owner;
-    struct slots lost = e->waiting;
     struct handover *h;
     struct slot *slot;
     waiter_cancel(&e->stalled);
     sink_set_up(&e->sink, false, reason);
     nats_doctor_end(e);
-    e->waiting = (struct slots){.last = lost.last};
-    for (size_t i = 0; (slot = slots_next(&lost, &i)) != NULL;)
-        lose(slot->value, reason);
-    slots_fini(&lost);
+    for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;) {
+        h = slot->value;
+        slots_take(&e->waiting, slot->id);
+        lose(h, reason);
+    }
     while ((h = front(&e->unconfirmed)) != NULL) {
         list_remove(&e->unconfirmed, &h->link);
         lose(h, reason);

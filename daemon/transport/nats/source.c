@@ -124,6 +124,7 @@ struct incoming {
     unsigned codec;
     struct message_parts parts;
     struct str id;       /* nest: of its packet */
+    struct str type;     /* nest: the line of its content type */
     bool request;
     struct buf subject, headers; /* nest: what parts has slices of */
 };
@@ -140,24 +141,24 @@ static bool add_metadata(struct incoming *m, struct str native, struct str metad
     for (rest = buf_str(&more); headers_next(&rest, &h);) {
         bool fits = m->headers.len + h.name.n + h.value.n + 3 <= CODEC_HEADERS_BYTES;
         char *name = str_dup(h.name);
-        if (fits && headers_get(native, name).p == NULL) {
+        if (fits && headers_get(native, name).p == NULL)
             headers_put(&m->headers, name, h.value);
-        }
         mem_free(name);
     }
     buf_fini(&more);
     return true;
 }
 
-/* NestJS routes by the subject, whatever the pattern in the packet is. A JSON text that is no packet is the data of an event. */
-static bool read_packet(struct incoming *m, const struct native *native, const char **what)
+/* NestJS routes by the subject, whatever the pattern in the packet is. What is no packet is an event, the whole of it its data. */
+static void read_packet(struct incoming *m, const struct native *native)
 {
-    struct nest_request r = {.pattern = STR_NONE};
-    *what = "no JSON";
-    if (!nest_request_parse(m->in->body, &r, what) && !json_valid(m->in->body, NULL, NULL))
-        return false;
-    bool packet = r.pattern.p != NULL;
-    m->id = r.id;
+    struct nest_request r;
+    const char *what;
+    enum json_type type;
+    bool packet = nest_request_parse(m->in->body, &r, &what);
+    bool json = packet || json_valid(m->in->body, &type, NULL);
+    m->type = json ? STR("content-type: application/json\n") : STR("content-type: text/plain\n");
+    m->id = packet ? r.id : STR_NONE;
     m->request = packet && r.id.p != NULL && m->in->reply.n > 0;
     m->parts.body = packet ? r.data : m->in->body;
     m->parts.headers = native->headers;
@@ -166,7 +167,6 @@ static bool read_packet(struct incoming *m, const struct native *native, const c
     m->parts.subject = m->in->subject;
     if (nest_subject_text(m->in->subject, &m->subject))
         m->parts.subject = buf_str(&m->subject);
-    return true;
 }
 
 static struct str own_lines(const struct incoming *m, struct buf *out)
@@ -188,8 +188,10 @@ static bool decode(struct endpoint *e, struct incoming *m, const char **what)
         return false;
     nats_read_headers(e, codec, m->in, own_lines(m, &lines), &native);
     buf_fini(&lines);
-    if (m->codec == CODEC_NEST)
-        return read_packet(m, &native, what);
+    if (m->codec == CODEC_NEST) {
+        read_packet(m, &native);
+        return true;
+    }
     m->request = m->in->reply.n > 0;
     return codec_decode(codec, &e->room,
                         &(struct wire_message){m->in->subject, native.headers, native.content_type, m->in->body},
@@ -252,8 +254,8 @@ static bool take(struct endpoint *e, struct incoming *m)
     if (decode(e, m, &what))
         msg = msg_new(m->source->intake->factory,
                       &(struct msg_input){.kind = m->request ? MSG_REQUEST : MSG_EVENT, .subject = m->parts.subject,
-                                          .headers = m->parts.headers, .body = m->parts.body,
-                                          .source = str_of(m->source->intake->name)}, &what);
+                                          .headers = m->parts.headers, .lines = m->type, .line_count = m->type.n > 0,
+                                          .body = m->parts.body, .source = str_of(m->source->intake->name)}, &what);
     if (msg == NULL) {
         refuse_bad(e, m, CODE_INVALID, what);
         return true;
@@ -269,8 +271,8 @@ static bool on_message(struct conn *c, const struct wire_in *in)
     struct endpoint *e = c->owner;
     struct incoming m = {.source = source_of(e, in->sid), .in = in};
     bool taken = true;
-    if (m.source == NULL)
-        return true;
+    if (m.source == NULL || str_starts(in->subject, buf_str(&e->inbox)))
+        return true; /* a reply to us, which a source of `>` hears too */
     m.codec = codec_of(m.source->codec, e->conf, CODEC_NEST);
     if (in->skip > 0)
         refuse_bad(e, &m, CODE_TOO_LARGE, "a message above limits.body");

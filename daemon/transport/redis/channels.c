@@ -139,9 +139,9 @@ struct content {
 static void set_origin(struct channel *c, struct str channel)
 {
     origin_begin(&c->origin);
-    origin_add(&c->origin, "redis-channel", channel);
+    ORIGIN_ADD(&c->origin, "redis-channel", channel);
     if (c->pattern)
-        origin_add(&c->origin, "redis-pattern", c->name);
+        ORIGIN_ADD(&c->origin, "redis-pattern", c->name);
 }
 
 /* As origin_give(), for a body that is no JSON. */

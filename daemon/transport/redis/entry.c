@@ -69,32 +69,42 @@ static void put_native(const struct entry *e, const struct codec *codec, struct 
     }
 }
 
-/* A repeated entry must keep its id: where the sender has named none, it is made of the place. */
-static struct str made_id(const struct entry *e, const struct entry_place *place, struct buf *out)
+void entry_names_init(struct entry_names *n, struct str stream)
 {
-    if (place->stream.n + 1 + e->text.n > MSG_ID_MAX || !header_value_valid(place->stream))
-        return e->text;
-    buf_clear(out);
-    buf_str_put(out, place->stream);
-    buf_putc(out, '/');
-    buf_str_put(out, e->text);
-    return buf_str(out);
+    origin_begin(&n->origin);
+    ORIGIN_ADD(&n->origin, "redis-stream", stream);
+    origin_mark(&n->origin);
+    buf_clear(&n->id);
+    if (stream.n < MSG_ID_MAX && header_value_valid(stream)) {
+        buf_str_put(&n->id, stream);
+        buf_putc(&n->id, '/');
+    }
+    n->id_prefix = n->id.len;
 }
 
-void entry_origin(struct origin *o, struct str stream)
+void entry_names_fini(struct entry_names *n)
 {
-    origin_begin(o);
-    origin_add(o, "redis-stream", stream);
-    origin_mark(o);
+    origin_fini(&n->origin);
+    buf_fini(&n->id);
+}
+
+/* A repeated entry must keep its id: where the sender has named none, it is made of the place. */
+static struct str made_id(const struct entry *e, struct entry_names *n)
+{
+    if (n->id_prefix + e->text.n > MSG_ID_MAX)
+        return e->text;
+    n->id.len = n->id_prefix;
+    buf_str_put(&n->id, e->text);
+    return buf_str(&n->id);
 }
 
 static void put_place(const struct entry *e, const struct entry_place *place, struct origin *o)
 {
     char number[20];
     origin_rewind(o);
-    origin_add(o, "redis-entry", e->text);
+    ORIGIN_LINE(o, "redis-entry", e->text);
     if (place->deliveries > 0)
-        origin_add(o, "redis-deliveries", str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
+        ORIGIN_LINE(o, "redis-deliveries", str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
 }
 
 bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
@@ -107,7 +117,7 @@ bool entry_decode(const struct entry *entry, const struct entry_place *place, co
     struct wire_message in = {.subject = own.subject.n > 0 ? own.subject : place->stream, .content_type = own.type,
                               .body = own.body};
     codec_begin(room->codec);
-    put_place(entry, place, room->origin);
+    put_place(entry, place, &room->names->origin);
     if (in.body.p != NULL) {
         put_native(entry, codec, room->codec);
     } else if (fields_json(entry, room->body)) {
@@ -121,8 +131,8 @@ bool entry_decode(const struct entry *entry, const struct entry_place *place, co
     if (!codec_decode(codec, room->codec, &in, &parts, what))
         return false;
     *out = (struct msg_input){.kind = MSG_EVENT, .subject = parts.subject, .headers = parts.headers, .body = parts.body};
-    origin_give(room->origin, false, out);
+    origin_give(&room->names->origin, false, out);
     if (!own.id || own.body.p == NULL)
-        out->id = made_id(entry, place, room->id);
+        out->id = made_id(entry, room->names);
     return true;
 }

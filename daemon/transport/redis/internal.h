@@ -133,14 +133,21 @@ struct entry_place {
     unsigned codec;
 };
 
-struct entry_room { /* scratch of one stream */
-    struct codec_room *codec;
-    struct buf *body;      /* one that was made */
-    struct buf *id;        /* likewise */
-    struct origin *origin; /* begun by entry_origin() with that stream */
+/* What the entries of one stream have in common: their origin, and the beginning of the ids that are made. */
+struct entry_names {
+    struct origin origin;
+    struct buf id;
+    size_t id_prefix;
 };
 
-void entry_origin(struct origin *o, struct str stream);
+void entry_names_init(struct entry_names *n, struct str stream); /* n is zeroed, or was begun before */
+void entry_names_fini(struct entry_names *n);
+
+struct entry_room { /* scratch of one stream */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+    struct entry_names *names;
+};
 
 /* Its parts, as slices of the entry and of room; source and pool are the caller's. false: *what (static) says why it is
  * no message. */

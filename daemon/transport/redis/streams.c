@@ -53,8 +53,8 @@ struct reader {
     struct timer *retry;     /* after a denial */
     bool claim_due;
     char *error;
-    struct buf made, made_id; /* scratch */
-    struct origin origin;
+    struct buf made; /* scratch */
+    struct entry_names names;
     struct list spares; /* struct taken */
 };
 
@@ -215,7 +215,7 @@ static void on_done(void *ctx, uint64_t token, const struct reply *reply)
     struct reader *r = t->reader;
     (void)token;
     list_remove(&r->inflight, &t->link);
-    if (!stays_pending(reply->code)) {
+    if (reply->kept || !stays_pending(reply->code)) {
         taken_done(r, t);
     } else {
         taken_free(t);
@@ -261,7 +261,7 @@ static struct msg *make(struct reader *r, const struct entry *entry, enum code *
 {
     struct intake *in = r->source->intake;
     struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id), .codec = r->codec};
-    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made, .id = &r->made_id, .origin = &r->origin};
+    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made, .names = &r->names};
     struct msg_input input;
     *code = CODE_INVALID;
     if (!entry_decode(entry, &place, &room, &input, what))
@@ -687,7 +687,7 @@ struct reader *reader_new(struct endpoint *e, const struct endpoint_source *sour
     list_init(&r->done);
     list_init(&r->acking);
     list_init(&r->spares);
-    entry_origin(&r->origin, r->stream);
+    entry_names_init(&r->names, r->stream);
     r->waiter = (struct waiter){.resume = on_resume, .arg = r};
     r->claim = timer_new(e->env.loop, on_claim_due, r);
     r->retry = timer_new(e->env.loop, on_retry, r);
@@ -731,8 +731,7 @@ void reader_free(struct reader *r)
     timer_free(r->retry);
     mem_free(r->error);
     buf_fini(&r->made);
-    buf_fini(&r->made_id);
-    origin_fini(&r->origin);
+    entry_names_fini(&r->names);
     loop_later(r->endpoint->env.loop, forget, r); /* flush() and offer_later() may still be due */
 }
 
