@@ -9,7 +9,7 @@ import time
 import rooms
 import test_nest_clients
 import test_nest_servers
-from harness import SANITIZED, Case, Certificates, Daemon, NestClient, NestServer, free_port, policy, wait_until
+from harness import SANITIZED, Case, Certificates, Daemon, NestClient, NestServer, Service, free_port, policy, wait_until
 from nats_server import NatsServer
 from proxy import Proxy
 
@@ -242,15 +242,25 @@ class MessagesCase(Through, Case):
         server = self.nats(max_payload=2000)
         daemon = self.through(server.port, OUT, {**IN, "from": {**IN["from"], "codec": "nest"}},
                               {"from": {"endpoint": "bus", "subject": "raw.>"}, "to": "room"})
-        daemon.serve("room", lambda d, s: b'"' + b"x" * json.loads(d.body) + b'"')
+
+        def answer(delivery, service):
+            size = json.loads(delivery.body)
+            if size < 0:
+                raise Service.Err("failed", b'"' + b"x" * -size + b'"')
+            return b'"' + b"x" * size + b'"'
+        daemon.serve("room", answer)
         local, tool = self.local(daemon), self.tool(server)
         self.assertEqual(local.publish("a", b"x" * 2000).subject, "too-large")
         self.assertEqual(local.publish("a", b"x" * 1500).verb, "OK")
         self.assertEqual(len(tool.request("raw.a", "1000").body), 1002)
         self.assertEqual(tool.request("raw.a", "3000").headers["bellhop-error"], "too-large")
+        self.assertEqual(len(tool.request("raw.a", "-1000").body), 1002)
+        got = tool.request("raw.a", "-3000")  # what an error says of itself may be left out
+        self.assertEqual((got.headers["bellhop-error"], got.body), ("failed", b""))
         packet = lambda n: json.dumps({"pattern": "in.a", "data": n, "id": "1"})
         self.assertEqual(len(json.loads(tool.request("in.a", packet(1000)).body)["response"]), 1000)
-        self.assertEqual(json.loads(tool.request("in.a", packet(3000)).body)["err"]["code"], "too-large")
+        for size in (3000, -3000):
+            self.assertEqual(json.loads(tool.request("in.a", packet(size)).body)["err"]["code"], "too-large")
         self.assertEqual(len(daemon.log("link_up")), 2)
 
     def test_limits_body(self):
@@ -277,7 +287,7 @@ class MessagesCase(Through, Case):
         tool.sub("far")
         call = local.start("REQ", "far", b"1")
         tool.publish(tool.message().reply, b"2")
-        self.assertEqual(local.answer(call)[1].body, b"2")
+        self.assertIn(local.answer(call)[1].body, (b"1", b"2"))  # the room hears it as well
         self.assertEqual(tool.request("near", b"3").body, b"3")
         tool.publish("last", b"4")
         wait_until(lambda: [d for d in list(room.deliveries) if d.subject == "last"], "the last one")

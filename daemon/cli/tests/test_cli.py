@@ -284,7 +284,9 @@ class Tool(unittest.TestCase):
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")
         self.assertEqual(code, 0)
-        self.assertIn("order.created", out)
+        self.assertIn("order.créé", out)
+        self.assertIn("timeout ✓", out)
+        self.assertNotIn("\x1b", out)
         self.assertIn("1 of 3 shown", err)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
                          {"route": "orders", "match": "order.*", "limit": 1, "dry_run": False})

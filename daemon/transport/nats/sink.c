@@ -46,28 +46,6 @@ static void report_refused(struct endpoint *e)
     }
 }
 
-/* One PING for all events of a turn. */
-static void end_turn(void *arg)
-{
-    struct endpoint *e = arg;
-    e->planned = false;
-    if (e->closed)
-        return;
-    report_refused(e);
-    struct list_node *last = list_last(&e->unconfirmed);
-    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
-        nats_conn_ping(&e->out);
-}
-
-static void plan(struct endpoint *e)
-{
-    if (!e->planned)
-        loop_later(e->env.loop, end_turn, e);
-    e->planned = true;
-}
-
-/* ---------------------------------------------------------------- sending */
-
 static bool has_room(const struct endpoint *e)
 {
     return nats_conn_has_room(&e->out) && e->waiting.count + e->unconfirmed.count < e->keys->concurrency;
@@ -81,6 +59,29 @@ static void tell_ready(struct endpoint *e)
     if (e->sink.core != NULL)
         e->sink.core->ready(&e->sink);
 }
+
+/* What may not be said from inside send() and cancel(); and one PING for all events of a turn. */
+static void end_turn(void *arg)
+{
+    struct endpoint *e = arg;
+    e->planned = false;
+    if (e->closed)
+        return;
+    report_refused(e);
+    tell_ready(e);
+    struct list_node *last = list_last(&e->unconfirmed);
+    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
+        nats_conn_ping(&e->out);
+}
+
+static void plan(struct endpoint *e)
+{
+    if (!e->planned)
+        loop_later(e->env.loop, end_turn, e);
+    e->planned = true;
+}
+
+/* ---------------------------------------------------------------- sending */
 
 static bool wants_reply(const struct endpoint *e, const struct handover *h)
 {
@@ -189,7 +190,7 @@ static void nats_cancel(struct sink *s, struct handover *h, bool abandoned)
         slots_take(&e->waiting, h->carrier_id);
     else
         list_remove(h->carrier != NULL ? &e->refused : &e->unconfirmed, &h->link);
-    tell_ready(e);
+    plan(e);
 }
 
 const struct sink_ops nats_sink_ops = {.send = nats_send, .cancel = nats_cancel};
@@ -234,17 +235,13 @@ static void settle_nest(struct endpoint *e, struct handover *h, const struct wir
     }
 }
 
-/* A reply that is no CloudEvent is one all the same: the work is done. */
 static void settle_native(struct endpoint *e, struct handover *h, const struct native *native, const struct wire_in *in)
 {
     unsigned codec = handover_codec(h, e->conf, CODEC_NEST);
     struct wire_message w = {h->subject, native->headers, native->content_type, in->body};
     struct message_parts parts;
-    const char *what;
+    enum code code = codec_decode_reply(nats_codec(codec), &e->room, &w, &parts);
     slots_take(&e->waiting, h->carrier_id);
-    if (!codec_decode(nats_codec(codec), &e->room, &w, &parts, &what))
-        codec_decode(nats_codec(CODEC_RAW), &e->room, &w, &parts, &what);
-    enum code code = codec_reply_code(parts.headers);
     if (code == CODE_OK && native->service_error.p != NULL)
         code = CODE_FAILED;
     if (code != CODE_OK)
@@ -270,7 +267,7 @@ static bool on_message(struct conn *c, const struct wire_in *in)
     if (h == NULL)
         return true; /* late */
     bool nest = handover_codec(h, e->conf, CODEC_NEST) == CODEC_NEST;
-    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, STR_NONE, &native);
+    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, &native);
     if (native.status != 0 || in->skip > 0 || (nest && in->body.n == 0)) {
         slots_take(&e->waiting, h->carrier_id);
         if (in->skip > 0)
