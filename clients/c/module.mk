@@ -31,6 +31,8 @@ $(B)/libbellhop.so.$(LIBBELLHOP_SOVERSION): $(LIBBELLHOP_OBJ)
 	$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(@F) -o $@ $^
 	ln -sf $(@F) $(B)/libbellhop.so
 
+# Phony: `make install prefix=…` may differ from the build before it.
+.PHONY: $(B)/bellhop.pc
 $(B)/bellhop.pc: clients/c/bellhop.pc.in
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(prefix)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \

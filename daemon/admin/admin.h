@@ -1,7 +1,7 @@
 #pragma once
 /*
  * The admin socket, where the `bellhop` tool speaks (the local protocol: HELLO, then REQ with a
- * command as its subject), and the admin pages over HTTP: /livez /readyz /startupz /healthz
+ * command as its subject), and the admin pages over HTTP: /livez /readyz /startupz
  * /metrics. One command is one file; HTTP is read-only.
  */
 #include <stdbool.h>

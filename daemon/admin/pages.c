@@ -51,7 +51,7 @@ static const struct page {
     const char *path;
     void (*fn)(struct admin *a, const char *query, struct http_reply *r);
 } pages[] = {
-    {"/livez", page_live},       {"/readyz", page_ready},   {"/healthz", page_ready},
+    {"/livez", page_live},       {"/readyz", page_ready},
     {"/startupz", page_startup}, {"/metrics", page_metrics},
 };
 
@@ -64,5 +64,5 @@ void pages_serve(void *admin, const char *path, const char *query, struct http_r
         }
     }
     reply->status = 404;
-    buf_puts(&reply->body, "not found; there are /livez /readyz /startupz /healthz /metrics\n");
+    buf_puts(&reply->body, "not found; there are /livez /readyz /startupz /metrics\n");
 }

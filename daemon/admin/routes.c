@@ -1,4 +1,6 @@
 /* `routes` and `explain`: where a message would go, and why. */
+#include <string.h>
+
 #include "admin/internal.h"
 #include "codec/nest.h"
 #include "delivery/policy.h"
@@ -51,13 +53,26 @@ static json_t *describe_targets(const struct route_view *r, struct str subject, 
     return list;
 }
 
+struct search {
+    const char *from;
+    bool found;
+};
+
+static void search_route(void *arg, const struct route_view *r)
+{
+    struct search *s = arg;
+    s->found |= strcmp(r->from, s->from) == 0;
+}
+
 static json_t *explain(struct admin *a, const char *from, struct str subject)
 {
     struct captures c = {.count = 0};
     struct route_view r;
     struct buf why = BUF_EMPTY;
     if (!hub_explain(a->env.hub, from, subject, &r, &c)) {
-        buf_printf(&why, "no route from `%s` matches this subject", from);
+        struct search s = {.from = from};
+        hub_each_route(a->env.hub, search_route, &s);
+        buf_printf(&why, s.found ? "no route from `%s` matches this subject" : "no route is from `%s`", from);
         json_t *none = json_pack("{s:n,s:o,s:[],s:[],s:n}", "route", "why", json_of(buf_str(&why)), "captures",
                                  "to", "policy");
         buf_fini(&why);

@@ -122,6 +122,7 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
 void endpoint_use(struct app *a, struct open_endpoint *e)
 {
     move_to(&a->endpoints, e);
+    server_give_up(a->server, e->conf->name); /* a service was called so before */
     if (e->transport->sink(e->endpoint) != NULL)
         hub_adopt(a->hub, e->transport->sink(e->endpoint));
 }

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "app/internal.h"
 #include "app/notify.h"
 #include "app/transports.h"
@@ -11,6 +13,19 @@ static bool unchanged(const struct config *before, const struct config *after, c
         !endpoint_sources_equal(before, after, e))
         return false;
     return e->tls == NULL || tls_conf_equal(config_tls(before, e->tls), config_tls(after, e->tls));
+}
+
+/* A destination has one carrier: an endpoint cannot be called as a client that is there. */
+static bool names_are_free(struct app *a, const struct config *conf, struct err *err)
+{
+    size_t before = err->total;
+    for (size_t i = 0; i < conf->endpoint_count; i++) {
+        const char *name = conf->endpoints[i].name;
+        if (server_attached(a->server, name) > 0)
+            err_add(err, "%s: endpoint %s: a client is attached as a service of this name; stop it first, or give the "
+                    "endpoint another name", conf->file, name);
+    }
+    return err->total == before;
 }
 
 /* First half: opens what is new or different. What fails here has changed nothing. */
@@ -43,11 +58,27 @@ static void swap_endpoints(struct app *a, const struct config *before, const str
         endpoint_use(a, CONTAINER_OF(list_first(&a->fresh), struct open_endpoint, link));
 }
 
-static void use(struct app *a, struct generation *g)
+/* What cannot be read stays as it was: refusing the whole reload for it would bar every other change. */
+static bool renew_certificates(struct app *a, struct texts *lines)
+{
+    struct err err = {0};
+    bool good = endpoints_renew_tls(a, &err);
+    for (size_t i = 0; i < err.count; i++) {
+        struct buf line = BUF_EMPTY;
+        if (i > 0 && strcmp(err.texts[i], err.texts[i - 1]) == 0)
+            continue; /* a profile of several endpoints */
+        log_write(a->log, LOG_ERROR, "certificate_error", "error", err.texts[i], "kept", "the old one", NULL);
+        buf_printf(&line, "%s; the old one is kept", err.texts[i]);
+        texts_add(lines, buf_steal(&line));
+    }
+    err_fini(&err);
+    return good;
+}
+
+static void use(struct app *a, struct generation *g, struct texts *changes)
 {
     const struct config *c = g->conf;
     struct hub_limits limits = hub_limits_of(c);
-    struct err err = {0};
     swap_endpoints(a, a->current->conf, c);
     routes_orders(a, a->current->conf, c);
     hub_use(a->hub, routes_make(a, g));
@@ -60,8 +91,7 @@ static void use(struct app *a, struct generation *g)
     a->current = g;
     a->generation++;
     app_warn(a);
-    endpoints_renew_tls(a, &err);
-    err_fini(&err);
+    renew_certificates(a, changes);
     endpoints_watch(a);
 }
 
@@ -79,12 +109,15 @@ static bool reload(struct app *a, bool dry_run, struct texts *changes, struct er
     if (good && a->store == NULL && config_stores(conf))
         good = err_add(err, "%s: a store or a durable route is new: the store is opened at the start, so restart "
                             "bellhopd", conf->file);
+    good = good && names_are_free(a, conf, err);
     if (good)
         config_diff(a->current->conf, conf, changes);
+    if (good)
+        config_keep(conf, a->current->conf);
     if (good && !dry_run)
         good = open_fresh(a, g, err);
     if (good && !dry_run)
-        use(a, g);
+        use(a, g, changes);
     else
         generation_unref(g);
     if (!dry_run)
@@ -131,11 +164,8 @@ void app_on_hup(void *app)
 void app_on_certificates(void *app)
 {
     struct app *a = app;
-    struct err err = {0};
-    bool good = endpoints_renew_tls(a, &err);
-    for (size_t i = 0; i < err.count; i++)
-        log_write(a->log, LOG_ERROR, "certificate_error", "error", err.texts[i], "kept", "the old one", NULL);
-    if (good)
+    struct texts said = {0};
+    if (renew_certificates(a, &said))
         log_write(a->log, LOG_INFO, "certificates_renewed", NULL);
-    err_fini(&err);
+    texts_fini(&said);
 }

@@ -3,12 +3,14 @@
 #include <assert.h>
 
 #include "transport/amqp/amqp.h"
+#include "transport/nats/nats.h"
 #include "transport/redis/redis.h"
 #include "transport/tcp/tcp.h"
 
-const struct transport *const app_transports[] = {&tcp_transport, &redis_transport, &amqp_transport, NULL};
+const struct transport *const app_transports[] = {&tcp_transport, &redis_transport, &amqp_transport,
+                                                 &nats_transport, NULL};
 const struct config_transport *const app_config_transports[] = {&tcp_transport.conf, &redis_transport.conf,
-                                                                &amqp_transport.conf, NULL};
+                                                                &amqp_transport.conf, &nats_transport.conf, NULL};
 
 const struct transport *app_transport(const struct config_transport *conf)
 {

@@ -93,19 +93,27 @@ static inline char *bytes_str(char *to, struct str s)
     return bytes_copy(to, s.p, s.n);
 }
 
-/* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
-char *bytes_u64(char *out, uint64_t value);
+char *bytes_long_u64(char *out, uint64_t value); /* bytes_u64() of two digits and more */
 
-/* 16 lower-case hex digits, all at once: the nibbles side by side, then each into its digit. Returns
- * the byte after the last one. */
+/* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
+static inline char *bytes_u64(char *out, uint64_t value)
+{
+    if (value >= 10)
+        return bytes_long_u64(out, value);
+    *out = (char)('0' + value);
+    return out + 1;
+}
+
+/* 16 lower-case hex digits, all at once: high and low nibbles side by side, then each into its digit.
+ * Returns the byte after the last one. */
 static inline char *bytes_hex64(char *out, uint64_t value)
 {
     typedef int8_t v16 __attribute__((vector_size(16)));
     typedef uint64_t v2 __attribute__((vector_size(16)));
     const uint64_t low = UINT64_C(0x0F0F0F0F0F0F0F0F), bytes = htobe64(value);
-    v16 halves = (v16)(v2){(bytes >> 4) & low, bytes & low};
-    v16 nibbles = __builtin_shufflevector(halves, halves, 0, 8, 1, 9, 2, 10, 3, 11,
-                                          4, 12, 5, 13, 6, 14, 7, 15);
+    v16 highs = (v16)(v2){(bytes >> 4) & low}, lows = (v16)(v2){bytes & low};
+    v16 nibbles = __builtin_shufflevector(highs, lows, 0, 16, 1, 17, 2, 18, 3, 19,
+                                          4, 20, 5, 21, 6, 22, 7, 23);
     v16 digits = nibbles + '0' + ((nibbles > 9) & ('a' - '0' - 10));
     return bytes_copy(out, &digits, sizeof(digits));
 }

@@ -74,11 +74,12 @@ bool str_parse_u64(struct str s, uint64_t *out)
     if (s.n == 0 || s.n > 20 || (s.n > 1 && s.p[0] == '0'))
         return false;
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+        unsigned digit = (unsigned)(unsigned char)s.p[i] - '0';
+        if (digit > 9)
             return false;
-        if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
-            __builtin_add_overflow(value, (uint64_t)(s.p[i] - '0'), &value))
-            return false;
+        if (i == 19 && (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10)))
+            return false; /* nothing shorter overflows */
+        value = value * 10 + digit;
     }
     *out = value;
     return true;
@@ -266,9 +267,10 @@ bool str_printable(struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
     uint64_t odd = 0;
+    if (s.n == 0)
+        return true;
     if (s.n < 8) {
-        for (size_t i = 0; i < s.n; i++)
-            odd |= p[i] < 0x20 || p[i] >= 0x7F;
+        odd = odd_bytes(str_word(s));
     } else {
         for (size_t i = 0; i + 8 < s.n; i += 8)
             odd |= odd_bytes(load(p + i));

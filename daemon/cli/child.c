@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -111,6 +112,8 @@ static bool output_read(struct child *c, int i, struct buf *to, size_t max)
         fd_close(c, i);
     if (n <= 0)
         return false;
+    if (i == 2)
+        fwrite(scratch, 1, (size_t)n, stderr);
     size_t room = max - to->len;
     size_t keep = (size_t)n < room ? (size_t)n : room;
     buf_put(to, scratch, keep);

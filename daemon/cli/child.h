@@ -1,7 +1,7 @@
 #pragma once
 /*
  * A command that runs beside us: its standard input is fed, its output and the beginning of its
- * errors are collected, all without blocking. The owner polls, pumps, and says when it has exited.
+ * errors are collected, all without blocking; the errors also go to our own standard error. The owner polls, pumps, and says when it has exited.
  */
 #include <poll.h>
 #include <stdbool.h>

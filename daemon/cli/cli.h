@@ -161,9 +161,16 @@ void output_json(const json_t *value);
 void output_json_line(const json_t *value);
 /* A heading over a table. */
 void output_title(const struct cli *cli, const char *title);
-/* Bytes of a message: as they are; with a newline after them when stdout is a terminal or `line`. */
+/* A text for people: control characters, which would steer a terminal, are blanks. */
+void output_text(const char *text);
+/* The same in place; lines and tabs stay. */
+void output_calm(char *text);
+/* Bytes of a message: as they are, but on a terminal as output_text(), in lines; with a newline after them on a terminal or
+ * for `line`. */
 void output_body(const void *body, size_t len, bool line);
 /* {"subject","headers","body" or "body_base64"} of a message; members that are NULL are left out. */
 json_t *output_message(const struct bellhop_msg *msg);
+/* Where object has the text "headers", as the daemon sends it, puts the object that output_message() makes in its place. */
+void output_split_headers(json_t *object);
 /* A text of a JSON object, or "". Borrowed. */
 const char *json_text(const json_t *object, const char *key);

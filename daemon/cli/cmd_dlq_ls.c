@@ -12,16 +12,16 @@ static const struct column columns[] = {
     { "ID", "id", COLUMN_TEXT },           { "ROUTE", "route", COLUMN_TEXT },
     { "DESTINATION", "destination", COLUMN_TEXT }, { "SUBJECT", "subject", COLUMN_TEXT },
     { "REASON", "reason", COLUMN_TEXT },   { "ATTEMPTS", "attempts", COLUMN_COUNT },
-    { "LAST ERROR", "last_error", COLUMN_TEXT }, { "TIME", "time", COLUMN_TEXT },
-    { "SIZE", "size", COLUMN_SIZE },
+    { "TIME", "time", COLUMN_TEXT },       { "SIZE", "size", COLUMN_SIZE },
+    { "LAST ERROR", "last_error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
 static const struct column groups[] = {
     { "COUNT", "count", COLUMN_COUNT },    { "ROUTE", "route", COLUMN_TEXT },
     { "DESTINATION", "destination", COLUMN_TEXT }, { "REASON", "reason", COLUMN_TEXT },
-    { "ERROR", "error", COLUMN_TEXT },     { "FIRST", "first", COLUMN_TEXT },
-    { "LAST", "last", COLUMN_TEXT },       { "EXAMPLE", "example", COLUMN_TEXT },
+    { "FIRST", "first", COLUMN_TEXT },     { "LAST", "last", COLUMN_TEXT },
+    { "EXAMPLE", "example", COLUMN_TEXT }, { "ERROR", "error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -44,7 +44,7 @@ static json_t *arguments(const struct dlq_selection *s)
     return args;
 }
 
-static void list_print(const struct cli *cli, const json_t *reply)
+static void list_print(const struct cli *cli, const json_t *reply, uint64_t limit)
 {
     const json_t *items = json_object_get(reply, "items");
     json_int_t total = json_integer_value(json_object_get(reply, "total"));
@@ -52,8 +52,8 @@ static void list_print(const struct cli *cli, const json_t *reply)
     if (shown > 0)
         output_table(cli, items, columns);
     else
-        puts("no dead letters");
-    if ((json_int_t)shown < total)
+        puts(total > 0 ? "no dead letter matches" : "no dead letters");
+    if (shown >= (limit > 0 ? limit : LIMIT) && (json_int_t)shown < total)
         cli_note(cli, "%zu of %" JSON_INTEGER_FORMAT " shown; --limit shows more", shown, total);
 }
 
@@ -70,7 +70,7 @@ static int run(struct cli *cli, int argc, char **argv)
     else if (rc == EXIT_OK && s.group)
         groups_print(cli, reply);
     else if (rc == EXIT_OK)
-        list_print(cli, reply);
+        list_print(cli, reply, s.limit);
     json_decref(reply);
     return rc;
 }

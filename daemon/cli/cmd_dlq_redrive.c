@@ -44,6 +44,8 @@ static int report(struct cli *cli, const struct dlq_selection *s, const struct p
     bool stopped = json_is_true(json_object_get(sum, "stopped"));
     if (p->moved)
         print(cli, "\n");
+    if (s->id != NULL && sum != NULL && number(sum, "count") == 0 && !cli->interrupted)
+        return dlq_unknown(cli, s);
     if (sum != NULL && !cli->json) {
         printf("%s %" JSON_INTEGER_FORMAT " dead letter%s", s->dry_run ? "would send again:" : "sent again:", number(sum, "count"),
                number(sum, "count") == 1 ? "" : "s");

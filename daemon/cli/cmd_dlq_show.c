@@ -37,10 +37,12 @@ static int run(struct cli *cli, int argc, char **argv)
     if (rc >= 0)
         return rc;
     rc = admin_call(cli, "dlq.show", json_pack("{s:s}", "id", cli->argv[0]), &reply);
-    if (rc == EXIT_OK && cli->json)
+    if (rc == EXIT_OK && cli->json) {
+        output_split_headers(reply);
         output_json(reply);
-    else if (rc == EXIT_OK)
+    } else if (rc == EXIT_OK) {
         letter_print(cli, reply);
+    }
     json_decref(reply);
     return rc;
 }

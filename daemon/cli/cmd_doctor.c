@@ -9,6 +9,8 @@
 
 #include "cli/list.h"
 
+#define MIB (UINT64_C(1) << 20)
+
 /* statfs(2). What is written there is gone with a restart, or with the container; or is not the disk's to sync. */
 static const struct kind {
     unsigned long magic;
@@ -34,6 +36,12 @@ static void look_at_kind(json_t *findings, const struct statfs *fs)
             add(findings, kinds[i].level, kinds[i].what, kinds[i].advice);
 }
 
+/* What is beyond a MiB in whole ones: str_format_size() tells every byte. */
+static const char *rough_size(uint64_t bytes, char out[static 32])
+{
+    return str_format_size(bytes < MIB ? bytes : bytes - bytes % MIB, out);
+}
+
 static void look_at_room(json_t *findings, const json_t *store, const struct statfs *fs)
 {
     uint64_t most = (uint64_t)json_integer_value(json_object_get(store, "max_bytes"));
@@ -43,7 +51,7 @@ static void look_at_room(json_t *findings, const json_t *store, const struct sta
     if (most <= held || most - held <= room)
         return;
     snprintf(text, sizeof text, "store.max_size lets it grow by %s, the disk has room for %s",
-             str_format_size(most - held, may), str_format_size(room, has));
+             rough_size(most - held, may), rough_size(room, has));
     add(findings, "warning", text, "make room, or lower store.max_size: a full disk stops more than the daemon");
 }
 

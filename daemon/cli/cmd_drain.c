@@ -10,6 +10,13 @@ struct drain {
     bool dry_run;
 };
 
+static void drain_print(const struct drain *d, json_int_t services, json_int_t inflight)
+{
+    printf("%s: %" JSON_INTEGER_FORMAT " service%s, %" JSON_INTEGER_FORMAT " deliver%s in flight\n",
+           d->dry_run ? "would drain" : "draining", services, services == 1 ? "" : "s", inflight,
+           inflight == 1 ? "y" : "ies");
+}
+
 static int run(struct cli *cli, int argc, char **argv)
 {
     struct drain d = { 0 };
@@ -23,9 +30,8 @@ static int run(struct cli *cli, int argc, char **argv)
     if (rc == EXIT_OK && cli->json)
         output_json(reply);
     else if (rc == EXIT_OK)
-        printf("%s: %" JSON_INTEGER_FORMAT " services, %" JSON_INTEGER_FORMAT " deliveries in flight\n",
-               d.dry_run ? "would drain" : "draining", json_integer_value(json_object_get(reply, "services")),
-               json_integer_value(json_object_get(reply, "inflight")));
+        drain_print(&d, json_integer_value(json_object_get(reply, "services")),
+                    json_integer_value(json_object_get(reply, "inflight")));
     json_decref(reply);
     return rc;
 }

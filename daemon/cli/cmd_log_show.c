@@ -9,32 +9,28 @@ struct show {
     bool follow, bodies;
 };
 
-/* Subjects come without control characters; a body may have any, and this goes to a terminal. */
-static void text_print(const char *text)
-{
-    for (; *text != '\0'; text++)
-        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
-}
-
 static bool on_item(struct cli *cli, const json_t *item, void *user)
 {
     const struct show *s = user;
     const char *key = json_text(item, "key");
     if (cli->json) {
-        output_json_line(item);
+        json_t *whole = json_copy((json_t *)(uintptr_t)item);
+        output_split_headers(whole);
+        output_json_line(whole);
+        json_decref(whole);
         return true;
     }
     printf("%8" JSON_INTEGER_FORMAT "  %s  ", json_integer_value(json_object_get(item, "offset")), json_text(item, "time"));
-    text_print(json_text(item, "subject"));
+    output_text(json_text(item, "subject"));
     if (*key != '\0') {
         printf("  ");
-        text_print(key);
+        output_text(key);
         printf("@%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(item, "version")));
     }
     printf("  %" JSON_INTEGER_FORMAT "B", json_integer_value(json_object_get(item, "size")));
     if (s->bodies) {
         printf("  ");
-        text_print(json_object_get(item, "body") != NULL ? json_text(item, "body") : "(binary)");
+        output_text(json_object_get(item, "body") != NULL ? json_text(item, "body") : "(binary)");
     }
     putchar('\n');
     fflush(stdout);

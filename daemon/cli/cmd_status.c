@@ -23,7 +23,7 @@ static const struct column messages[] = {
     { "WAITING", "waiting", COLUMN_COUNT },   { "INFLIGHT", "inflight", COLUMN_COUNT },
     { "DONE", "done", COLUMN_COUNT },         { "DEAD", "dead", COLUMN_COUNT },
     { "EXPIRED", "expired", COLUMN_COUNT },   { "DROPPED", "dropped", COLUMN_COUNT },
-    { "UNACCOUNTED", "unaccounted", COLUMN_COUNT },
+    { "MISSING", "unaccounted", COLUMN_COUNT },
     { NULL, NULL, COLUMN_TEXT },
 };
 

@@ -21,13 +21,6 @@ static const char *event_color(const char *event)
     return strcmp(event, "retry") == 0 ? "\033[33m" : "\033[32m";
 }
 
-/* Subjects come without control characters; a body may have any, and this goes to a terminal. */
-static void text_print(const char *text)
-{
-    for (; *text != '\0'; text++)
-        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
-}
-
 static void event_print(const struct cli *cli, const json_t *item)
 {
     const char *event = json_text(item, "event");
@@ -36,7 +29,7 @@ static void event_print(const struct cli *cli, const json_t *item)
     json_int_t attempt = json_integer_value(json_object_get(item, "attempt"));
     printf("%.12s  %s%-9s%s  %s  ", clock != NULL ? clock + 1 : time, cli->color ? event_color(event) : "", event,
            cli->color ? "\033[0m" : "", json_text(item, "id"));
-    text_print(json_text(item, "subject"));
+    output_text(json_text(item, "subject"));
     printf("  %s", json_text(item, "from"));
     if (json_text(item, "to")[0] != '\0')
         printf(" -> %s", json_text(item, "to"));
@@ -45,7 +38,7 @@ static void event_print(const struct cli *cli, const json_t *item)
     printf("  %" JSON_INTEGER_FORMAT "B", json_integer_value(json_object_get(item, "size")));
     if (json_object_get(item, "body") != NULL) {
         printf("  ");
-        text_print(json_text(item, "body"));
+        output_text(json_text(item, "body"));
     }
     putchar('\n');
     fflush(stdout);

@@ -23,12 +23,19 @@ json_t *dlq_arguments(const struct dlq_selection *s)
     return args;
 }
 
+int dlq_unknown(const struct cli *cli, const struct dlq_selection *s)
+{
+    return cli_fail(cli, "no dead letter has the id %s", s->id);
+}
+
 int dlq_change_run(struct cli *cli, const struct dlq_selection *s, const struct dlq_change *change)
 {
     json_t *reply;
     int rc = admin_call(cli, change->command, dlq_arguments(s), &reply);
     json_int_t n = json_integer_value(json_object_get(reply, "count"));
-    if (rc == EXIT_OK && cli->json)
+    if (rc == EXIT_OK && n == 0 && s->id != NULL)
+        rc = dlq_unknown(cli, s);
+    else if (rc == EXIT_OK && cli->json)
         output_json(reply);
     else if (rc == EXIT_OK)
         printf("%s %" JSON_INTEGER_FORMAT " dead letter%s\n", s->dry_run ? change->would : change->done, n,

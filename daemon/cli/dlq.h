@@ -17,6 +17,9 @@ struct dlq_selection {
 /* The JSON arguments of an administrative command; the caller's. NULL when a text is not UTF-8. */
 json_t *dlq_arguments(const struct dlq_selection *s);
 
+/* Says that nothing has the id; the exit code. */
+int dlq_unknown(const struct cli *cli, const struct dlq_selection *s);
+
 /* Runs dlq.redrive or dlq.purge on [ID] and the options; `done` and `would` head the report. */
 struct dlq_change {
     const char *command, *done, *would;

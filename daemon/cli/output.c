@@ -106,9 +106,9 @@ void output_table(const struct cli *cli, const json_t *rows, const struct column
     if (table == NULL)
         return;
     scols_table_enable_colors(table, cli->color);
+    /* None is broken where the terminal is narrow: an id or a time in pieces can be neither read nor copied. */
     for (i = 0; columns[i].title != NULL; i++)
-        scols_table_new_column(table, columns[i].title, 0,
-                               is_number(columns[i].type) ? SCOLS_FL_RIGHT : SCOLS_FL_WRAP);
+        scols_table_new_column(table, columns[i].title, 0, is_number(columns[i].type) ? SCOLS_FL_RIGHT : 0);
     json_array_foreach(rows, i, row)
         row_add(cli, table, row, columns);
     scols_print_table(table);
@@ -143,8 +143,9 @@ void output_record(const struct cli *cli, const json_t *object, const struct col
         if (is_absent(value))
             continue;
         value_format(value, r->type, &text);
-        printf("%s%-*s%s  %s\n", cli->color ? "\033[1m" : "", width, r->title,
-               cli->color ? "\033[0m" : "", buf_cstr(&text));
+        printf("%s%-*s%s  ", cli->color ? "\033[1m" : "", width, r->title, cli->color ? "\033[0m" : "");
+        output_text(buf_cstr(&text));
+        putchar('\n');
         buf_fini(&text);
     }
 }
@@ -167,20 +168,46 @@ void output_json_line(const json_t *value)
     fflush(stdout);
 }
 
+static int plain(unsigned char c, const char *keep)
+{
+    bool control = (c < 0x20 && (c == '\0' || strchr(keep, c) == NULL)) || c == 0x7f;
+    return control ? ' ' : c;
+}
+
+static void plain_put(const char *text, size_t len, const char *keep)
+{
+    for (size_t i = 0; i < len; i++)
+        putchar(plain((unsigned char)text[i], keep));
+}
+
+void output_calm(char *text)
+{
+    for (; *text != '\0'; text++)
+        *text = (char)plain((unsigned char)*text, "\n\t");
+}
+
+void output_text(const char *text)
+{
+    plain_put(text, strlen(text), "");
+}
+
 void output_body(const void *body, size_t len, bool line)
 {
-    fwrite(body, 1, len, stdout);
+    if (isatty(STDOUT_FILENO))
+        plain_put(body, len, "\n\t");
+    else
+        fwrite(body, 1, len, stdout);
     if (line || (isatty(STDOUT_FILENO) && (len == 0 || ((const char *)body)[len - 1] != '\n')))
         putchar('\n');
     fflush(stdout);
 }
 
-static json_t *headers_json(const struct bellhop_msg *msg)
+static json_t *headers_json(const char *headers, size_t len)
 {
     json_t *object = json_object();
     struct bellhop_header h;
     size_t pos = 0;
-    while (bellhop_header_next(msg->headers, msg->headers_len, &pos, &h)) {
+    while (bellhop_header_next(headers, len, &pos, &h)) {
         char *name = mem_strndup(h.name, h.name_len);
         json_t *value = json_stringn(h.value, h.value_len);
         json_t *before = json_object_get(object, name);
@@ -193,12 +220,19 @@ static json_t *headers_json(const struct bellhop_msg *msg)
     return object;
 }
 
+void output_split_headers(json_t *object)
+{
+    const json_t *text = json_object_get(object, "headers");
+    if (json_is_string(text))
+        json_object_set_new(object, "headers", headers_json(json_string_value(text), json_string_length(text)));
+}
+
 json_t *output_message(const struct bellhop_msg *msg)
 {
     json_t *object = json_object();
     if (msg->subject != NULL)
         json_object_set_new(object, "subject", json_string(msg->subject));
-    json_object_set_new(object, "headers", headers_json(msg));
+    json_object_set_new(object, "headers", headers_json(msg->headers, msg->headers_len));
     const char *body = msg->body != NULL ? msg->body : "";
     size_t len = msg->body != NULL ? msg->body_len : 0;
     json_t *text = json_stringn(body, len);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cli/cli.h"
 
 #define RED "\033[31m"
@@ -68,5 +69,10 @@ int cli_fail_answer(const struct cli *cli, const struct bellhop_answer *a)
         snprintf(wait, sizeof wait, " (try again in %s)", str_format_duration(a->retry_ms, text));
     if (a->body_len == 0)
         return cli_fail(cli, "%s%s", a->code, wait);
-    return cli_fail(cli, "%s: %.*s%s", a->code, (int)a->body_len, (const char *)a->body, wait);
+    const char *body = a->body;
+    char *detail = mem_strndup(body, a->body_len - (body[a->body_len - 1] == '\n'));
+    output_calm(detail);
+    int rc = cli_fail(cli, "%s:%s%s%s", a->code, strchr(detail, '\n') != NULL ? "\n" : " ", detail, wait);
+    mem_free(detail);
+    return rc;
 }

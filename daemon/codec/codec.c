@@ -6,6 +6,7 @@
 #include "msg/msg.h"
 
 #define TYPE_MAX 256
+#define PREFIX_MAX (sizeof("cloudEvents_") - 1)
 
 void codec_room_fini(struct codec_room *r)
 {
@@ -49,13 +50,12 @@ static bool reserved_fits(struct str name, struct str value)
     static const struct {
         const char *name;
         bool (*fits)(struct str value);
-    } reserved[] = {{"id", is_id},          {"timeout", is_duration},    {"ttl", is_duration},
-                    {"delay", is_duration}, {"deliver-at", is_time}};
-    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (str_is(name, reserved[i].name))
-            return reserved[i].fits(value);
-    }
-    return true;
+    } reserved[] = { /* by the length of their names */
+        [2] = {"id", is_id},            [3] = {"ttl", is_duration},    [5] = {"delay", is_duration},
+        [7] = {"timeout", is_duration}, [10] = {"deliver-at", is_time}};
+    if (name.n >= sizeof(reserved) / sizeof(reserved[0]) || reserved[name.n].name == NULL)
+        return true;
+    return memcmp(name.p, reserved[name.n].name, name.n) != 0 || reserved[name.n].fits(value);
 }
 
 /* ---- native headers ---- */
@@ -72,32 +72,32 @@ static bool prefix_cut(struct str *name)
     return false;
 }
 
-static struct str put_name(const struct codec *c, struct str name, struct buf *out)
+/* Returns the byte behind the name; NULL where it is none. */
+static char *put_name(const struct codec *c, struct str name, char *to)
 {
-    char *from = (char *)buf_reserve(out, name.n + 3), *to = from;
     if (c->format == CODEC_FORMAT_CLOUDEVENTS && prefix_cut(&name))
         to = bytes_copy(to, "ce-", 3);
-    for (size_t i = 0; i < name.n; i++)
-        *to++ = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
-    buf_commit(out, (size_t)(to - from));
-    return str_make(from, (size_t)(to - from));
+    for (size_t i = 0; i < name.n; i++) {
+        *to = (char)header_token[(unsigned char)name.p[i]];
+        if (*to++ == '\0')
+            return NULL;
+    }
+    return to;
 }
 
 bool codec_header(const struct codec *c, struct codec_room *r, struct str name, struct str value)
 {
-    size_t before = r->native.len;
     value = str_trim(value);
-    if (name.n == 0 || name.n > CODEC_HEADERS_BYTES || r->native_lines == CODEC_HEADERS_LINES ||
-        value.n > CODEC_HEADERS_BYTES || before + name.n + value.n + 3 > CODEC_HEADERS_BYTES)
+    if (name.n == 0 || name.n > HEADER_NAME_MAX + PREFIX_MAX || r->native_lines == CODEC_HEADERS_LINES ||
+        value.n > CODEC_HEADERS_BYTES || r->native.len + name.n + value.n + 3 > CODEC_HEADERS_BYTES)
         return false;
-    struct str own = put_name(c, name, &r->native);
-    if (!header_name_valid(own) || !header_value_valid(value) || !reserved_fits(own, value)) {
-        r->native.len = before;
+    char *line = (char *)buf_reserve(&r->native, name.n + value.n + 3), *end = put_name(c, name, line);
+    struct str own = str_make(line, end != NULL ? (size_t)(end - line) : 0);
+    if (own.n == 0 || own.n > HEADER_NAME_MAX || !str_printable(value) || !reserved_fits(own, value))
         return false;
-    }
-    buf_put(&r->native, ": ", 2);
-    buf_str_put(&r->native, value);
-    buf_putc(&r->native, '\n');
+    end = bytes_str(bytes_copy(end, ": ", 2), value);
+    *end++ = '\n';
+    buf_commit(&r->native, (size_t)(end - line));
     r->native_lines++;
     return true;
 }
@@ -151,18 +151,24 @@ static bool raw_decode(struct codec_room *r, const struct wire_message *in, stru
     return in->subject.n > 0 && in->subject.n <= MSG_SUBJECT_MAX && str_printable(in->subject);
 }
 
+/* All but the content type, in as few pieces as there are. */
 static void raw_encode(struct codec_room *r, const struct message_parts *in, struct wire_message *out)
 {
-    *out = (struct wire_message){in->subject, in->headers, headers_get(in->headers, "content-type"), in->body};
-    if (out->content_type.p == NULL)
-        return;
-    struct str rest = in->headers;
+    struct str rest = in->headers, type = STR_NONE;
+    const char *piece = rest.p, *line = rest.p;
     struct header h;
     buf_clear(&r->headers);
-    while (headers_next(&rest, &h)) {
-        if (!str_is(h.name, "content-type"))
-            codec_line(&r->headers, STR_NONE, h.name, h.value);
+    for (; headers_next(&rest, &h); line = rest.p) {
+        if (!str_eq(h.name, STR("content-type")))
+            continue;
+        buf_put(&r->headers, piece, (size_t)(line - piece));
+        piece = rest.p;
+        type = type.p != NULL ? type : h.value;
     }
+    *out = (struct wire_message){in->subject, in->headers, type, in->body};
+    if (type.p == NULL)
+        return;
+    buf_put(&r->headers, piece, (size_t)(line - piece));
     out->headers = buf_str(&r->headers);
 }
 
@@ -187,4 +193,14 @@ enum code codec_reply_code(struct str headers)
 {
     struct str word = headers_get(headers, CODEC_ERROR_HEADER);
     return word.p != NULL ? code_parse(word) : CODE_OK;
+}
+
+enum code codec_decode_reply(const struct codec *c, struct codec_room *r, const struct wire_message *in,
+                             struct message_parts *out)
+{
+    static const struct codec raw = {.prefix = "", .format = CODEC_FORMAT_RAW};
+    const char *what;
+    if (!codec_decode(c, r, in, out, &what))
+        (void)codec_decode(&raw, r, in, out, &what);
+    return codec_reply_code(out->headers);
 }

@@ -24,8 +24,12 @@ void build_schedules(struct walk *w, const struct node *n);
 const char *build_name(struct walk *w, struct map *index, const struct node *n, void *item);
 bool build_section(struct walk *w, const struct node *n, const char *name); /* is it a mapping? */
 
-/* One target; `captures`: how many wildcards its subject may name. */
-bool target_read(struct walk *w, const struct node *n, size_t captures, struct target_conf *t);
+struct wildcards { /* what a template may name */
+    size_t count;
+    const char *whose; /* for people: "`match` has" */
+};
+/* One target. */
+bool target_read(struct walk *w, const struct node *n, const struct wildcards *may, struct target_conf *t);
 bool target_print(struct printer *p, const struct target_conf *t);
 void print_codec(struct printer *p, unsigned codec); /* ", codec: nest", or nothing */
 void print_flow(struct printer *p, const struct key *table, const void *base); /* ", key: value"… */
@@ -36,6 +40,14 @@ void suggest_name(const char *word, const struct map *a, const struct map *b, st
 
 /* Is it built in, and one that the transport speaks? t NULL = a service, or one that is not known. */
 void check_codec(struct walk *w, const struct node *map, unsigned codec, const struct config_transport *t);
+/* Likewise, of one side of a route: fewer asks its transport (NULL = all), and the endpoint's codec counts too. */
+struct side {
+    unsigned codec;
+    const struct endpoint_conf *endpoint; /* NULL = not known, or a service */
+    const void *keys; /* the transport's, or NULL */
+    const char *(*fewer)(const void *keys, unsigned *codecs);
+};
+void check_side_codec(struct walk *w, const struct node *map, const struct side *s);
 
 /* A name stands for one log, with one `keep` and `max_size`. */
 void check_event_logs(struct walk *w);

@@ -33,6 +33,13 @@ struct config_transport {
      * text, shown behind the place). The functions may be NULL. */
     const char *(*check_endpoint)(const struct endpoint_conf *e);
     const char *(*check_source)(const void *keys);
+    /* What the source itself selects by (a topic, a binding), as a filter (route/matcher.h) that captures what its wildcards
+     * matched; out stays empty where it selects by none. false, or no valid filter: they are none that one could have. */
+    bool (*source_filter)(const void *keys, struct buf *out);
+    /* A source or target that speaks fewer codecs than the transport: what it is, for people ("a stream of redis"), and
+     * which; NULL = it speaks all of them. */
+    const char *(*source_codecs)(const void *keys, unsigned *codecs);
+    const char *(*target_codecs)(const void *keys, unsigned *codecs);
     const char *(*check_target)(const void *keys);
 };
 
@@ -115,7 +122,8 @@ enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 
 struct url {
     char *text;   /* as written, for messages: password masked */
-    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; port has no default here */
+    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; UTF-8 without control characters;
+                                                            port has no default here */
 };
 
 struct endpoint_conf {
@@ -160,6 +168,7 @@ struct route_conf {
     char *source;  /* what tells sources apart: `from` and its keys as text ("rabbit, queue: orders") */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
+    char *filter;  /* without match: whose wildcards {1}… are, the source's own; NULL = none: {1} is all of the subject */
     struct target_conf *to;
     size_t to_count; /* 0 only where it has a log */
     bool durable;
@@ -214,12 +223,13 @@ struct config {
  */
 struct config *config_load(const char *file, const struct config_transport *const *transports,
                            struct err *err);
-/* The same from memory (tests, fuzzing), without config_find_users(); `file` is only named in messages. */
+/* The same from memory (tests, fuzzing), without config_find_…(); `file` is only named in messages. */
 struct config *config_parse(const char *file, struct str text,
                             const struct config_transport *const *transports, struct err *err);
-/* Looks up the users and groups of the services, which may block, so that nobody has to later; a warning for each
+/* Looks up the users and groups of services and sockets, which may block, so that nobody has to later; a warning for each
  * that this host does not know. */
 void config_find_users(struct config *c);
+void config_find_files(struct config *c); /* a warning for each file of a TLS profile that cannot be read */
 void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
@@ -247,6 +257,8 @@ int64_t schedule_next(const struct schedule_conf *s, int64_t after_wall_ms);
 /* What differs between two configurations, a line each for people ("endpoint edge: changed",
  * "limits.body: 1MiB -> 2MiB (needs a restart)"). Appends to lines. */
 void config_diff(const struct config *before, const struct config *after, struct texts *lines);
+/* Gives `after` the values of `before` where a change needs a restart, so that nothing is half in force. */
+void config_keep(struct config *after, const struct config *before);
 void texts_add(struct texts *t, char *item_take);
 void texts_fini(struct texts *t);
 

@@ -120,13 +120,36 @@ static bool urls_read(struct walk *w, const struct node *n, struct endpoint_conf
     return ok;
 }
 
+/* Without a URL there is no transport whose keys the others could be: names the one that is misspelt. */
+static bool url_missing(struct walk *w, const struct node *n)
+{
+    struct buf hint = BUF_EMPTY;
+    const struct node *at = NULL;
+    for (const struct node *child = n->first; child != NULL && at == NULL; child = child->next) {
+        struct suggest s = {.word = str_make(child->key, child->key_size)};
+        suggest_try(&s, "listen");
+        suggest_try(&s, "connect");
+        buf_clear(&hint);
+        suggest_end(&s, &hint);
+        at = hint.len > 0 && str_printable(s.word) ? child : NULL;
+    }
+    if (at != NULL)
+        problem_add(w->errors, at->key_place, "unknown key `%s`%s Endpoint `%s` must have `listen` or `connect`",
+                    at->key, buf_cstr(&hint), n->key);
+    else
+        problem_add(w->errors, n->key_place, "endpoint `%s` must have `listen` or `connect`", n->key);
+    buf_fini(&hint);
+    return false;
+}
+
 static bool endpoint_url(struct walk *w, const struct node *n, struct endpoint_conf *e)
 {
     const struct node *listen = node_get(n, "listen"), *connect = node_get(n, "connect");
-    if ((listen == NULL) == (connect == NULL))
-        return problem_add(w->errors, n->key_place, "endpoint `%s` must have %s", n->key,
-                           listen == NULL ? "`listen` or `connect`"
-                                          : "only one of `listen` and `connect`");
+    if (listen == NULL && connect == NULL)
+        return url_missing(w, n);
+    if (listen != NULL && connect != NULL)
+        return problem_add(w->errors, n->key_place, "endpoint `%s` must have only one of `listen` and `connect`",
+                           n->key);
     const struct node *url = listen != NULL ? listen : connect;
     e->listen = listen != NULL;
     if (!urls_read(w, url, e))
@@ -243,6 +266,25 @@ void check_codec(struct walk *w, const struct node *map, unsigned codec, const s
     const struct node *n = node_get(map, "codec");
     if (n != NULL && t != NULL)
         check_spoken(w, n, codec, t);
+}
+
+void check_side_codec(struct walk *w, const struct node *map, const struct side *s)
+{
+    const struct endpoint_conf *e = s->endpoint;
+    const struct node *n = node_get(map, "codec");
+    unsigned codecs = 0, used = s->codec != CODEC_UNSET || e == NULL ? s->codec : e->codec;
+    const char *what = s->fewer != NULL && s->keys != NULL ? s->fewer(s->keys, &codecs) : NULL;
+    check_codec(w, map, s->codec, e != NULL ? e->transport : NULL);
+    if (what == NULL || used == CODEC_UNSET || (codecs & CODEC_BIT(used)) != 0)
+        return;
+    struct buf words = BUF_EMPTY;
+    codecs_put(&words, codecs);
+    if (n != NULL)
+        problem_add(w->errors, n->place, "`codec`: %s speaks %s", what, buf_cstr(&words));
+    else
+        problem_add(w->errors, map->place, "%s speaks %s, but the `codec` of endpoint `%s` is neither: name one here", what,
+                    buf_cstr(&words), e->name);
+    buf_fini(&words);
 }
 
 static void build_endpoint(struct walk *w, const struct node *n, struct endpoint_conf *e)

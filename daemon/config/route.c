@@ -176,7 +176,9 @@ static bool from_map(struct walk *w, const struct node *n, struct route_conf *r)
         parts[1] = (struct part){t->source_keys, r->from_extra};
     }
     ok &= walk_map(w, n, parts, 2, lenient);
-    check_codec(w, n, r->from_codec, t);
+    const struct side side = {r->from_codec, name != NULL ? config_endpoint(w->config, name) : NULL, r->from_extra,
+                              t != NULL ? t->source_codecs : NULL};
+    check_side_codec(w, n, &side);
     return ok;
 }
 
@@ -267,15 +269,34 @@ const struct key_custom custom_from = {
 
 /* ---- to ---- */
 
-/* How many wildcards a template may name. Those of a broker's own source (a topic filter, a binding)
- * are only known to its transport. */
-static size_t route_captures(const struct node *n, const struct route_conf *r)
+/* Of a route without `match`: what its source selects by. */
+static struct wildcards source_wildcards(struct walk *w, struct route_conf *r)
+{
+    const struct config_transport *t = r->from_transport;
+    struct wildcards may = {1, "without a `match` the source has"}; /* all of the subject */
+    struct buf filter = BUF_EMPTY;
+    if (r->from_extra == NULL || t->source_filter == NULL)
+        return may;
+    bool told = t->source_filter(r->from_extra, &filter) && (filter.len == 0 || filter_valid(buf_str(&filter), NULL));
+    size_t count = told && filter.len > 0 ? filter_wildcards(buf_str(&filter)) : 0;
+    if (!told)
+        may = (struct wildcards){0, 
+            "its source's own wildcards cannot be told apart, a `match` could name them; so there are"};
+    else if (count > 0)
+        may.count = count;
+    if (count > 0)
+        r->filter = arena_str(w->arena, buf_str(&filter));
+    buf_fini(&filter);
+    return may;
+}
+
+static struct wildcards route_wildcards(struct walk *w, const struct node *n, struct route_conf *r)
 {
     if (r->match == NULL && node_get(n, "match") != NULL)
-        return CAPTURES_MAX; /* reported already */
+        return (struct wildcards){CAPTURES_MAX, ""}; /* reported already */
     if (r->match == NULL)
-        return r->from_extra != NULL ? CAPTURES_MAX : 1;
-    return *r->match == '{' ? 0 : filter_wildcards(str_of(r->match));
+        return source_wildcards(w, r);
+    return (struct wildcards){*r->match == '{' ? 0 : filter_wildcards(str_of(r->match)), "`match` has"};
 }
 
 static bool to_read(struct walk *w, const struct key *key, const struct node *n, void *base)
@@ -291,7 +312,8 @@ static bool route_targets(struct walk *w, const struct node *route, struct route
 {
     const struct node *n = node_get(route, "to");
     bool list = n->kind == NODE_LIST, ok = true;
-    size_t count = list ? n->count : 1, captures = route_captures(route, r);
+    size_t count = list ? n->count : 1;
+    struct wildcards may = route_wildcards(w, route, r);
     const struct node *item = list ? n->first : n;
     if (count == 0 && r->log.name != NULL)
         return true; /* for the log alone */
@@ -300,7 +322,7 @@ static bool route_targets(struct walk *w, const struct node *route, struct route
                            TARGETS_MAX, count);
     r->to = arena_alloc(w->arena, count * sizeof(*r->to));
     for (; r->to_count < count; item = item->next)
-        ok &= target_read(w, item, captures, &r->to[r->to_count++]);
+        ok &= target_read(w, item, &may, &r->to[r->to_count++]);
     return ok;
 }
 

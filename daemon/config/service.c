@@ -95,7 +95,7 @@ static bool dead_letter_to(struct walk *w, const struct node *n, struct policy_c
         return walk_wrong(w, n, "dead_letter", custom_dead_letter.expects);
     p->dead_letter = true;
     p->dead_letter_to = arena_alloc(w->arena, sizeof(*p->dead_letter_to));
-    return target_read(w, to, 0, p->dead_letter_to);
+    return target_read(w, to, &(struct wildcards){0, "a dead letter has"}, p->dead_letter_to);
 }
 
 static bool dead_letter_read(struct walk *w, const struct key *key, const struct node *n,

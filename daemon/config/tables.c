@@ -36,7 +36,7 @@ static const struct key local_keys[] = {
 static const struct key store_keys[] = {
     {"path", KEY_TEXT, AT(store_conf, path), "/var/lib/bellhop", .flags = KEY_RESTART,
      .help = "folder of the store"},
-    {"max_size", KEY_SIZE, AT(store_conf, max_size), "8GiB", 1048576, 0, KEY_UNLIMITED,
+    {"max_size", KEY_SIZE, AT(store_conf, max_size), "8GiB", 5 * 1048576.0, 0, KEY_UNLIMITED | KEY_RESTART,
      .help = "bytes that the store may take on disk"},
     {"when_full", KEY_CHOICE, AT(store_conf, when_full), "reject", .choices = fulls,
      .help = "what happens to a new durable message when it is full"},
@@ -69,7 +69,7 @@ static const struct key tracing_keys[] = {
     END};
 
 static const struct key limits_keys[] = {
-    {"body", KEY_SIZE, AT(limits_conf, body), "1MiB", 1024, GIB, KEY_RESTART,
+    {"body", KEY_SIZE, AT(limits_conf, body), "1MiB", 1024, 64 * 1048576.0, KEY_RESTART,
      .help = "largest body of a message"},
     {"clients", KEY_COUNT, AT(limits_conf, clients), "10000", 1, 1000000,
      .help = "most local connections at a time"},
@@ -122,7 +122,7 @@ const struct key config_tls_keys[] = {
      .help = "whose certificate is asked for and checked"},
     {"min_version", KEY_CHOICE, AT(tls_conf, min_version), "1.3", .choices = versions,
      .help = "oldest version of TLS that is spoken"},
-    {"peers", KEY_TEXTS, AT(tls_conf, peers),
+    {"peers", KEY_TEXTS, AT(tls_conf, peers), .flags = KEY_FILLED,
      .help = "patterns of URI or DNS names: who may be at the other end"},
     END};
 
@@ -167,8 +167,9 @@ const struct key config_policy_keys[] = {
 
 static const char *const orders[] = {"relaxed", "strict", NULL};
 const struct key config_service_keys[] = {
-    {"users", KEY_TEXTS, AT(service_conf, users), .help = "system users who may attach"},
-    {"groups", KEY_TEXTS, AT(service_conf, groups),
+    {"users", KEY_TEXTS, AT(service_conf, users), .flags = KEY_FILLED,
+     .help = "system users who may attach"},
+    {"groups", KEY_TEXTS, AT(service_conf, groups), .flags = KEY_FILLED,
      .help = "system groups whose members may attach"},
     {"token", KEY_SECRET, AT(service_conf, token), .help = "secret that HELLO must bring"},
     {"credit", KEY_COUNT, AT(service_conf, credit), "0", 0, 65535,

@@ -67,6 +67,8 @@ static bool target_resolve(struct walk *w, const struct node *n, const char *wha
                            "nothing can be sent to `%s`: it listens, and its peers get only replies",
                            t->name);
     }
+    if (!endpoint_ok && e != NULL)
+        return problem_add(w->errors, n->place, "there is no service `%s`: it is an endpoint", t->name);
     t->service = service_ok &&
                  (w->config->services_open || config_service(w->config, t->name) != NULL);
     if (!t->service)
@@ -98,33 +100,34 @@ static bool target_extra(struct walk *w, const struct node *n, struct target_con
     return why == NULL || problem_add(w->errors, n->place, "`to`: %s", why);
 }
 
-static bool target_map(struct walk *w, const struct node *n, size_t captures, struct target_conf *t)
+static bool target_map(struct walk *w, const struct node *n, const struct wildcards *may, struct target_conf *t)
 {
     const struct node *endpoint = node_get(n, "endpoint"), *service = node_get(n, "service");
     const struct node *subject = node_get(n, "subject");
     const char *why;
     if ((endpoint == NULL) == (service == NULL))
-        return problem_add(w->errors, n->place,
-                           "a target needs one of the keys `endpoint` and `service`");
+        return problem_add(w->errors, n->place, "a target %s of the keys `endpoint` and `service`%s",
+                           endpoint == NULL ? "needs one" : "has one", endpoint == NULL ? "" : ", not both");
     const struct node *name = endpoint != NULL ? endpoint : service;
     bool ok = target_named(w, name, name->key, t);
     ok &= target_extra(w, n, t, !t->service && t->transport == NULL);
-    check_codec(w, n, t->codec, t->transport);
+    const struct side side = {t->codec, t->transport != NULL ? config_endpoint(w->config, t->name) : NULL, t->extra,
+                              t->transport != NULL ? t->transport->target_codecs : NULL};
+    check_side_codec(w, n, &side);
     if (t->service && t->codec != CODEC_UNSET)
         ok = problem_add(w->errors, node_get(n, "codec")->place,
                          "`codec` is for endpoints; a service gets headers and body as they are");
-    if (t->subject != NULL && !template_valid(str_of(t->subject), captures, &why))
-        ok = problem_add(w->errors, subject->place,
-                         "`subject`: %s (`match` has %zu wildcard%s)", why, captures,
-                         captures == 1 ? "" : "s");
+    if (t->subject != NULL && !template_valid(str_of(t->subject), may->count, &why))
+        ok = problem_add(w->errors, subject->place, "`subject`: %s (%s %zu wildcard%s)", why, may->whose, may->count,
+                         may->count == 1 ? "" : "s");
     return ok;
 }
 
-bool target_read(struct walk *w, const struct node *n, size_t captures, struct target_conf *t)
+bool target_read(struct walk *w, const struct node *n, const struct wildcards *may, struct target_conf *t)
 {
     t->place = n->place;
     if (n->kind == NODE_MAP)
-        return target_map(w, n, captures, t);
+        return target_map(w, n, may, t);
     if (n->kind != NODE_SCALAR || node_empty(n))
         return walk_wrong(w, n, "to", custom_to.expects);
     return target_named(w, n, "service or endpoint", t) && target_extra(w, n, t, false);

@@ -241,6 +241,9 @@ static bool to_texts(struct walk *w, const struct key *key, const struct node *n
     size_t count = one ? 1 : n->count;
     if (n->kind == NODE_MAP || node_empty(n))
         return walk_wrong(w, n, key->name, "a list of texts");
+    if (count == 0 && (key->flags & KEY_FILLED) != 0)
+        return problem_add(w->errors, n->place, "`%s` must be a list of texts; found an empty list: leave it out "
+                           "where anyone may", key->name);
     list->items = arena_alloc(w->arena, (count + 1) * sizeof(*list->items));
     const struct node *item = one ? n : n->first;
     for (size_t i = 0; i < count; i++, item = item->next) {

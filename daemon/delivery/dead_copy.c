@@ -37,10 +37,12 @@ static struct msg *copy_of(struct delivery *v, enum code reason)
     struct buf line = BUF_EMPTY;
     const char *what;
     put_reason(&line, v, reason);
-    struct msg_input in = {.kind = MSG_EVENT, .subject = m->subject, .headers = m->headers, .line = buf_str(&line),
-                           .body = m->body, .source = m->source};
+    struct msg_input in = {.kind = MSG_EVENT, .subject = m->subject, .headers = m->headers, .lines = buf_str(&line),
+                           .line_count = 1, .body = m->body, .source = m->source};
     struct msg *copy = msg_new(&v->dest->hub->factory, &in, &what);
     buf_fini(&line);
+    if (copy != NULL)
+        copy->ttl_ms = -1; /* for whoever sees to it: a broker must not let it expire */
     return copy;
 }
 
@@ -64,7 +66,7 @@ bool dead_copy(struct delivery *v, enum code reason)
     struct msg *m = copy_of(v, reason);
     if (m == NULL)
         return false; /* no room for one more header: it is kept */
-    struct plan p = {to->dest, v->route, to->conf, TARGET_DEAD};
+    struct plan p = {.dest = to->dest, .route = v->route, .to = to->conf, .target = TARGET_DEAD};
     struct delivery *c = delivery_new(v->dest->hub, m, MSG_EVENT, &p, &none);
     msg_unref(m);
     c->deadline_ms = SCHED_NEVER;

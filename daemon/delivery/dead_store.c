@@ -5,7 +5,7 @@
 #include "delivery/history.h"
 #include "delivery/internal.h"
 
-#define STEP 16       /* dead letters in memory at once, bodies and all */
+#define STEP 16       /* dead letters in memory at once, bodies and all; fewer where they are large */
 #define TEXTS 6
 #define MOVED_MS 500  /* between two reports of progress */
 
@@ -110,7 +110,7 @@ static void show(struct dead_walk *w, const struct store_dead *s)
     const struct store_record *r = &s->record;
     struct dead_letter d = {
         .number = s->number, .dest = idmap_get(&h->queues, store_queue_of(r->key)), .reason = code_parse(s->reason),
-        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = r->accepted_ms,
+        .attempts = r->attempt, .redrives = r->redrives, .accepted_wall_ms = durable_wall(h, r->accepted_ms),
         .time_wall_ms = s->died_ms,
         .msg = msg_restore(&h->factory, r->subject, r->headers, r->body)};
     char *texts[] = {str_dup(r->route), str_dup(r->as.n > 0 ? r->as : r->subject), str_dup(r->first_error),
@@ -250,7 +250,7 @@ static void on_rows(void *arg, const struct store_rows *rows)
     store_begin(st);
     while (shown < rows->count && show_next(w, &rows->dead[shown]))
         shown++;
-    w->at_end |= shown == rows->count && rows->count + rows->quarantined < STEP;
+    w->at_end |= shown == rows->count && !rows->cut && rows->count + rows->quarantined < STEP;
     if (changes(w) && rows->result == STORE_OK)
         store_then(st, go_on, w);
     store_commit(st);

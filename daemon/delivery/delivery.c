@@ -16,9 +16,10 @@ bool delivery_is_live(enum delivery_state s)
 
 static struct list *list_of(struct dest *d, enum delivery_state s)
 {
-    struct list *lists[DELIVERY_STATES] = {
-        [DELIVERY_READY] = &d->ready, [DELIVERY_PARKED] = &d->parked, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
-    return lists[s];
+    static const size_t lists[DELIVERY_STATES] = {
+        [DELIVERY_READY] = offsetof(struct dest, ready), [DELIVERY_PARKED] = offsetof(struct dest, parked),
+        [DELIVERY_WAITING] = offsetof(struct dest, waiting), [DELIVERY_INFLIGHT] = offsetof(struct dest, inflight)};
+    return (struct list *)(void *)((char *)d + lists[s]);
 }
 
 /* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
@@ -109,6 +110,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->route = p->route;
     v->route->set->refs++;
     v->charge = m->size + sizeof(*v);
+    v->id_hash = history_hash(m->id);
     h->memory += v->charge;
     v->target = p->target;
     v->number = ++h->numbers;
@@ -160,6 +162,12 @@ void delivery_spares_free(struct hub *h)
         h->spare = v->h.carrier;
         mem_free(v);
     }
+    while (h->spare_receipt != NULL) {
+        struct receipt *r = h->spare_receipt;
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        mem_free(r);
+    }
 }
 
 static void note_error(struct delivery *v, const struct reply *r)
@@ -177,19 +185,40 @@ static void note_error(struct delivery *v, const struct reply *r)
 
 /* ---------------------------------------------------------------- the asker */
 
-static void receipt_free(struct receipt *r)
+struct receipt *receipt_new(struct hub *h, const struct asker *asker)
 {
-    mem_free(r->detail);
-    mem_free(r);
+    if (asker == NULL || asker->ops == NULL)
+        return NULL;
+    struct receipt *r = h->spare_receipt;
+    if (r == NULL) {
+        r = mem_alloc(sizeof(*r));
+    } else {
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        h->spare_receipts--;
+    }
+    *r = (struct receipt){.hub = h, .asker = *asker};
+    return r;
 }
 
-/* One delivery of the receipt has ended. The asker hears of it when the last one has. */
-static void receipt_end(struct delivery *v, const struct reply *reply)
+static void receipt_free(struct receipt *r)
 {
-    struct receipt *r = v->receipt;
-    if (r == NULL)
+    struct hub *h = r->hub;
+    mem_free(r->detail);
+    if (h->spare_receipts == SPARES_MAX) {
+        mem_free(r);
         return;
-    v->receipt = NULL;
+    }
+    r->next = h->spare_receipt;
+    h->spare_receipt = r;
+    h->spare_receipts++;
+    mem_poison(r, sizeof(*r));
+}
+
+void receipt_end(struct receipt *r, const struct reply *reply, bool kept)
+{
+    if (reply->code != CODE_OK)
+        r->lost |= !kept;
     if (r->code == CODE_OK && reply->code != CODE_OK) {
         r->code = reply->code;
         r->detail = mem_strndup(reply->body.p, reply->body.n < DETAIL_MAX ? reply->body.n : DETAIL_MAX);
@@ -199,7 +228,7 @@ static void receipt_end(struct delivery *v, const struct reply *reply)
     if (r->asker.ops != NULL && r->request != NULL) {
         r->asker.ops->done(r->asker.ctx, r->asker.token, reply);
     } else if (r->asker.ops != NULL) {
-        struct reply all = {.code = r->code, .body = str_of(r->detail)};
+        struct reply all = {.code = r->code, .body = str_of(r->detail), .kept = r->code != CODE_OK && !r->lost};
         r->asker.ops->done(r->asker.ctx, r->asker.token, &all);
     }
     receipt_free(r);
@@ -214,7 +243,10 @@ static void end_with(struct delivery *v, enum delivery_state state, const struct
         durable_end(v, state);
         dead_ended(d->hub, v->key, state);
     }
-    receipt_end(v, reply);
+    struct receipt *r = v->receipt;
+    v->receipt = NULL;
+    if (r != NULL)
+        receipt_end(r, reply, false);
     delivery_free(v);
     dest_wake(d);
     if (ordered && !list_empty(&d->ready))
@@ -250,6 +282,16 @@ void delivery_refuse(struct delivery *v, enum code code, const char *why)
     answer_error(v, code, why);
 }
 
+void delivery_refuse_nobody(struct delivery *v)
+{
+    bool handed = v->h.redelivered != NULL && strcmp(v->h.redelivered, "released") != 0;
+    if (handed)
+        delivery_refuse(v, CODE_UNAVAILABLE, "who had the request has gone, and nobody else is there");
+    else
+        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE,
+                        "nobody is there to take the request");
+}
+
 /* ---------------------------------------------------------------- moves */
 
 /* ms from now until v's deadline, SCHED_NEVER without one. */
@@ -270,7 +312,7 @@ static void schedule_end(struct delivery *v)
 void delivery_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    bool alone = list_empty(&d->ready);
+    bool first = list_empty(&d->ready) || d->hub->draining; /* else those before it wait for something */
     if (!lane_enter(v)) {
         set_state(v, DELIVERY_PARKED);
         schedule_end(v);
@@ -279,11 +321,11 @@ void delivery_ready(struct delivery *v)
     set_state(v, DELIVERY_READY);
     if (v->key != 0) { /* a stored one may end in dest_pump() */
         schedule_end(v);
-        if (alone)
+        if (first)
             dest_pump(d);
         return;
     }
-    if (alone)
+    if (first)
         dest_pump(d); /* most often it goes out at once and needs no timer of its own */
     if (v->state == DELIVERY_READY)
         schedule_end(v);
@@ -304,15 +346,15 @@ void delivery_unpark(struct delivery *v)
     set_state(v, DELIVERY_READY);
 }
 
-void delivery_sent(struct delivery *v)
+void delivery_sent(struct delivery *v, int64_t now)
 {
     struct hub *h = v->dest->hub;
-    v->sent_ms = hub_now(h);
-    int64_t span = v->h.deadline_ms - v->sent_ms;
+    v->sent_ms = now;
+    int64_t span = v->h.deadline_ms - now;
     set_state(v, DELIVERY_INFLIGHT);
-    hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
+    hub_schedule_from(h, &v->due, now, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
-    if (v->due_wall_ms > 0)
+    if (v->drifts)
         durable_drift(v);
 }
 
@@ -348,13 +390,23 @@ static void expire(struct delivery *v)
     end_with(v, DELIVERY_EXPIRED, &r);
 }
 
-static void bury(struct delivery *v, enum code reason)
+/* true: it goes on to another destination, or is kept. */
+static bool keep_dead(struct delivery *v, const struct reply *reply, bool *moved)
 {
     struct hub *h = v->dest->hub;
-    if (h->store != NULL)
-        durable_bury(v, reason);
-    else
-        dead_add(h, v, reason);
+    bool keep = v->route->policy->dead_letter && (v->key != 0 || v->route->conf != NULL); /* not for subscriptions */
+    if (keep && h->store != NULL)
+        store_begin(h->store);
+    *moved = keep && dead_copy(v, reply->code);
+    if (keep && h->store != NULL) {
+        if (!*moved)
+            durable_bury(v, reply->code);
+        dead_tell(v, reply);
+        store_commit(h->store);
+    } else if (keep && !*moved) {
+        dead_add(h, v, reply->code);
+    }
+    return keep;
 }
 
 /* The end of an event that cannot be delivered: kept as a dead letter, sent on, or dropped where the policy
@@ -362,17 +414,13 @@ static void bury(struct delivery *v, enum code reason)
 static void die(struct delivery *v, const struct reply *reply)
 {
     struct hub *h = v->dest->hub;
-    bool keep = v->key != 0 ? v->route->policy->dead_letter
-                            : v->route->policy->dead_letter && v->route->conf != NULL; /* not for subscriptions */
-    bool moved = keep && dead_copy(v, reply->code);
+    bool moved, keep = keep_dead(v, reply, &moved);
     v->dest->dead++;
     msg_log(h->env.log, LOG_WARN, moved ? "message_dead_sent_on" : keep ? "message_dead" : "message_dropped", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"route", delivery_route(v)},
                                  {"reason", v->last_error}, {"attempts", LOG_NUM(v->h.attempt)}});
     hub_trace(h, TAP_DEAD, v);
     history_note(v, keep ? PAST_DEAD : PAST_DROPPED, 0, str_of(v->last_error));
-    if (keep && !moved)
-        bury(v, reply->code);
     end_with(v, keep ? DELIVERY_DEAD : DELIVERY_DROPPED, reply);
     h->counts.state[DELIVERY_DEAD] -= moved; /* it lives on at its new destination */
 }
@@ -456,7 +504,7 @@ static void hold(struct delivery *v)
     if (v->key != 0 && v->last_error == NULL)
         v->last_error = mem_strdup(v->h.redelivered); /* on disk: the next life knows that it has been seen */
     if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
-        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
+        delivery_refuse_nobody(v);
     else
         wait_for(v, GIVEN_BACK_MS);
 }
@@ -479,6 +527,14 @@ void delivery_done(struct delivery *v, const struct reply *reply)
     end_with(v, DELIVERY_DONE, reply);
 }
 
+static void go_on(struct dest *d)
+{
+    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
+        dest_pump(d);
+    else
+        durable_refill(d);
+}
+
 void delivery_settle(struct delivery *v, const struct settlement *s)
 {
     struct dest *d = v->dest;
@@ -493,10 +549,15 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     } else {
         failed(v, s);
     }
-    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
-        dest_pump(d);
-    else
-        durable_refill(d);
+    go_on(d);
+}
+
+void delivery_undone(struct delivery *v, const struct settlement *s)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_INFLIGHT);
+    failed(v, s);
+    go_on(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

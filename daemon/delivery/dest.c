@@ -10,6 +10,7 @@ void dest_free(struct dest *d)
     assert(list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight));
     lanes_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
+    list_remove(&d->hub->unpumped, &d->unpumped);
     waiters_wake(&d->waiters);
     mem_free(d->name);
     mem_free(d);
@@ -28,7 +29,7 @@ bool dest_is_up(const struct dest *d)
 void dest_status(const struct dest *d, struct dest_status *out)
 {
     *out = (struct dest_status){
-        .name = d->name, .service = d->service, .up = dest_is_up(d), .ready = d->ready.count,
+        .name = d->name, .service = d->service, .up = dest_is_up(d), .routed = d->routed > 0, .ready = d->ready.count,
         .waiting = d->waiting.count, .inflight = d->inflight.count,
         .parked = d->parked.count, .stored = backlog_stored(&d->backlog), .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
@@ -65,14 +66,34 @@ void dest_wake(struct dest *d)
         waiters_wake(&d->waiters);
 }
 
+/* The next one to be handed over, or NULL. What is safe on disk stays there while the daemon drains. */
+static struct delivery *next_ready(const struct dest *d)
+{
+    LIST_EACH(&d->ready, n) {
+        struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        if (v->key == 0 || !d->hub->draining)
+            return v;
+    }
+    return NULL;
+}
+
+/* In a group it waits: what it ends or puts on disk would be undone with a unit that is refused. */
+static bool pump_waits(struct dest *d)
+{
+    struct hub *h = d->hub;
+    if (h->group > 0 && h->store != NULL && !list_linked(&d->unpumped))
+        list_push(&h->unpumped, &d->unpumped);
+    return d->pumping || list_linked(&d->unpumped);
+}
+
 void dest_pump(struct dest *d)
 {
     int64_t now = hub_now(d->hub);
-    if (d->pumping)
+    struct delivery *v;
+    if (pump_waits(d))
         return;
     d->pumping = true;
-    while (!list_empty(&d->ready) && dest_is_up(d)) { /* bounded by the credit of its peers */
-        struct delivery *v = CONTAINER_OF(list_first(&d->ready), struct delivery, link);
+    while (dest_is_up(d) && (v = next_ready(d)) != NULL) { /* bounded by the credit of its peers */
         if (v->old && !retry_allowed(&v->route->policy->retry, v->h.attempt)) {
             delivery_die(v, CODE_FAILED, "the daemon ended as often as it was handed over");
             continue;
@@ -97,7 +118,7 @@ void dest_pump(struct dest *d)
             break;
         }
         breaker_sent(&d->breaker);
-        delivery_sent(v);
+        delivery_sent(v, now);
         fault_point("delivery.handed-over");
     }
     d->pumping = false;
@@ -146,28 +167,29 @@ static void on_ready(struct sink *s)
 }
 
 /* Nobody will take them: requests that wait are refused now, events stay. */
-static void refuse_requests(struct list *l, enum code code)
+static void refuse_requests(struct list *l)
 {
     LIST_EACH(l, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
         if (v->h.kind == MSG_REQUEST)
-            delivery_refuse(v, code, DEST_NOBODY);
+            delivery_refuse_nobody(v);
     }
 }
 
 static void on_state(struct sink *s, bool up, const char *why)
 {
     struct dest *d = s->dest;
-    log_write(d->hub->env.log, LOG_INFO, up ? "destination_up" : "destination_down", "destination", d->name,
+    bool awaited = !d->service || d->routed > 0; /* mere callers come and go: two lines for each would bury the rest */
+    log_write(d->hub->env.log, awaited ? LOG_INFO : LOG_DEBUG, up ? "destination_up" : "destination_down", "destination", d->name,
               "reason", why, NULL);
     if (up) {
         d->breaker = (struct breaker){0}; /* new peers have no record of failures */
         dest_pump(d);
         return;
     }
-    refuse_requests(&d->parked, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->ready, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->waiting, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
+    refuse_requests(&d->parked);
+    refuse_requests(&d->ready);
+    refuse_requests(&d->waiting);
     dest_wake(d);
 }
 

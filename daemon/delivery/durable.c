@@ -23,8 +23,6 @@
 #define LOAD_MAX 512                  /* of one load */
 #define PENDING_BYTES_MAX (32u << 20) /* handed to the store and not committed: sources wait above it */
 #define SHORT_PAUSE_MS 1000           /* a delivery that waits longer does so on disk */
-#define TAKE_MAX 256
-#define FULL_PAUSE_MS 1000            /* due, but its destination's window is full */
 #define LEFT_MAX 16384                /* read ahead so far over what lanes have left on disk */
 
 /* One message on its way into the store. */
@@ -34,14 +32,10 @@ struct acceptance {
     struct receipt *receipt;
     struct list deliveries; /* struct delivery by link, NEW */
     bool guarded;           /* it may be a duplicate */
+    bool whole;             /* the message counts as accepted with it; else it was before: these are copies of a request */
     struct hub_log *log;    /* that it is appended to, or NULL */
     struct store_appended appended;
 };
-
-static int64_t wall_now(struct hub *h)
-{
-    return h->env.wall(h->env.arg);
-}
 
 /* ---------------------------------------------------------------- books of the window */
 
@@ -57,7 +51,7 @@ void durable_release(struct delivery *v)
     v->dest->backlog.held_bytes -= v->charge;
 }
 
-static bool window_full(const struct dest *d)
+bool durable_full(const struct dest *d)
 {
     return d->backlog.held >= WINDOW || d->backlog.held_bytes >= WINDOW_BYTES;
 }
@@ -96,19 +90,6 @@ void durable_page(struct dest *d, uint64_t *where, int64_t by)
     d->hub->counts.state[DELIVERY_STORED] += (uint64_t)by;
 }
 
-/* The next time at which something on disk is due; wall becomes monotonic here. */
-static void note_due(struct hub *h, int64_t due_wall_ms)
-{
-    int64_t span = due_wall_ms - wall_now(h), at;
-    if (due_wall_ms == STORE_NEVER)
-        return;
-    span = span > 0 ? span : 0;
-    if (__builtin_add_overflow(hub_now(h), span, &at) || at >= h->store_due_ms)
-        return;
-    h->store_due_ms = at;
-    hub_schedule(h, &h->store_due, span, false);
-}
-
 /* ---------------------------------------------------------------- acceptance */
 
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m)
@@ -136,11 +117,11 @@ enum code store_room(struct hub *h, const struct msg *m, struct waiter *w)
     return CODE_BUSY;
 }
 
-static int64_t expires_wall(struct delivery *v)
+static int64_t expires_at(struct delivery *v)
 {
     int64_t at;
     if (v->deadline_ms == SCHED_NEVER ||
-        __builtin_add_overflow(wall_now(v->dest->hub), v->deadline_ms - hub_now(v->dest->hub), &at))
+        __builtin_add_overflow(v->deadline_ms, v->dest->hub->store_offset_ms, &at))
         return STORE_NEVER;
     return at;
 }
@@ -149,8 +130,8 @@ static struct store_record record_of(struct delivery *v)
 {
     const struct msg *m = v->h.msg;
     return (struct store_record){
-        .key = v->key, .accepted_ms = wall_now(v->dest->hub) - (hub_now(v->dest->hub) - m->accepted_ms),
-        .expires_ms = expires_wall(v), .attempt = v->h.attempt, .target = v->target, .redrives = v->redrives,
+        .key = v->key, .accepted_ms = m->accepted_ms + v->dest->hub->store_offset_ms,
+        .expires_ms = expires_at(v), .attempt = v->h.attempt, .target = v->target, .redrives = v->redrives,
         .route = str_of(delivery_route(v)), .subject = m->subject, .headers = m->headers, .body = m->body,
         .as = v->subject != NULL ? v->h.subject : STR_NONE,
         .first_error = v->first_error != NULL ? str_of(v->first_error) : STR_NONE,
@@ -162,7 +143,7 @@ static void guard(struct acceptance *a, const struct route *r, const struct msg 
     struct buf name = BUF_EMPTY;
     a->guarded = !a->hub->again && dedupe_name(r, m, &name);
     if (a->guarded)
-        store_once_begin(a->hub->store, &(struct store_once){.name = buf_str(&name), .now_ms = wall_now(a->hub),
+        store_once_begin(a->hub->store, &(struct store_once){.name = buf_str(&name), .now_ms = durable_time(a->hub),
                                                              .window_ms = r->conf->dedupe.window_ms});
     buf_fini(&name);
 }
@@ -174,6 +155,7 @@ static struct acceptance *acceptance_new(struct hub *h, const struct route *r, c
     a->hub = h;
     list_init(&a->deliveries);
     durable_owe(h, bytes);
+    durable_tell_time(h);
     store_begin(h->store);
     guard(a, r, m);
     return a;
@@ -192,7 +174,7 @@ struct acceptance *durable_log(struct hub *h, const struct route *r, const struc
     struct acceptance *a = acceptance_new(h, r, m, m->size * (h->plan_count + 1));
     a->log = r->log;
     store_append(h->store, &(struct store_append){
-        .log = r->log->number, .expected = m->expected_version, .now_ms = wall_now(h),
+        .log = r->log->number, .expected = m->expected_version, .now_ms = hub_wall(h),
         .key = headers_get(m->headers, "key"), .route = str_of(route_name(r)), .subject = m->subject,
         .headers = m->headers, .body = m->body}, on_appended, a);
     return a;
@@ -209,8 +191,8 @@ struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct de
         a = acceptance_new(h, v->route, v->h.msg, v->charge * h->plan_count);
     v->key = new_key(v->dest);
     struct store_record r = record_of(v);
-    v->delayed = v->h.msg->not_before_ms > wall_now(h);
-    r.due_ms = v->delayed ? v->h.msg->not_before_ms : 0;
+    durable_set_due(v, &r);
+    v->delayed = r.due_ms > 0;
     store_put(h->store, &r);
     list_push(&a->deliveries, &v->link);
     return a;
@@ -245,9 +227,9 @@ static void admit(struct delivery *v)
     } else if (v->delayed) {
         history_note(v, PAST_ACCEPTED, 0, STR("not before its time"));
         durable_page(d, &d->backlog.delayed, 1);
-        note_due(h, v->h.msg->not_before_ms);
+        durable_note_due(h, v->h.msg->delay_ms == 0, v->due_at_ms);
         delivery_discard(v);
-    } else if (d->backlog.paged > 0 || d->backlog.left >= LEFT_MAX || window_full(d)) {
+    } else if (d->backlog.paged > 0 || d->backlog.left >= LEFT_MAX || durable_full(d)) {
         history_note(v, PAST_ACCEPTED, 0, STR("behind others on disk"));
         durable_page(d, &d->backlog.paged, 1);
         delivery_discard(v);
@@ -258,8 +240,10 @@ static void admit(struct delivery *v)
     }
 }
 
-static void wake_waiters(struct hub *h)
+/* What has ended makes room, as what was accepted did: after each commit. */
+static void wake_waiters(void *arg)
 {
+    struct hub *h = arg;
     struct store_stats s;
     if (list_empty(&h->store_waiters))
         return;
@@ -323,7 +307,8 @@ static void on_accepted(void *arg, enum store_result result)
 {
     struct acceptance *a = arg;
     struct hub *h = a->hub;
-    count(a, result);
+    if (a->whole)
+        count(a, result);
     fault_point("durable.stored");
     if (a->receipt != NULL)
         answer(a->receipt, result, a);
@@ -339,12 +324,12 @@ static void on_accepted(void *arg, enum store_result result)
     list_remove(&h->accepting, &a->link);
     mem_free(a);
     durable_pay(h);
-    wake_waiters(h);
 }
 
-void durable_accepted(struct acceptance *a, struct receipt *r)
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole)
 {
     a->receipt = r;
+    a->whole = whole;
     list_push(&a->hub->accepting, &a->link);
     store_then(a->hub->store, on_accepted, a);
     if (a->guarded)
@@ -382,9 +367,10 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     struct hub *h = v->dest->hub;
     struct store_record r = record_of(v);
     bool leave = v->lane == NULL && (span_ms > SHORT_PAUSE_MS || v->dest->waiting.count >= WINDOW / 2);
-    int64_t due = leave ? wall_now(h) + span_ms : 0;
-    if (__builtin_add_overflow(wall_now(h), span_ms, &due) || !leave)
-        due = leave ? STORE_NEVER - 1 : 0;
+    int64_t due;
+    if (__builtin_add_overflow(durable_time(h), span_ms, &due) || !leave)
+        due = leave ? STORE_DUE_MAX : 0;
+    durable_tell_time(h);
     store_begin(h->store);
     store_update(h->store, &(struct store_change){v->key, v->h.attempt, due, r.first_error, r.last_error});
     v->save = ++v->dest->backlog.saves;
@@ -393,7 +379,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
     fault_point("durable.retrying");
     if (leave) {
         durable_page(v->dest, &v->dest->backlog.delayed, 1);
-        note_due(h, due);
+        durable_note_due(h, false, due);
     }
     return leave;
 }
@@ -401,7 +387,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
 void durable_bury(struct delivery *v, enum code reason)
 {
     struct hub *h = v->dest->hub;
-    struct store_dead d = {.died_ms = wall_now(h), .reason = str_of(code_name(reason)), .record = record_of(v)};
+    struct store_dead d = {.died_ms = hub_wall(h), .reason = str_of(code_name(reason)), .record = record_of(v)};
     if (v->key == 0)
         d.record.key = store_key(queue_of(v->dest), 0);
     store_begin(h->store);
@@ -468,7 +454,7 @@ static void on_deferred(void *arg, enum store_result result)
     if (v != NULL && result == STORE_OK)
         delivery_done(v, &reply);
     else if (v != NULL)
-        delivery_settle(v, &again);
+        delivery_undone(v, &again);
     deferred_free(f);
 }
 
@@ -516,21 +502,6 @@ void durable_undefer(struct dest *d)
     }
 }
 
-void hub_group_begin(struct hub *h)
-{
-    h->group++;
-    if (h->store != NULL)
-        store_begin(h->store);
-}
-
-void hub_group_end(struct hub *h)
-{
-    assert(h->group > 0);
-    h->group--;
-    if (h->store != NULL)
-        store_commit(h->store);
-}
-
 /* ---------------------------------------------------------------- from disk into memory */
 
 static void set_route(struct delivery *v, struct route_set *set, const struct store_record *r)
@@ -555,7 +526,9 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     if (m == NULL)
         return NULL;
     struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
-    m->accepted_ms = hub_now(h) - (wall_now(h) - r->accepted_ms);
+    m->accepted_ms = r->accepted_ms - h->store_offset_ms;
+    if (r->expires_ms != STORE_NEVER) /* not a dead letter, nor what was sent again */
+        str_parse_duration(headers_get(m->headers, "ttl"), &m->ttl_ms);
     msg_unref(m);
     set_route(v, h->routes, r);
     v->key = r->key;
@@ -576,7 +549,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
     poison_restore(v);
     v->deadline_ms = SCHED_NEVER;
     if (r->expires_ms != STORE_NEVER)
-        v->deadline_ms = hub_now(h) + (r->expires_ms - wall_now(h));
+        v->deadline_ms = r->expires_ms - h->store_offset_ms;
     return v;
 }
 
@@ -591,8 +564,7 @@ static void unreadable(struct dest *d, uint64_t key)
     store_commit(d->hub->store);
 }
 
-/* NULL: it could not be, and was ended. */
-static struct delivery *take(struct dest *d, const struct store_record *r)
+struct delivery *durable_restore(struct dest *d, const struct store_record *r)
 {
     struct delivery *v = restore(d, r);
     if (v == NULL)
@@ -602,7 +574,7 @@ static struct delivery *take(struct dest *d, const struct store_record *r)
 
 void durable_take(struct dest *d, const struct store_record *r)
 {
-    struct delivery *v = take(d, r);
+    struct delivery *v = durable_restore(d, r);
     if (v == NULL)
         return;
     durable_hold(v);
@@ -634,7 +606,7 @@ static void on_loaded(void *arg, const struct store_rows *rows)
     quarantined(d, rows->quarantined);
     for (size_t i = 0; i < rows->count; i++) {
         b->through = rows->records[i].key;
-        struct delivery *v = take(d, &rows->records[i]);
+        struct delivery *v = durable_restore(d, &rows->records[i]);
         if (v != NULL)
             come_in(v); /* hands over what it can, which must not load from here on yet */
     }
@@ -645,90 +617,12 @@ static void on_loaded(void *arg, const struct store_rows *rows)
 void durable_refill(struct dest *d)
 {
     struct backlog *b = &d->backlog;
-    if (b->loading || d->hub->store == NULL || d->hub->draining || window_full(d) || (b->left > 0 && durable_feed(d)))
+    if (b->loading || d->hub->store == NULL || d->hub->draining || durable_full(d) || (b->left > 0 && durable_feed(d)))
         return;
     if (b->paged == 0 || b->left >= LEFT_MAX || b->held > WINDOW / 2 || b->held_bytes > WINDOW_BYTES / 2)
         return;
     b->loading = true;
     store_load(d->hub->store, b->through != 0 ? b->through : store_key(b->queue, 0), LOAD_MAX, on_loaded, d);
-}
-
-/* ---------------------------------------------------------------- what is due */
-
-static struct dest *dest_of(struct hub *h, uint64_t key)
-{
-    return idmap_get(&h->queues, store_queue_of(key));
-}
-
-static void back_to_disk(struct dest *d, const struct store_record *r)
-{
-    struct hub *h = d->hub;
-    int64_t due = wall_now(h) + FULL_PAUSE_MS;
-    store_begin(h->store);
-    store_update(h->store, &(struct store_change){r->key, r->attempt, due, r->first_error, r->last_error});
-    store_commit(h->store);
-    note_due(h, due);
-}
-
-static void take_due(struct dest *d, const struct store_record *r)
-{
-    struct delivery *v = take(d, r);
-    if (v != NULL && lane_crowded(v)) {
-        delivery_discard(v);
-        back_to_disk(d, r);
-        return;
-    }
-    durable_page(d, &d->backlog.delayed, -1);
-    if (v == NULL)
-        return;
-    v->taken = true;
-    if (v->h.attempt == 0 && v->last_error == NULL)
-        v->due_wall_ms = r->due_ms; /* not a retry */
-    durable_hold(v);
-    delivery_ready(v);
-}
-
-const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1] = {10, 100, 1000, 10000, 60000};
-
-void durable_drift(struct delivery *v)
-{
-    struct hub_counts *c = &v->dest->hub->counts;
-    int64_t late = wall_now(v->dest->hub) - v->due_wall_ms;
-    size_t i = 0;
-    late = late > 0 ? late : 0;
-    while (i < DRIFT_BUCKETS - 1 && late > drift_bounds_ms[i])
-        i++;
-    c->drift[i]++;
-    c->drift_sum_ms += (uint64_t)late;
-    v->due_wall_ms = 0;
-}
-
-static void on_taken(void *arg, const struct store_rows *rows)
-{
-    struct hub *h = arg;
-    h->taking = false;
-    if (rows->result != STORE_OK)
-        return;
-    note_due(h, h->take_again ? wall_now(h) : rows->next_due_ms);
-    for (size_t i = 0; i < rows->count; i++) {
-        struct dest *d = dest_of(h, rows->records[i].key);
-        assert(d != NULL); /* every queue has been announced at the start, or made here */
-        if (window_full(d)) {
-            back_to_disk(d, &rows->records[i]);
-            continue;
-        }
-        take_due(d, &rows->records[i]);
-    }
-}
-
-void durable_due(struct hub *h)
-{
-    h->store_due_ms = SCHED_NEVER;
-    h->take_again = h->taking;
-    if (h->taking || h->draining)
-        return;
-    h->taking = true;
-    store_take_due(h->store, wall_now(h), TAKE_MAX, on_taken, h);
 }
 
 /* ---------------------------------------------------------------- the start */
@@ -751,13 +645,15 @@ void hub_use_store(struct hub *h, struct store *st)
     struct store_stats s;
     store_stats(st, &s);
     h->store = st;
+    durable_set_time(h, &s);
     h->old_below = s.suspect_below;
     hub_set_limits(h, &h->limits); /* room for notes in it */
+    store_on_report(st, wake_waiters, h);
     store_each_queue(st, adopt_queue, h);
     logs_adopt(h);
     h->counts.state[DELIVERY_DEAD] = s.totals.dead;
     h->counts.accepted = h->counts.state[DELIVERY_STORED] + s.totals.dead;
-    note_due(h, wall_now(h));
+    durable_look(h);
     fault_point("durable.adopted");
 }
 

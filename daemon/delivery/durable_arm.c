@@ -38,7 +38,7 @@ static void arm(struct dest *d)
 bool durable_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    if (d->backlog.arming || d->hub->draining || v->save > d->backlog.saved)
+    if (d->backlog.arming || v->save > d->backlog.saved)
         return false;
     if (!v->old || v->armed)
         return true;

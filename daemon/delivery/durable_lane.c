@@ -43,7 +43,7 @@ static bool read_on(struct lane *l, const struct store_rows *rows)
             return false;
         found |= pass(l, &rows->records[i]);
     }
-    bool more = rows->count + rows->quarantined >= l->reach;
+    bool more = rows->cut || rows->count + rows->quarantined >= l->reach;
     l->reach = found ? REACH_MIN : l->reach < REACH_MAX ? l->reach * 2 : REACH_MAX;
     return full(l) || more;
 }

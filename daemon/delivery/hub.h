@@ -82,7 +82,8 @@ void hub_free(struct hub *h); /* ends every delivery as dropped without telling 
 void hub_set_limits(struct hub *h, const struct hub_limits *limits);
 void hub_set_sample(struct hub *h, double sample);
 /* Before the first route and source. Takes over what the store holds; it outlives the hub's last call to
- * it. wall-clock times of the store become times of this life. */
+ * it. Times of the store become times of this life, and follow its monotonic clock; only `deliver-at` follows the
+ * wall clock, which is looked at once a minute at least. */
 void hub_use_store(struct hub *h, struct store *st);
 struct store *hub_store(const struct hub *h); /* or NULL */
 /* What is accepted and settled in between becomes durable together or not at all (a service's answer
@@ -102,6 +103,8 @@ size_t hub_deliverable(const struct hub *h); /* of those, the ones whose destina
 
 /* accepted minus all states, after recounting every list: 0 unless there is a bug. */
 int64_t hub_unaccounted(const struct hub *h);
+/* A carrier has refused a message before it offered it: counts among the others. */
+void hub_refused(struct hub *h, enum code code);
 
 /* ---- sources and destinations; both keep their address for the hub's life ---- */
 
@@ -124,6 +127,7 @@ void hub_set_order(struct dest *d, const char *by, bool strict);
 struct dest_status {
     const char *name;
     bool service, up;
+    bool routed; /* a route names it, or the store knows it; else a client has made it up */
     size_t ready, waiting, inflight;
     size_t parked;   /* behind another one of their key */
     uint64_t stored; /* on disk only, beside those */

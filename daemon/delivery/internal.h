@@ -10,7 +10,6 @@
 #include "store/store_log.h"
 
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
-#define DEST_NOBODY "nobody is there to take the request"
 
 enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
@@ -97,6 +96,7 @@ struct dest {
     struct order *order; /* NULL = none */
     bool order_strict;
     bool pumping;       /* dest_pump() is at work further up */
+    struct list_node unpumped; /* in hub->unpumped */
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
@@ -112,6 +112,8 @@ struct receipt {
     size_t open;        /* deliveries not yet ended that count for it */
     enum code code;     /* events: the first thing that went wrong */
     char *detail;
+    bool lost;          /* events: something went wrong with one of which no dead letter is on disk */
+    struct receipt *next; /* among the hub's spare ones */
 };
 
 struct delivery {
@@ -133,7 +135,8 @@ struct delivery {
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
-    int64_t due_wall_ms;     /* of a delayed one that was not handed over yet; 0 = none */
+    bool drifts;             /* it was delayed, and not handed over yet … */
+    int64_t due_at_ms;       /* … since this time; monotonic, of this life or before it */
     bool lone;               /* in flight as a suspect */
     unsigned crashes;        /* of a service that held nothing else */
     char *crash_pids;        /* "123, 456"; owned */
@@ -143,6 +146,7 @@ struct delivery {
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
+    uint64_t id_hash;        /* history_hash() of the message's id, which is far away by the time of its end */
     char *subject;           /* owned when it differs from the message's */
     char *first_error, *last_error;
 };
@@ -158,6 +162,7 @@ struct plan {
     struct route *route;
     const struct target_conf *to; /* NULL for a subscription */
     uint32_t target; /* its place in the route's `to` */
+    bool durable;    /* set by plan_check() */
 };
 
 struct hub {
@@ -191,17 +196,21 @@ struct hub {
     struct store *store;         /* NULL = none */
     struct idmap queues;         /* of the store -> struct dest */
     struct list accepting, deferring; /* durable.c: what the store has not answered yet */
+    struct list burying;              /* dead_tell.c: likewise */
     struct list store_waiters;   /* sources that wait for the store */
     struct due store_due;        /* when the next delayed one on disk is due */
     uint64_t old_below;          /* smaller numbers are of lives that ended badly; 0 = none did */
     int64_t store_due_ms;        /* its time; SCHED_NEVER = none */
+    int64_t store_offset_ms;     /* the store's time minus monotonic */
     int64_t drop_debt;           /* durable_drop.c: bytes that are still to be dropped */
     int64_t drops_told_ms;
     uint64_t drops_untold;
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
     unsigned group;              /* depth of hub_group_begin() */
+    struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
-    size_t spares;
+    struct receipt *spare_receipt;
+    size_t spares, spare_receipts;
     struct hub_counts counts;
     bool draining;
     bool paying;                 /* durable_pay() is at work further up */
@@ -214,10 +223,17 @@ struct hub {
 };
 
 int64_t hub_now(struct hub *h);
+int64_t hub_wall(struct hub *h); /* ms since 1970 */
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
+void hub_schedule_from(struct hub *h, struct due *d, int64_t now, int64_t span_ms, bool regular); /* who knows the time */
 void hub_release_memory(struct hub *h, size_t bytes);
-void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
+void hub_tell_tap(struct hub *h, enum tap_event event, const struct delivery *d);
+static inline void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d)
+{
+    if (h->tap != NULL)
+        hub_tell_tap(h, event, d);
+}
 
 /* routes.c */
 void route_set_unref(struct route_set *s);
@@ -234,16 +250,21 @@ void dest_due(struct dest *d);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);
+struct receipt *receipt_new(struct hub *h, const struct asker *asker); /* NULL where nobody asks */
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
-void delivery_sent(struct delivery *v);
+void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
+void delivery_undone(struct delivery *v, const struct settlement *s); /* settled, which could not be stored: the same,
+                                                                         but nothing that its destination is to blame for */
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);
 void delivery_drop(struct delivery *v);    /* nobody wants it any more */
 void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
+/* The same, since nobody is up; another code where an earlier attempt may have done it. */
+void delivery_refuse_nobody(struct delivery *v);
 
 bool delivery_is_live(enum delivery_state s);
 void delivery_discard(struct delivery *v);  /* frees one that is in no list and in no books */
@@ -255,7 +276,11 @@ void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane,
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
-bool lane_enter(struct delivery *v); /* false: another one of its key is out, it has to be parked */
+bool lane_enter_order(struct delivery *v);
+static inline bool lane_enter(struct delivery *v) /* false: another one of its key is out, it has to be parked */
+{
+    return (v->dest->order == NULL && v->lane == NULL) || lane_enter_order(v);
+}
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);
@@ -284,7 +309,8 @@ struct acceptance *durable_log(struct hub *h, const struct route *r, const struc
 void durable_hold_back(struct acceptance *a, struct delivery *v);
 struct acceptance *durable_accept(struct hub *h, struct acceptance *a, struct delivery *v);
 bool durable_guarded(const struct acceptance *a); /* it may turn out to be a copy */
-void durable_accepted(struct acceptance *a, struct receipt *r); /* the last call for this message */
+/* The last call for this message. whole: it is accepted with these, else it was without them. */
+void durable_accepted(struct acceptance *a, struct receipt *r, bool whole);
 void durable_end(struct delivery *v, enum delivery_state how);
 bool durable_wait(struct delivery *v, int64_t span_ms); /* true: it is to leave memory */
 void durable_bury(struct delivery *v, enum code reason);
@@ -294,7 +320,6 @@ bool durable_move(struct delivery *v_take, uint64_t from);
 bool durable_defer(struct delivery *v, const struct settlement *s);
 void durable_undefer(struct dest *d); /* it goes away: what is being accepted or settled there is dropped */
 void durable_refill(struct dest *d);    /* more from disk, where there is room for it */
-void durable_due(struct hub *h);
 void durable_forget(struct hub *h);
 void durable_hold(struct delivery *v);    /* it is in memory now, or (release) no more */
 void durable_release(struct delivery *v);
@@ -303,7 +328,19 @@ void durable_take(struct dest *d, const struct store_record *r); /* into memory,
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
+struct delivery *durable_restore(struct dest *d, const struct store_record *r); /* NULL: it could not be, and was ended */
+bool durable_full(const struct dest *d); /* there is no room in memory for more of it */
+
+/* durable_due.c: when stored ones are due */
 void durable_drift(struct delivery *v); /* a delayed one is handed over for the first time */
+int64_t durable_time(struct hub *h);    /* the store's (store.h) */
+int64_t durable_wall(struct hub *h, int64_t store_ms); /* such a time, by the wall clock */
+void durable_set_time(struct hub *h, const struct store_stats *s); /* at the start */
+void durable_tell_time(struct hub *h);  /* to the store: before what is put there */
+void durable_set_due(struct delivery *v, struct store_record *r); /* of one that is accepted */
+void durable_note_due(struct hub *h, bool by_wall, int64_t due_ms); /* durable_due() is to be called then */
+void durable_look(struct hub *h);       /* … at once */
+void durable_due(struct hub *h);
 
 /* durable_arm.c */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */
@@ -316,6 +353,7 @@ bool durable_crowded(const struct hub *h, const struct store_stats *s, size_t by
 
 /* routes.c */
 struct route *route_named(struct route_set *s, struct str name); /* or NULL */
+void route_captures(const struct route *r, struct str subject, struct captures *c); /* c: as the matcher has it */
 
 /* why.c */
 void whys_clear(struct hub *h);
@@ -336,6 +374,11 @@ enum code hub_send_again(struct hub *h, struct route *r, struct msg *m, const ch
 void dead_add(struct hub *h, struct delivery *v, enum code reason);
 bool dead_edit(struct hub *h, const struct dead_letter *d, const struct dead_content *c, bool dry_run); /* false: too many headers */
 void dead_clear(struct hub *h);
+/* One delivery of r has ended; the asker hears of it when the last one has. kept: as struct reply has it. */
+void receipt_end(struct receipt *r, const struct reply *reply, bool kept);
+/* Inside the unit that buries v: its receipt, if it has one, ends when that is on disk. */
+void dead_tell(struct delivery *v, const struct reply *reply);
+void dead_tells_forget(struct hub *h); /* the process ends: nobody is told */
 bool dead_copy(struct delivery *v, enum code reason); /* false: it goes nowhere and is to be kept. Else it ends as dead,
                                                          and there is no dead letter */
 void dead_walks_clear(struct hub *h);

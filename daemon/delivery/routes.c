@@ -118,6 +118,13 @@ const char *route_name(const struct route *r)
     return r->conf != NULL ? r->conf->name : "(subscription)";
 }
 
+/* Without a `match` they are what the source's own wildcards stood for; none, where its subject is another. */
+void route_captures(const struct route *r, struct str subject, struct captures *c)
+{
+    if (r->conf->filter != NULL)
+        filter_matches(str_of(r->conf->filter), subject, c);
+}
+
 static struct route_view view_of(const struct route *r)
 {
     return (struct route_view){
@@ -163,5 +170,6 @@ bool hub_explain(struct hub *h, const char *from, struct str subject, struct rou
     if (index == MATCH_NONE)
         return false;
     *out = view_of(h->routes->routes[index]);
+    route_captures(h->routes->routes[index], subject, c);
     return true;
 }

@@ -100,6 +100,21 @@ void server_close(struct server *s)
     mem_free(s);
 }
 
+size_t server_attached(const struct server *s, const char *name)
+{
+    const struct service *sv = map_get(&s->services, str_of(name));
+    return sv != NULL ? sv->attached : 0;
+}
+
+void server_give_up(struct server *s, const char *name)
+{
+    struct service *sv = map_remove(&s->services, str_of(name));
+    if (sv == NULL)
+        return;
+    hub_disown(s->env.hub, &sv->sink);
+    service_free(sv);
+}
+
 void server_each_service(const struct server *s, void (*fn)(void *arg, const struct service_status *st),
                          void *arg)
 {

@@ -30,6 +30,10 @@ size_t server_clients(const struct server *s);
 size_t server_busy(const struct server *s); /* sessions with an unanswered delivery or request */
 void server_close(struct server *s); /* at once; before hub_free() */
 
+size_t server_attached(const struct server *s, const char *name); /* clients under this name */
+/* Nobody is attached under this name: its destination is free for an endpoint. Legal where nobody ever was. */
+void server_give_up(struct server *s, const char *name);
+
 struct service_status {
     const char *name;
     size_t instances, inflight;

@@ -4,6 +4,7 @@
 #include "codec/nest.h"
 #include "local/internal.h"
 #include "msg/headers.h"
+#include "wire/json.h"
 
 static bool has_room(const struct session *s)
 {
@@ -56,14 +57,13 @@ static void write_delivery(struct session *s, const struct handover *h, uint64_t
     struct buf *out = stream_out(s->stream);
     size_t extra = delivery_lines(s, h, lines);
     const struct msg *m = h->msg;
-    frame_head(out, &(struct frame_line){
+    char *start = (char *)buf_reserve(out, FRAME_LINE_ROOM + h->subject.n + extra + m->headers.n + m->body.n);
+    char *at = frame_line_put(start, &(struct frame_line){
         .verb = h->kind == MSG_REQUEST ? VERB_REQ : VERB_PUB, .id = id, .headers = extra + m->headers.n,
         .body = m->body.n, .subject = h->subject});
-    char *at = (char *)buf_reserve(out, extra + m->headers.n + m->body.n);
     at = bytes_copy(at, lines, extra);
-    at = bytes_str(at, m->headers);
-    bytes_str(at, m->body);
-    buf_commit(out, extra + m->headers.n + m->body.n);
+    at = bytes_copy(at, m->headers.p, m->headers.n + m->body.n); /* they stand side by side */
+    buf_commit(out, (size_t)(at - start));
 }
 
 static bool service_send(struct sink *sink, struct handover *h)
@@ -197,13 +197,22 @@ static struct member *member_by_sub(struct session *s, uint64_t id)
     return NULL;
 }
 
+/* Both may hold any text: the quotes tell where the group ends. */
+static void put_group_name(struct buf *out, struct str group, struct str filter)
+{
+    buf_puts(out, "group ");
+    json_quote(group, out);
+    buf_puts(out, " of ");
+    buf_str_put(out, filter);
+}
+
 /* One service per group of a filter; a SUB without a group has one of its own. */
 static struct service *group_for(struct session *s, struct str filter, struct str group)
 {
     struct server *server = s->server;
     struct buf name = BUF_EMPTY;
     if (group.n > 0)
-        buf_printf(&name, "group %.*s of %.*s", (int)group.n, group.p, (int)filter.n, filter.p);
+        put_group_name(&name, group, filter);
     else
         buf_printf(&name, "subscription %llu of %s to %.*s", (unsigned long long)++server->groups_ever,
                    s->member.service->name, (int)filter.n, filter.p);

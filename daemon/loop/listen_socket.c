@@ -126,6 +126,8 @@ static bool lock_take(struct listen_socket *k, const char *path, struct err *err
     k->lock_path = buf_steal(&name);
     for (int i = 0; i < LOCK_TRIES; i++) {
         int fd = open(k->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0 && errno == ENOENT)
+            return err_add(err, "%s: its folder does not exist: make it, or choose another path", path);
         if (fd < 0)
             return err_add(err, "%s: %s", k->lock_path, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

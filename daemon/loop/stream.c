@@ -19,6 +19,7 @@
 #include "loop/timer.h"
 
 #define INPUT_HEAD 16384   /* leftovers up to this are joined with new input in the loop's buffer */
+#define READ_USUAL (STREAM_READ_MAX / 4) /* what a turn takes and makes stays in the cache, and leaves soon */
 #define SPARE_COUNT 512     /* output buffers kept for the next streams that write */
 #define SPARE_MAX 131072    /* none larger than this */
 #define SPARE_BYTES 1048576 /* all of them together */
@@ -58,7 +59,7 @@ struct stream {
 /* What the streams of a loop share. */
 struct stream_hub {
     struct loop *loop;
-    uint8_t *input; /* INPUT_HEAD + STREAM_READ_MAX bytes, from the first read on */
+    uint8_t *input; /* INPUT_HEAD + READ_USUAL bytes, from the first read on */
     struct list ready, dirty, timed, dead;
     struct quickacks quick;
     struct buf spares[SPARE_COUNT];
@@ -351,16 +352,16 @@ static void stream_write(struct stream *s)
 static uint8_t *hub_input(struct stream_hub *h)
 {
     if (h->input == NULL)
-        h->input = mem_alloc(INPUT_HEAD + STREAM_READ_MAX);
+        h->input = mem_alloc(INPUT_HEAD + READ_USUAL);
     return h->input + INPUT_HEAD;
 }
 
 /* Bytes read (> 0), 0 when there are none now, -1 when the stream is gone. */
-static ssize_t stream_receive(struct stream *s, uint8_t *to)
+static ssize_t stream_receive(struct stream *s, uint8_t *to, size_t most)
 {
     size_t got = 0;
     if (s->layer == NULL) {
-        ssize_t n = recv(s->fd, to, STREAM_READ_MAX, 0);
+        ssize_t n = recv(s->fd, to, most, 0);
         if (n > 0)
             return n;
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -371,7 +372,7 @@ static ssize_t stream_receive(struct stream *s, uint8_t *to)
             stream_fail_eof(s);
         return -1;
     }
-    enum layer_step step = s->layer->ops->read(s->layer, to, STREAM_READ_MAX, &got);
+    enum layer_step step = s->layer->ops->read(s->layer, to, most, &got);
     if (step == LAYER_EOF || step == LAYER_FAILED) {
         if (step == LAYER_EOF)
             stream_fail_eof(s);
@@ -440,10 +441,9 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
 static void stream_read_open(struct stream *s)
 {
     size_t head = s->in.len;
-    s->resumed = false;
     bool own = head > INPUT_HEAD;
     uint8_t *to = own ? buf_reserve(&s->in, STREAM_READ_MAX) : hub_input(s->hub);
-    ssize_t n = stream_receive(s, to);
+    ssize_t n = stream_receive(s, to, own ? STREAM_READ_MAX : READ_USUAL);
     if (n <= 0)
         return;
     if (own) {
@@ -461,7 +461,7 @@ static void stream_read_open(struct stream *s)
 
 static void stream_discard(struct stream *s)
 {
-    ssize_t n = recv(s->fd, hub_input(s->hub), STREAM_READ_MAX, 0);
+    ssize_t n = recv(s->fd, hub_input(s->hub), READ_USUAL, 0);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         stream_fail(s, "finished");
 }
@@ -473,7 +473,7 @@ static void stream_read(struct stream *s)
     } else if (s->paused) {
         s->reading = false; /* first now: most pauses end before more input comes */
         stream_watch(s);
-    } else if (s->state == STREAM_OPEN) {
+    } else if (s->state == STREAM_OPEN && !s->resumed) { /* what is there may be the end: the leftover first */
         stream_read_open(s);
     }
 }
@@ -512,6 +512,7 @@ static void stream_on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct stream *s = arg;
     (void)fd;
+    loop_woke(s->hub->loop);
     if (s->state == STREAM_OPENING) {
         stream_open(s);
         if (s->layer != NULL)
@@ -536,7 +537,7 @@ static void stream_go_on(struct stream *s)
         s->resumed = false;
         stream_show(s, buf_data(&s->in), s->in.len, true);
     }
-    if (s->state == STREAM_OPEN && !s->paused && s->layer != NULL)
+    if (s->state == STREAM_OPEN && !s->paused && !s->resumed && s->layer != NULL)
         stream_read_open(s);
 }
 
@@ -758,6 +759,16 @@ void stream_finish(struct stream *s)
     stream_retime(s);
     if (!list_linked(&s->dirty))
         list_push(&s->hub->dirty, &s->dirty);
+}
+
+int stream_release(struct stream *s)
+{
+    int fd = s->fd;
+    assert(s->state == STREAM_OPEN && s->layer == NULL);
+    stream_unlink(s);
+    s->fd = -1;
+    list_push(&s->hub->dead, &s->queue);
+    return fd;
 }
 
 int stream_fd(const struct stream *s)

@@ -38,7 +38,7 @@ struct stream_ops {
     void (*on_close)(void *arg, const char *reason);
 };
 
-#define STREAM_READ_MAX 131072 /* bytes taken per event */
+#define STREAM_READ_MAX 131072 /* bytes taken per event at most; a quarter of it where frames are short */
 
 struct stream_limits {
     size_t input;       /* unconsumed input at most: above it the stream closes (0 = STREAM_READ_MAX) */
@@ -94,6 +94,10 @@ void stream_close(struct stream *s);
  * closes too (5 s at most in all; a reset could overtake our last words); no further callback. The
  * owner forgets the pointer. */
 void stream_finish(struct stream *s);
+
+/* Gives the socket back, open and the caller's; the rest as stream_close(). For a protocol that begins TLS on a
+ * connection that has spoken before: only of a plain stream that is open. */
+int stream_release(struct stream *s);
 
 int stream_fd(const struct stream *s);                 /* for getsockopt */
 const char *stream_peer(const struct stream *s);       /* "127.0.0.1:51234", "[::1]:4000" or "unix" */

@@ -1,29 +1,41 @@
 #include "msg/headers.h"
 
-#define NAME_MAX_BYTES 128
-
-/* RFC 9110, section 5.6.2 (token) without upper case. */
-static bool token_char(unsigned char c)
-{
-    static const char others[] = "!#$%&'*+-.^_`|~";
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && memchr(others, c, sizeof(others) - 1) != NULL);
-}
+/* RFC 9110, section 5.6.2 (token): each of its characters in lower case, 0 for all others. */
+const unsigned char header_token[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*', ['+'] = '+',
+    ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`', ['|'] = '|', ['~'] = '~',
+    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6', ['7'] = '7',
+    ['8'] = '8', ['9'] = '9',
+    ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h',
+    ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',
+    ['Q'] = 'q', ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z',
+    ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h',
+    ['i'] = 'i', ['j'] = 'j', ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p',
+    ['q'] = 'q', ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x',
+    ['y'] = 'y', ['z'] = 'z',
+};
 
 bool header_name_valid(struct str name)
 {
-    if (name.n == 0 || name.n > NAME_MAX_BYTES)
+    if (name.n == 0 || name.n > HEADER_NAME_MAX)
         return false;
     for (size_t i = 0; i < name.n; i++) {
-        if (!token_char((unsigned char)name.p[i]))
+        unsigned char c = (unsigned char)name.p[i];
+        if (c == '\0' || header_token[c] != c)
             return false;
     }
     return true;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 bool header_value_valid(struct str value)
 {
-    return str_printable(value) && str_eq(str_trim(value), value);
+    return value.n == 0 || (!is_blank(value.p[0]) && !is_blank(value.p[value.n - 1]) && str_printable(value));
 }
 
 static const char *line_check(struct str line)
@@ -63,11 +75,16 @@ bool headers_check(struct str block, const char **what, size_t *offset)
 
 bool headers_next(struct str *block, struct header *h)
 {
-    if (block->n == 0)
+    const char *end = block->p + block->n;
+    const char *colon = block->n > 0 ? memchr(block->p, ':', block->n) : NULL;
+    if (colon == NULL || end - colon < 3)
         return false;
-    struct str line = str_cut(block, '\n');
-    h->name = str_cut(&line, ':');
-    h->value = line.n > 0 ? str_make(line.p + 1, line.n - 1) : STR_NONE;
+    const char *value = colon + 2, *line_end = memchr(value, '\n', (size_t)(end - value));
+    if (line_end == NULL)
+        return false;
+    h->name = str_make(block->p, (size_t)(colon - block->p));
+    h->value = str_make(value, (size_t)(line_end - value));
+    *block = str_make(line_end + 1, (size_t)(end - line_end) - 1);
     return true;
 }
 

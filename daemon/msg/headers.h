@@ -11,6 +11,7 @@
 
 #define HEADERS_MAX_BYTES 65536
 #define HEADERS_MAX_LINES 128
+#define HEADER_NAME_MAX 128
 
 /* Of these, what is kept free for what each delivery adds: `attempt`, `timeout`, `redelivered`. */
 #define HEADERS_DELIVERY_BYTES 112
@@ -31,6 +32,9 @@ struct str headers_get(struct str block, const char *name);
 
 bool header_name_valid(struct str name);  /* 1 … 128 bytes of a-z 0-9 and !#$%&'*+-.^_`|~ */
 bool header_value_valid(struct str value); /* printable UTF-8, no blank at either end */
+
+/* What a character of a name is in lower case; 0 = it can be in none. */
+extern const unsigned char header_token[256];
 
 static inline void headers_put(struct buf *out, const char *name, struct str value)
 {

@@ -7,15 +7,21 @@
 
 #define UUID_LENGTH 36
 #define MADE_LINES 4 /* id, source, correlation-id, traceparent */
+#define PIECES_MAX (HEADERS_MAX_LINES / 2 + 1)
+#define TOO_LARGE "headers above 64 KiB or 128 lines, those that the daemon adds counted"
 
 /* What one pass over the headers that came with a message finds. */
 struct scan {
     struct str id, correlation_id, traceparent; /* p NULL: not there, and n is what it will take */
     int64_t timeout_ms, ttl_ms, delay_ms, deliver_at_ms;
     uint64_t expected_version;
-    size_t kept; /* bytes of the lines that are passed on as they are */
-    size_t kept_lines;
     const char *what;
+};
+
+/* The lines that are passed on as they are; those that are neighbours are one piece. */
+struct kept {
+    size_t bytes, lines, count;
+    struct str pieces[PIECES_MAX];
 };
 
 enum disposition { KEEP, DROP };
@@ -89,38 +95,65 @@ static enum disposition on_daemon_only(struct scan *s, struct str value)
     return DROP;
 }
 
+/* By the length of their names. */
 static const struct reserved {
     const char *name;
     reserved_fn *fn;
-} reserved[] = {
-    {"id", on_id},           {"correlation-id", on_correlation}, {"traceparent", on_traceparent},
-    {"timeout", on_timeout}, {"ttl", on_ttl},                    {"delay", on_delay},
-    {"deliver-at", on_deliver_at}, {"source", on_daemon_only},        {"attempt", on_daemon_only},
-    {"expected-version", on_expected_version},
-    {"reason", on_daemon_only}, {"with", on_daemon_only}, {"redelivered", on_daemon_only},
+} reserved[][2] = {
+    [2] = {{"id", on_id}},
+    [3] = {{"ttl", on_ttl}},
+    [4] = {{"with", on_daemon_only}},
+    [5] = {{"delay", on_delay}},
+    [6] = {{"source", on_daemon_only}, {"reason", on_daemon_only}},
+    [7] = {{"timeout", on_timeout}, {"attempt", on_daemon_only}},
+    [10] = {{"deliver-at", on_deliver_at}},
+    [11] = {{"traceparent", on_traceparent}, {"redelivered", on_daemon_only}},
+    [14] = {{"correlation-id", on_correlation}},
+    [16] = {{"expected-version", on_expected_version}},
 };
 
-static const struct reserved *reserved_find(struct str name)
+static reserved_fn *reserved_find(struct str name)
 {
-    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (name.p[0] == reserved[i].name[0] && str_is(name, reserved[i].name))
-            return &reserved[i];
+    if (name.n >= sizeof(reserved) / sizeof(reserved[0]))
+        return NULL;
+    const struct reserved *r = reserved[name.n];
+    for (size_t i = 0; i < 2 && r[i].name != NULL; i++) {
+        if (name.p[0] == r[i].name[0] && memcmp(name.p, r[i].name, name.n) == 0)
+            return r[i].fn;
     }
     return NULL;
 }
 
-static void scan_headers(struct scan *s, struct str block)
+static void keep(struct kept *k, struct str line, struct scan *s)
 {
+    struct str *last = k->count > 0 ? &k->pieces[k->count - 1] : NULL;
+    k->bytes += line.n;
+    k->lines++;
+    if (last != NULL && last->p + last->n == line.p)
+        last->n += line.n;
+    else if (k->count < PIECES_MAX)
+        k->pieces[k->count++] = line;
+    else
+        s->what = TOO_LARGE;
+}
+
+/* Of a message that came without headers. */
+static const struct scan nothing = {.id = {NULL, UUID_LENGTH}, .correlation_id = {NULL, UUID_LENGTH},
+                                    .traceparent = {NULL, TRACEPARENT_LENGTH}, .timeout_ms = -1, .ttl_ms = -1,
+                                    .delay_ms = -1, .expected_version = MSG_ANY_VERSION};
+
+static void scan_headers(struct scan *s, struct kept *k, const struct msg_input *in)
+{
+    struct str block = in->headers;
     struct header h;
-    *s = (struct scan){.id = {NULL, UUID_LENGTH}, .traceparent = {NULL, TRACEPARENT_LENGTH},
-                       .timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1, .expected_version = MSG_ANY_VERSION};
+    *s = nothing;
     while (headers_next(&block, &h)) {
-        const struct reserved *r = reserved_find(h.name);
-        if (r == NULL || r->fn(s, h.value) == KEEP) {
-            s->kept += h.name.n + h.value.n + 3;
-            s->kept_lines++;
-        }
+        reserved_fn *fn = reserved_find(h.name);
+        if (fn == NULL || fn(s, h.value) == KEEP)
+            keep(k, str_make(h.name.p, h.name.n + h.value.n + 3), s);
     }
+    if (s->id.p == NULL && in->id.n > 0)
+        s->id = in->id;
     if (s->correlation_id.p == NULL)
         s->correlation_id.n = s->id.n;
 }
@@ -149,18 +182,6 @@ static inline char *put_line(char **at, struct str name, struct str value)
     return slot;
 }
 
-static char *put_kept(char *at, struct str block)
-{
-    struct header h;
-    while (headers_next(&block, &h)) {
-        struct scan none = {0};
-        const struct reserved *r = reserved_find(h.name);
-        if (r == NULL || r->fn(&none, h.value) == KEEP)
-            put_line(&at, str_make(h.name.p, h.name.n + 2), h.value);
-    }
-    return at;
-}
-
 static int64_t wall_at(struct msg_factory *f, int64_t now)
 {
     if (f->offset_at_ms == 0 || now - f->offset_at_ms >= 1000) {
@@ -170,13 +191,14 @@ static int64_t wall_at(struct msg_factory *f, int64_t now)
     return now + f->offset_ms;
 }
 
-/* The later of the two headers; 0 = at once. */
-static int64_t not_before(struct msg_factory *f, const struct scan *s, int64_t now)
+/* The later of the two headers counts. */
+static void set_not_before(struct msg_factory *f, const struct scan *s, struct msg *m)
 {
     int64_t delayed = 0;
-    if (s->delay_ms > 0 && __builtin_add_overflow(wall_at(f, now), s->delay_ms, &delayed))
+    if (s->delay_ms > 0 && __builtin_add_overflow(wall_at(f, m->accepted_ms), s->delay_ms, &delayed))
         delayed = INT64_MAX;
-    return delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
+    m->not_before_ms = delayed > s->deliver_at_ms ? delayed : s->deliver_at_ms;
+    m->delay_ms = delayed > s->deliver_at_ms ? s->delay_ms : 0;
 }
 
 static bool sampled(struct msg_factory *f)
@@ -201,41 +223,45 @@ static char *put_made(struct msg_factory *f, struct msg *m, char *at, const stru
     return at;
 }
 
-static size_t header_bytes(const struct scan *s, const struct msg_input *in)
+static size_t header_bytes(const struct scan *s, const struct kept *k, const struct msg_input *in)
 {
     return (sizeof("id: \n") - 1 + s->id.n) + (sizeof("source: \n") - 1 + in->source.n) +
            (sizeof("correlation-id: \n") - 1 + s->correlation_id.n) +
-           (sizeof("traceparent: \n") - 1 + s->traceparent.n) + in->line.n + s->kept;
+           (sizeof("traceparent: \n") - 1 + s->traceparent.n) + in->lines.n + k->bytes;
 }
 
 struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what)
 {
-    struct scan s;
-    scan_headers(&s, in->headers);
-    if (s.what != NULL) {
-        *what = s.what;
-        return NULL;
+    struct scan found;
+    const struct scan *s = &nothing;
+    struct kept kept;
+    kept.bytes = kept.lines = kept.count = 0;
+    if (in->headers.n > 0 || in->id.n > 0) {
+        scan_headers(&found, &kept, in);
+        s = &found;
     }
-    size_t headers = header_bytes(&s, in);
-    if (headers > HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES ||
-        s.kept_lines + (in->line.n > 0) > HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES) {
-        *what = "headers above 64 KiB or 128 lines, those that the daemon adds counted";
+    size_t headers = header_bytes(s, &kept, in);
+    bool fits = headers <= HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES &&
+                kept.lines + in->line_count <= HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES;
+    if (s->what != NULL || !fits) {
+        *what = s->what != NULL ? s->what : TOO_LARGE;
         return NULL;
     }
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
     int64_t now = f->now(f->arg);
     struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
-                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .id_made = s.id.p == NULL, .pool = in->pool, .not_before_ms = not_before(f, &s, now),
-                      .expected_version = s.expected_version};
+                      .timeout_ms = s->timeout_ms, .ttl_ms = s->ttl_ms, .size = size,
+                      .id_made = s->id.p == NULL, .pool = in->pool,
+                      .expected_version = s->expected_version};
+    set_not_before(f, s, m);
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
-    at = put_made(f, m, at, &s, in->source);
-    at = bytes_str(at, in->line);
-    if (s.kept > 0)
-        at = put_kept(at, in->headers);
+    at = put_made(f, m, at, s, in->source);
+    at = bytes_str(at, in->lines);
+    for (size_t i = 0; i < kept.count; i++)
+        at = bytes_str(at, kept.pieces[i]);
     m->body = str_make(at, in->body.n);
     bytes_str(at, in->body);
     return m;

@@ -1,7 +1,7 @@
 #pragma once
 /*
  * A message: immutable, made once, reference-counted (plain counter: one loop). Subject, headers and body live in
- * one allocation. Its header block is what every destination gets: the application's own headers,
+ * one allocation, the body right behind the headers. Its header block is what every destination gets: the application's own headers,
  * and `id`, `correlation-id`, `traceparent`, `source`, made where absent. What differs per destination (attempt,
  * remaining time-out) is added when it is handed over.
  */
@@ -29,7 +29,8 @@ struct msg {
     int64_t accepted_ms; /* monotonic */
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
-    int64_t not_before_ms; /* headers `delay`, `deliver-at`: wall clock; 0 = at once */
+    int64_t not_before_ms; /* headers `delay`, `deliver-at`: the later, by the wall clock; 0 = at once */
+    int64_t delay_ms;    /* from accepted_ms on, where `delay` is the later; else 0 */
     bool id_made;        /* it came without an id */
     uint64_t expected_version; /* header `expected-version`; MSG_ANY_VERSION = none */
     size_t size;         /* bytes of memory */
@@ -51,7 +52,9 @@ struct msg_input {
     enum msg_kind kind;
     struct str subject; /* legal */
     struct str headers; /* a checked block; the names that only the daemon sets are left out */
-    struct str line;    /* one more legal line before them, of no reserved name; may be empty */
+    struct str lines;   /* more legal ones before them, of no reserved name: passed on unread; may be empty */
+    unsigned line_count;
+    struct str id;      /* its id where the headers name none; legal, or empty: then one is made */
     struct str body;
     struct str source;  /* endpoint or service name */
     struct msg_pool *pool; /* NULL = none */

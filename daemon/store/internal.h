@@ -15,6 +15,7 @@
 /* Numbers are put aside in the store this many at a time: those that were given out and never
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
+#define TIME_STEP_MS 100
 
 enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_ONCE,
                OP_KINDS };
@@ -71,6 +72,7 @@ struct store_job {
     uint64_t bytes;           /* JOB_TRIM: what may stay */
     uint64_t hash;            /* JOB_HISTORY_FIND; JOB_HISTORY_PUT: `keep` */
     int64_t now_ms;           /* JOB_LOAD_LOG: since_ms; JOB_TRIM: before_ms */
+    int64_t wall_ms;          /* JOB_TAKE_DUE */
     uint32_t limit;
     bool service;             /* JOB_QUEUE */
     store_rows_fn *on_rows;
@@ -90,6 +92,18 @@ struct store_then {
     size_t guard; /* 0, or 1 + where in its unit the OP_ONCE lies that it depends on */
 };
 
+struct store_time { /* 0, 0 = not known */
+    int64_t now_ms, ahead_ms; /* of the wall clock */
+};
+
+/* What a commit keeps of it: the two clocks tick at different moments, which is no step of one of them. */
+static inline struct store_time time_kept(struct store_time kept, struct store_time now)
+{
+    int64_t by = now.ahead_ms - kept.ahead_ms;
+    bool stepped = by >= TIME_STEP_MS || by <= -TIME_STEP_MS;
+    return (struct store_time){now.now_ms, stepped ? now.ahead_ms : kept.ahead_ms};
+}
+
 struct store_batch {
     struct store_batch *next; /* the implementation's */
     struct buf ops;
@@ -97,6 +111,7 @@ struct store_batch {
     struct buf thens; /* of struct store_then */
     size_t reported;  /* jobs whose callbacks have run */
     uint64_t next_seq; /* given out before the batch was taken */
+    struct store_time time; /* as it was then */
     /* After the jobs are done, for the front: */
     struct store_totals totals;
     uint64_t bytes, burials, room;
@@ -137,6 +152,7 @@ struct store {
     uint64_t key[2];           /* of the hash of names; the implementation's to set and to keep */
     size_t guard;              /* as in struct store_then, while one is open */
     uint64_t next_seq;
+    struct store_time time;
     struct map queues;         /* 's' or 'p' and the name -> number */
     struct store_queue_row *opened; /* number 1 is at 0 */
     size_t opened_count, queue_count;
@@ -146,6 +162,8 @@ struct store {
     struct store_stats stats;
     void (*on_fault)(void *arg, const char *why);
     void *fault_arg;
+    void (*on_report)(void *arg);
+    void *report_arg;
     bool fault_told;
 };
 
@@ -218,7 +236,7 @@ struct str *record_string(struct store_record *r, size_t i);
 
 struct store_answer *answer_new(void);
 void answer_free(struct store_answer *a); /* NULL is legal */
-void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy */
+void answer_record(struct store_answer *a, const struct store_record *r); /* adds a copy; no more once rows.cut is set */
 void answer_dead(struct store_answer *a, const struct store_dead *d);
 void answer_chunk(struct store_answer *a, uint64_t number, struct str data);
 void answer_close_chunks(struct store_answer *a);

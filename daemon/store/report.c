@@ -42,7 +42,7 @@ size_t totals_of_end(enum store_end how)
 struct store_answer *answer_new(void)
 {
     struct store_answer *a = mem_zalloc(sizeof(*a));
-    a->rows.next_due_ms = STORE_NEVER;
+    a->rows.next_due_ms = a->rows.next_wall_ms = STORE_NEVER;
     return a;
 }
 
@@ -54,6 +54,12 @@ void answer_free(struct store_answer *a)
     buf_fini(&a->bytes);
     buf_fini(&a->findings);
     mem_free(a);
+}
+
+static void count_row(struct store_answer *a)
+{
+    a->rows.count++;
+    a->rows.cut = a->bytes.len >= STORE_ROWS_BYTES;
 }
 
 void batch_fail_from(struct store_batch *b, size_t from)
@@ -82,7 +88,7 @@ void answer_record(struct store_answer *a, const struct store_record *r)
     buf_put(&a->items, &copy, sizeof(copy));
     for (size_t i = 0; i < RECORD_STRINGS; i++)
         buf_str_put(&a->bytes, *record_string(&copy, i));
-    a->rows.count++;
+    count_row(a);
 }
 
 void answer_dead(struct store_answer *a, const struct store_dead *d)
@@ -91,7 +97,7 @@ void answer_dead(struct store_answer *a, const struct store_dead *d)
     buf_put(&a->items, &copy, sizeof(copy));
     for (size_t i = 0; i < DEAD_STRINGS; i++)
         buf_str_put(&a->bytes, *dead_string(&copy, i));
-    a->rows.count++;
+    count_row(a);
 }
 
 /* The buffer has stopped moving: now the strings can point into it. */
@@ -190,4 +196,6 @@ void front_report(struct store *st, struct store_batch *b, size_t end)
         else if (job_answers(job.kind))
             report_answer(&job);
     }
+    if (st->on_report != NULL)
+        st->on_report(st->report_arg);
 }

@@ -13,6 +13,7 @@
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
 #define RESERVE_MIN (4u << 20)
+#define DUE_BY_WALL (INT64_C(1) << 60) /* this bit of `due`: in its index these are a range of their own */
 
 enum stmt {
     STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_PUT_PLAIN, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
@@ -25,7 +26,8 @@ enum stmt {
 
 /* The rows of table counter by id: the totals, these, and two for each queue. */
 enum { COUNTER_BURIALS = TOTALS, COUNTER_RESERVED, COUNTER_CLEAN, COUNTER_SUSPECT, COUNTER_COMMITS, COUNTER_SEEN,
-       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16 };
+       COUNTER_KEY, COUNTER_KEY_END = COUNTER_KEY + 1, COUNTER_QUEUES = 16,
+       COUNTER_TIME = COUNTER_QUEUES, COUNTER_AHEAD /* there is no queue 0 */ };
 
 struct counter {
     uint64_t now, stored; /* in this transaction; as committed */
@@ -73,6 +75,7 @@ struct db {
     uint64_t uncounted;                  /* commits since then */
     uint64_t wanted;                     /* by the last put that was refused */
     uint64_t next_seq;                   /* of the batches of this transaction */
+    struct store_time time;              /* of them, too */
     int64_t changes;                     /* of rows, before this transaction */
     int mark_fd;
     uint64_t marked;                     /* what it says */
@@ -115,6 +118,8 @@ uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter
 
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
+struct store_time counters_time(const struct db *db);
+void counters_set_time(struct db *db, struct store_time time);
 void counter_set(struct db *db, size_t id, uint64_t value);
 void counter_add(struct db *db, size_t id, int by);
 int counters_write(struct db *db);

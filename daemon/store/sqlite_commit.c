@@ -136,8 +136,10 @@ static int commit(struct db *db, int rc)
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
     if (wanted != reserved)
         counter_set(db, COUNTER_RESERVED, wanted);
-    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes)
+    if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes) {
         counter_add(db, COUNTER_COMMITS, 1);
+        counters_set_time(db, time_kept(counters_time(db), db->time));
+    }
     if (rc == SQLITE_OK)
         rc = seen_trim(db);
     if (rc == SQLITE_OK)
@@ -181,6 +183,7 @@ static enum outcome run_together(struct db *db, struct store_batch *first)
     int rc = begin(db);
     for (struct store_batch *b = first; b != NULL && rc == SQLITE_OK; b = b->next) {
         db->next_seq = b->next_seq;
+        db->time = b->time;
         for (size_t i = 0; i < batch_count(b) && rc == SQLITE_OK; i++)
             rc = do_job(db, b, batch_job(b, i));
     }
@@ -391,6 +394,7 @@ void db_end(struct db *db)
         return;
     counter_set(db, COUNTER_RESERVED, db->next_seq);
     counter_set(db, COUNTER_CLEAN, 1);
+    counters_set_time(db, time_kept(counters_time(db), db->time));
     int rc = begin(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);

@@ -35,6 +35,17 @@ void counter_add(struct db *db, size_t id, int by)
     counter_set(db, id, counter_get(db, id) + (uint64_t)(int64_t)by);
 }
 
+struct store_time counters_time(const struct db *db)
+{
+    return (struct store_time){(int64_t)counter_get(db, COUNTER_TIME), (int64_t)counter_get(db, COUNTER_AHEAD)};
+}
+
+void counters_set_time(struct db *db, struct store_time time)
+{
+    counter_set(db, COUNTER_TIME, (uint64_t)time.now_ms);
+    counter_set(db, COUNTER_AHEAD, (uint64_t)time.ahead_ms);
+}
+
 void counters_load(struct db *db, size_t id, uint64_t value)
 {
     struct counter *c = counter_at(db, id);

@@ -52,7 +52,7 @@ void row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
 {
     const struct store_record *r = &d->record;
     if (r->due_ms > 0)
-        sqlite3_bind_int64(s, at + DUE, r->due_ms);
+        sqlite3_bind_int64(s, at + DUE, r->due_ms | (r->by_wall ? DUE_BY_WALL : 0));
     else
         sqlite3_bind_null(s, at + DUE);
     sqlite3_bind_int64(s, at + ATTEMPT, r->attempt);
@@ -113,7 +113,8 @@ static struct str column_str(sqlite3_stmt *s, int at)
 
 static void read_columns(sqlite3_stmt *s, int at, struct store_record *r)
 {
-    r->due_ms = sqlite3_column_int64(s, at + DUE);
+    r->due_ms = sqlite3_column_int64(s, at + DUE) & STORE_DUE_MAX;
+    r->by_wall = (sqlite3_column_int64(s, at + DUE) & DUE_BY_WALL) != 0;
     r->attempt = (uint32_t)sqlite3_column_int64(s, at + ATTEMPT);
     r->target = (uint32_t)sqlite3_column_int64(s, at + TARGET);
     r->redrives = (uint32_t)sqlite3_column_int64(s, at + REDRIVES);

@@ -26,7 +26,7 @@
 
 /* migrations[n] leads from version n to n + 1; the last one's is what this program writes. */
 static const char *const migrations[] = {
-    /* due: NULL = ready, above 0 = delayed until then, 0 = was delayed and is in memory now. */
+    /* due: NULL = ready, above 0 = delayed until then (DUE_BY_WALL), 0 = was delayed and is in memory now. */
     "CREATE TABLE delivery(key INTEGER PRIMARY KEY, " RECORD ");"
     "CREATE INDEX delivery_due ON delivery(due) WHERE due IS NOT NULL;"
     "CREATE TABLE dead(number INTEGER PRIMARY KEY, key INTEGER, " RECORD ", died INTEGER, reason BLOB);"
@@ -70,8 +70,9 @@ static const char *const statements[STMTS] = {
     [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? "
                   "AND due IS NULL ORDER BY key LIMIT ?",
     [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due "
-                      "WHERE due > 0 AND due <= ? ORDER BY due, key LIMIT ?",
-    [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > 0 ORDER BY due LIMIT 1",
+                      "WHERE due > ? AND due <= ? ORDER BY due, key LIMIT ?",
+    [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > ? AND due <= ? "
+                      "ORDER BY due LIMIT 1",
     [STMT_LOAD_DEAD] = "SELECT number, key, " COLUMNS ", died, reason FROM dead WHERE number > ? "
                        "ORDER BY number LIMIT ?",
     [STMT_AUDIT_LIVE] = "SELECT key, due IS NOT NULL AND due > 0 FROM delivery WHERE key > ? ORDER BY key LIMIT ?",
@@ -360,6 +361,7 @@ static int start_life(struct db *db, bool unclean)
     db->next_seq = next > 0 ? next : 1;
     counter_set(db, COUNTER_RESERVED, seq_reserved(db->next_seq, next));
     counter_set(db, COUNTER_CLEAN, 0);
+    db->time = counters_time(db);
     if (counter_get(db, COUNTER_KEY) == 0)
         seen_draw_key(db);
     if (unclean)

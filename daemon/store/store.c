@@ -48,6 +48,7 @@ struct store_batch *batch_take(struct store *st)
 {
     struct store_batch *b = st->batch, *fresh = batch_new();
     b->next_seq = st->next_seq;
+    b->time = st->time;
     if (st->depth > 0) {
         size_t thens = st->unit.then_at * sizeof(struct store_then);
         buf_put(&fresh->ops, buf_data(&b->ops) + st->unit.ops_at, b->ops.len - st->unit.ops_at);
@@ -207,6 +208,8 @@ void op_add(struct store *st, struct store_op *op)
 {
     struct buf *to = &st->batch->ops;
     assert(st->depth > 0);
+    if (op->d.record.due_ms > STORE_DUE_MAX)
+        op->d.record.due_ms = STORE_DUE_MAX;
     buf_put(to, op, sizeof(*op));
     for (size_t i = 0; i < DEAD_STRINGS; i++)
         buf_str_put(to, *dead_string(&op->d, i));
@@ -312,10 +315,10 @@ void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows
                                     .on_rows = fn, .arg = arg});
 }
 
-void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg)
+void store_take_due(struct store *st, struct store_when when, uint32_t limit, store_rows_fn *fn, void *arg)
 {
-    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = now_ms, .limit = limit,
-                                    .on_rows = fn, .arg = arg});
+    job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = when.now_ms, .wall_ms = when.wall_ms,
+                                    .limit = limit, .on_rows = fn, .arg = arg});
 }
 
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg)
@@ -331,6 +334,11 @@ void store_audit(struct store *st, store_audit_fn *fn, void *arg)
 
 /* ---------------------------------------------------------------- state */
 
+void store_tell_time(struct store *st, struct store_when when)
+{
+    st->time = (struct store_time){when.now_ms, when.now_ms - when.wall_ms};
+}
+
 void store_stats(const struct store *st, struct store_stats *out)
 {
     *out = st->stats;
@@ -340,6 +348,12 @@ void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *wh
 {
     st->on_fault = on_fault;
     st->fault_arg = arg;
+}
+
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg)
+{
+    st->on_report = on_report;
+    st->report_arg = arg;
 }
 
 bool store_close(struct store *st)

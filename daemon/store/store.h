@@ -21,7 +21,10 @@
  *     accepted = ready + delayed + done + expired + dropped + dead + quarantined
  * and the numbers are changed in the transaction that changes the rows.
  *
- * Times are wall-clock ms since 1970: they outlive the process.
+ * Times are the store's own, in ms since 1970: its user tells them (store_tell_time()), and keeps them going
+ * where they stood when the store was last open, or further on by the wall clock. They never go back, and the
+ * wall clock may be set while a process lives: what is to happen in ten seconds does, then or in the next
+ * life. Where a time is of the wall clock, it says so.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +35,7 @@
 #define STORE_SEQ_BITS 46 /* 100,000 a second for 22 years */
 #define STORE_QUEUES_MAX ((1u << 17) - 1)
 #define STORE_NEVER INT64_MAX
+#define STORE_DUE_MAX ((INT64_C(1) << 60) - 1)
 
 struct store;
 
@@ -51,7 +55,8 @@ struct store_record {
     uint64_t key;        /* store_key() */
     int64_t accepted_ms;
     int64_t expires_ms;  /* STORE_NEVER = does not */
-    int64_t due_ms;      /* 0 = ready; else not before this time ("delayed") */
+    int64_t due_ms;      /* 0 = ready; else not before this time ("delayed"); at most STORE_DUE_MAX */
+    bool by_wall;        /* that time is of the wall clock */
     uint32_t attempt;    /* hand-overs on record */
     uint32_t target;     /* which of the route's targets, from 0 */
     uint32_t redrives;   /* how often it came back from the dead letters */
@@ -63,7 +68,7 @@ struct store_record {
 /* A dead letter: the record it was (key: only its queue counts), and how it died. */
 struct store_dead {
     uint64_t number;     /* rises with every burial */
-    int64_t died_ms;
+    int64_t died_ms;     /* wall clock */
     struct str reason;   /* an error code's name */
     struct store_record record;
 };
@@ -74,8 +79,11 @@ struct store_rows { /* what a load found; valid during its callback only */
     const struct store_record *records; /* of store_load() and store_take_due() */
     const struct store_dead *dead;      /* of store_load_dead() */
     int64_t next_due_ms;  /* of store_take_due(): when the next delayed one is due, STORE_NEVER = none */
+    int64_t next_wall_ms; /* the same of those by_wall */
     uint64_t quarantined; /* rows met that fail their CRC; they are out of the books' live part now */
+    bool cut;             /* it ends with the row that has brought it to STORE_ROWS_BYTES: there may be more behind it */
 };
+#define STORE_ROWS_BYTES (1u << 20)
 typedef void store_rows_fn(void *arg, const struct store_rows *rows);
 
 static inline uint64_t store_key(uint32_t queue, uint64_t seq)
@@ -149,7 +157,7 @@ enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
 /* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next three. */
 void store_end(struct store *st, uint64_t key, enum store_end how);
-/* Its attempts, its next time and its errors (empty = as they were). due_ms > 0 hands it to
+/* Its attempts, its next time (not by_wall) and its errors (empty = as they were). due_ms > 0 hands it to
  * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
  * life. */
 void store_update(struct store *st, const struct store_change *c);
@@ -173,10 +181,13 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 /* Ready rows of after_key's queue behind that key, in order; those whose due_ms was ever above 0 in this
  * life are not among them. */
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg);
-/* Delayed rows of any queue that are due at `now_ms`, earliest first (their due_ms is what it was). They
- * are handed out once: from now on they count as ready but store_load() leaves them out until the next
- * start. */
-void store_take_due(struct store *st, int64_t now_ms, uint32_t limit, store_rows_fn *fn, void *arg);
+/* Delayed rows of any queue that are due, earliest first, those by_wall behind the others (their due_ms is what
+ * it was). They are handed out once: from now on they count as ready but store_load() leaves them out until the
+ * next start. */
+struct store_when {
+    int64_t now_ms, wall_ms; /* by its own time, and by the wall clock */
+};
+void store_take_due(struct store *st, struct store_when when, uint32_t limit, store_rows_fn *fn, void *arg);
 /* Dead letters from number `after` + 1 on, oldest first. */
 void store_load_dead(struct store *st, uint64_t after, uint32_t limit, store_rows_fn *fn, void *arg);
 
@@ -215,15 +226,23 @@ typedef void store_history_fn(void *arg, const struct store_history *found);
 /* Those that may hold the hash among the first few from that number on. */
 void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_history_fn *fn, void *arg);
 
+/* ---------------------------------------------------------------- time */
+
+/* What time it is, before what is put then: kept with the next commit, and when it is closed. */
+void store_tell_time(struct store *st, struct store_when when);
+
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
+    const char *path;              /* its folder, borrowed; NULL where it is in memory */
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;
     uint64_t burials;              /* the number of the newest dead letter that ever was, as of the last commit reported */
     uint64_t seen, seen_evicted;   /* names on record; those that had to go before their time, in this life */
     uint64_t history_next;         /* above the numbers of all chunks when the store was opened */
+    int64_t time_ms, ahead_ms;     /* the time kept when the store was opened, and how far before the wall clock it
+                                      was then; 0, 0 = none was */
     uint64_t pending_bytes;        /* handed over, not yet committed: what a source should wait for */
     int64_t slowest_commit_ms;
     uint64_t room;                 /* bytes that it still takes of puts, roughly; as of the last commit reported */
@@ -241,6 +260,9 @@ void store_stats(const struct store *st, struct store_stats *out);
 /* on_fault(arg, why): a commit failed; once, on the loop, before the callbacks of what it was to hold.
  * Loads fail from now on too. */
 void store_on_fault(struct store *st, void (*on_fault)(void *arg, const char *why), void *arg);
+
+/* on_report(arg) after the callbacks of each commit, and where the state changes without one (a disk that has room again). */
+void store_on_report(struct store *st, void (*on_report)(void *arg), void *arg);
 
 /* Commits what is pending (waits for it; a unit still open is forgotten), ends the books cleanly, frees.
  * No callback any more. Not from inside one of its callbacks. NULL is legal. False: a commit has failed, this

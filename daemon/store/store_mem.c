@@ -46,6 +46,7 @@ struct store_disk {
     struct store_queue_row *queues;
     size_t queue_count;
     uint64_t reserved; /* numbers below may have been given out */
+    struct store_time time;
     uint64_t suspect_below;
     uint64_t burials;
     bool open, unclean;
@@ -190,6 +191,7 @@ static void do_update(struct store_disk *d, struct store_op *op)
     ++*live_total(d, r->due_ms);
     changed.record.attempt = r->attempt;
     changed.record.due_ms = r->due_ms;
+    changed.record.by_wall = false;
     set_errors(&changed.record, r);
     row_replace(at, &changed);
     (*at)->taken |= r->due_ms > 0;
@@ -212,6 +214,7 @@ static void do_bury(struct store_disk *d, struct store_op *op)
     }
     dead.number = ++d->burials;
     dead.record.due_ms = 0;
+    dead.record.by_wall = false;
     rows_add(&d->dead, &dead);
     d->totals.dead++;
     if (stored)
@@ -362,6 +365,7 @@ static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job
         job->result = STORE_CONFLICT;
     } else {
         d->reserved = seq_reserved(m->base.next_seq, d->reserved);
+        d->time = time_kept(d->time, m->base.time);
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
             struct store_op *op = batch_op(b, &at);
             ops[op->kind](d, op);
@@ -424,7 +428,7 @@ static void do_load(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++) {
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++) {
         const struct row *row = rows->at[i];
         if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
             break;
@@ -437,6 +441,8 @@ static int row_by_due(const void *x, const void *y)
 {
     const struct store_record *a = &(*(struct row *const *)x)->d.record;
     const struct store_record *b = &(*(struct row *const *)y)->d.record;
+    if (a->by_wall != b->by_wall)
+        return a->by_wall ? 1 : -1;
     if (a->due_ms != b->due_ms)
         return a->due_ms < b->due_ms ? -1 : 1;
     return a->key < b->key ? -1 : 1;
@@ -445,6 +451,7 @@ static int row_by_due(const void *x, const void *y)
 static void do_take_due(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->live;
+    struct store_rows *told = &job->answer->rows;
     struct row **due = mem_calloc(rows->count, sizeof(struct row *));
     size_t n = 0, i = 0;
     for (size_t k = 0; k < rows->count; k++) {
@@ -452,14 +459,20 @@ static void do_take_due(struct store_mem *m, struct store_job *job)
             due[n++] = rows->at[k];
     }
     qsort(due, n, sizeof(struct row *), row_by_due);
-    for (; i < n && i < job->limit && due[i]->d.record.due_ms <= job->now_ms; i++) {
-        answer_record(job->answer, &due[i]->d.record);
-        due[i]->d.record.due_ms = 0;
+    for (; i < n; i++) {
+        struct store_record *r = &due[i]->d.record;
+        bool over = r->due_ms <= (r->by_wall ? job->wall_ms : job->now_ms);
+        int64_t *next = r->by_wall ? &told->next_wall_ms : &told->next_due_ms;
+        if (!over || told->cut || told->count == job->limit) {
+            *next = r->due_ms < *next ? r->due_ms : *next;
+            continue;
+        }
+        answer_record(job->answer, r);
+        r->due_ms = 0;
+        r->by_wall = false;
         m->disk->totals.delayed--;
         m->disk->totals.ready++;
     }
-    if (i < n)
-        job->answer->rows.next_due_ms = due[i]->d.record.due_ms;
     mem_free(due);
 }
 
@@ -467,7 +480,7 @@ static void do_load_dead(struct store_mem *m, struct store_job *job)
 {
     const struct rows *rows = &m->disk->dead;
     const struct store_rows *told = &job->answer->rows;
-    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit; i++)
+    for (size_t i = rows_find(rows, job->from + 1); i < rows->count && told->count < job->limit && !told->cut; i++)
         answer_dead(job->answer, &rows->at[i]->d);
 }
 
@@ -659,6 +672,8 @@ static bool mem_close(struct store *st)
     bool whole = !m->faulted;
     if (whole)
         m->disk->reserved = st->next_seq;
+    if (whole)
+        m->disk->time = time_kept(m->disk->time, st->time);
     mem_free_all(m, whole);
     return whole;
 }
@@ -704,7 +719,9 @@ struct store *store_mem_open(struct store_disk *d)
         d->suspect_below = m->base.next_seq;
     m->base.stats = (struct store_stats){.totals = d->totals, .bytes = disk_rows(d),
                                          .max_bytes = d->max_rows, .unclean = d->unclean,
-                                         .suspect_below = d->suspect_below, .history_next = 1};
+                                         .suspect_below = d->suspect_below, .history_next = 1,
+                                         .time_ms = d->time.now_ms, .ahead_ms = d->time.ahead_ms};
+    m->base.time = d->time;
     if (d->history.count > 0)
         m->base.stats.history_next = d->history.at[d->history.count - 1].number + 1;
     m->base.stats.full = m->base.stats.bytes >= d->max_rows;

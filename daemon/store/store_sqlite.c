@@ -248,6 +248,7 @@ static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const st
     s->loop = l;
     s->log = log;
     s->db.dir = mem_strdup(o->path);
+    s->base.stats.path = s->db.dir;
     buf_printf(&path, "%s/bellhop.db", o->path);
     s->db.path = buf_steal(&path);
     s->db.max_bytes = o->max_size;
@@ -279,6 +280,9 @@ static void take_state(struct store_sqlite *s, struct db_state *state)
     s->base.key[0] = counter_get(&s->db, COUNTER_KEY);
     s->base.key[1] = counter_get(&s->db, COUNTER_KEY_END);
     stats->history_next = db_history_next(&s->db);
+    s->base.time = counters_time(&s->db);
+    stats->time_ms = s->base.time.now_ms;
+    stats->ahead_ms = s->base.time.ahead_ms;
     stats->seen = counter_get(&s->db, COUNTER_SEEN);
     stats->bytes = s->db.used;
     stats->max_bytes = s->db.max_bytes;

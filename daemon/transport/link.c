@@ -1,5 +1,7 @@
 #include "transport/link.h"
 
+#include <assert.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "loop/dial.h"
@@ -19,6 +21,7 @@ struct link {
     const struct link_ops *ops;
     void *arg;
     enum link_phase phase;
+    bool secure; /* TLS from here on, with spec.tls_later */
     struct dial *dial;
     struct stream *stream;
     struct timer *timer; /* of a pause, or of a greeting */
@@ -71,6 +74,7 @@ static void lost(struct link *l, const char *reason)
 {
     bool was_open = link_is_open(l);
     l->stream = NULL;
+    l->secure = false;
     if (l->phase == LINK_UP && loop_now(l->spec.loop) - l->up_since_ms >= STEADY_MS)
         l->pause_ms = l->spec.min_pause_ms;
     note_error(l, reason);
@@ -80,10 +84,16 @@ static void lost(struct link *l, const char *reason)
         l->ops->on_down(l->arg, reason);
 }
 
+bool link_wants_tls(const struct link *l)
+{
+    return l->spec.tls_later && l->spec.tls != NULL && !l->secure;
+}
+
 void link_ready(struct link *l)
 {
     if (l->phase != LINK_GREETING)
         return;
+    assert(!link_wants_tls(l));
     l->phase = LINK_UP;
     timer_stop(l->timer);
     l->up_since_ms = loop_now(l->spec.loop);
@@ -96,6 +106,10 @@ void link_ready(struct link *l)
 static void on_open(void *arg)
 {
     struct link *l = arg;
+    if (l->secure) {
+        l->ops->on_secure(l->arg);
+        return;
+    }
     l->phase = LINK_GREETING;
     if (l->spec.greets)
         timer_after(l->timer, GREETING_MS);
@@ -125,20 +139,31 @@ static void on_close(void *arg, const char *reason)
 static const struct stream_ops link_stream_ops = {
     .on_open = on_open, .on_data = on_data, .on_drain = on_drain, .on_close = on_close};
 
-static void on_dial(void *arg, int fd, const char *reason)
+static void take_socket(struct link *l, int fd)
 {
-    struct link *l = arg;
-    l->dial = NULL;
-    if (fd < 0) {
-        lost(l, reason);
-        return;
-    }
-    if (l->spec.tls != NULL)
+    if (l->spec.tls != NULL && !link_wants_tls(l))
         l->stream = stream_new_tls(l->spec.loop, fd, l->spec.tls, link_url(l)->host, &link_stream_ops, l);
     else
         l->stream = stream_new(l->spec.loop, fd, &link_stream_ops, l);
     stream_limit(l->stream, &l->spec.limits);
     stream_quickack(l->stream, l->spec.quickack);
+}
+
+void link_secure(struct link *l)
+{
+    assert(link_wants_tls(l) && l->phase == LINK_GREETING);
+    l->secure = true;
+    take_socket(l, stream_release(l->stream));
+}
+
+static void on_dial(void *arg, int fd, const char *reason)
+{
+    struct link *l = arg;
+    l->dial = NULL;
+    if (fd < 0)
+        lost(l, reason);
+    else
+        take_socket(l, fd);
 }
 
 static void start_dial(struct link *l)
@@ -245,6 +270,12 @@ const char *link_state(const struct link *l)
 {
     static const char *const names[] = {"connecting", "connecting", "up", "down", "refused"};
     return names[l->phase];
+}
+
+const struct link *link_worse(const struct link *a, const struct link *b)
+{
+    static const unsigned ranks[] = {[LINK_UP] = 0, [LINK_CONNECTING] = 1, [LINK_GREETING] = 1, [LINK_PAUSING] = 2, [LINK_REFUSED] = 3};
+    return b != NULL && ranks[b->phase] > ranks[a->phase] ? b : a;
 }
 
 const char *link_error(const struct link *l)

@@ -26,30 +26,9 @@ static enum frame_status bad(struct cursor *c, size_t offset, const char *what)
     return FRAME_BAD;
 }
 
-/* Verbs of three letters, which most frames have: they and the blank behind them at once. */
-static inline bool read_usual_verb(struct cursor *c, enum verb *out)
-{
-    static const struct {
-        char text[4];
-        enum verb verb;
-    } usual[] = {{"PUB ", VERB_PUB}, {"REQ ", VERB_REQ}, {"REP ", VERB_REP}};
-    if (c->end < 4)
-        return false;
-    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
-        if (memcmp(c->line, usual[i].text, 4) == 0) {
-            *out = usual[i].verb;
-            c->at = 4;
-            return true;
-        }
-    }
-    return false;
-}
-
 static enum frame_status read_verb(struct cursor *c, enum verb *out)
 {
     size_t n = 0;
-    if (read_usual_verb(c, out))
-        return FRAME_OK;
     while (n < c->end && n <= VERB_LONGEST && c->line[n] >= 'A' && c->line[n] <= 'Z')
         n++;
     if (n == c->end && !c->whole && n <= VERB_LONGEST)
@@ -66,7 +45,8 @@ static enum frame_status read_verb(struct cursor *c, enum verb *out)
     return bad(c, 0, "unknown verb");
 }
 
-static enum frame_status read_odd_number(struct cursor *c, uint64_t *out, bool last)
+/* A decimal number and the blank (or, where last may end the line, the end) behind it. */
+static enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
 {
     uint64_t value = 0;
     size_t start = c->at, at = start;
@@ -88,24 +68,6 @@ static enum frame_status read_odd_number(struct cursor *c, uint64_t *out, bool l
     if (at < c->end && c->line[at] != ' ')
         return bad(c, at, "expected one blank behind the number");
     c->at = at < c->end ? at + 1 : at;
-    *out = value;
-    return FRAME_OK;
-}
-
-/* A decimal number and the blank (or, where last may end the line, the end) behind it. What is right
- * and of usual length is read here. */
-static inline enum frame_status read_number(struct cursor *c, uint64_t *out, bool last)
-{
-    const char *from = c->line + c->at, *p = from;
-    uint64_t value = 0;
-    if (!c->whole) /* else the line feed ends the digits at the latest */
-        return read_odd_number(c, out, last);
-    for (unsigned digit; (digit = (unsigned)*p - '0') <= 9; p++)
-        value = value * 10 + digit;
-    size_t n = (size_t)(p - from);
-    if (n == 0 || n > 18 || (n > 1 && *from == '0') || (*p != ' ' && (*p != '\n' || !last)))
-        return read_odd_number(c, out, last);
-    c->at = (size_t)(p - c->line) + (*p == ' ');
     *out = value;
     return FRAME_OK;
 }
@@ -141,20 +103,77 @@ static enum frame_status read_line(struct cursor *c, struct frame *f, uint64_t *
     return s == FRAME_OK ? read_subject(c, &f->subject, c->line[c->at - 1] == ' ') : s;
 }
 
+/* The same for a line that is whole, right and of a usual verb, as nearly all are: in a fraction of the time. */
+
+static inline const char *usual_verb(const char *p, enum verb *out)
+{
+    static const struct {
+        const char *text;
+        enum verb verb;
+    } usual[] = {{"PUB ", VERB_PUB}, {"REQ ", VERB_REQ}, {"REP ", VERB_REP}};
+    for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
+        *out = usual[i].verb;
+        if (memcmp(p, usual[i].text, 4) == 0)
+            return p + 4;
+    }
+    *out = VERB_OK;
+    return memcmp(p, "OK ", 3) == 0 ? p + 3 : NULL;
+}
+
+/* The byte behind it: a line feed ends it at the latest. NULL: none, or no usual one. */
+static inline const char *usual_number(const char *p, uint64_t *out)
+{
+    const char *from = p;
+    uint64_t digit = (uint64_t)(unsigned char)*p - '0', value = digit;
+    if (digit > 9)
+        return NULL;
+    p++;
+    if (digit == 0) { /* a digit behind it is not the blank that has to be there */
+        *out = 0;
+        return p;
+    }
+    for (; (digit = (uint64_t)(unsigned char)*p - '0') <= 9; p++)
+        value = value * 10 + digit;
+    *out = value;
+    return p - from <= 18 ? p : NULL;
+}
+
+static bool usual_line(const char *p, const char *lf, struct frame *f, uint64_t *headers)
+{
+    if (lf - p < 8 || (p = usual_verb(p, &f->verb)) == NULL)
+        return false;
+    if ((p = usual_number(p, &f->id)) == NULL || *p != ' ' || (p = usual_number(p + 1, headers)) == NULL || *p != ' ' ||
+        (p = usual_number(p + 1, &f->body_size)) == NULL)
+        return false;
+    f->subject = STR_NONE;
+    if (p < lf) {
+        f->subject = str_make(p + 1, (size_t)(lf - p) - 1);
+        if (*p != ' ' || f->subject.n == 0 || f->subject.n > FRAME_SUBJECT_MAX || !str_printable(f->subject))
+            return false;
+    }
+    return *headers <= FRAME_HEADERS_MAX && f->body_size <= FRAME_SKIP_MAX;
+}
+
+__attribute__((cold, noinline)) static enum frame_status careful_line(struct str line, const char *lf, struct frame *f,
+                                                                      uint64_t *headers, struct frame_error *e)
+{
+    struct cursor c = {.line = line.p, .end = lf != NULL ? (size_t)(lf - line.p) : line.n, .whole = lf != NULL, .e = e};
+    enum frame_status s = read_line(&c, f, headers);
+    return s == FRAME_MORE && line.n == FRAME_LINE_MAX ? bad(&c, line.n, "a first line above 1,200 bytes") : s;
+}
+
 enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, struct frame *f,
                               struct frame_error *e)
 {
-    size_t line = n < FRAME_LINE_MAX ? n : FRAME_LINE_MAX;
-    const uint8_t *lf = memchr(p, '\n', line);
-    struct cursor c = {.line = (const char *)p, .end = lf != NULL ? (size_t)(lf - p) : line,
-                       .whole = lf != NULL, .e = e};
+    struct str line = str_make(p, n < FRAME_LINE_MAX ? n : FRAME_LINE_MAX);
+    const char *lf = memchr(line.p, '\n', line.n);
     uint64_t headers = 0;
-    enum frame_status s = read_line(&c, f, &headers);
-    if (s == FRAME_MORE && line == FRAME_LINE_MAX)
-        return bad(&c, FRAME_LINE_MAX, "a first line above 1,200 bytes");
-    if (s != FRAME_OK)
-        return s;
-    size_t start = c.end + 1;
+    if (lf == NULL || !usual_line(line.p, lf, f, &headers)) {
+        enum frame_status s = careful_line(line, lf, f, &headers, e);
+        if (s != FRAME_OK)
+            return s;
+    }
+    size_t start = (size_t)(lf - line.p) + 1;
     if (n - start < headers)
         return FRAME_MORE;
     f->headers = str_make(p + start, headers);
@@ -169,10 +188,9 @@ enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, str
     return FRAME_OK;
 }
 
-void frame_head(struct buf *out, const struct frame_line *l)
+char *frame_line_put(char *to, const struct frame_line *l)
 {
-    char *start = (char *)buf_reserve(out, VERB_LONGEST + 3 * 21 + 2 + l->subject.n), *at;
-    at = bytes_str(start, verbs[l->verb]);
+    char *at = bytes_str(to, verbs[l->verb]);
     *at++ = ' ';
     at = bytes_u64(at, l->id);
     *at++ = ' ';
@@ -184,5 +202,11 @@ void frame_head(struct buf *out, const struct frame_line *l)
         at = bytes_str(at, l->subject);
     }
     *at++ = '\n';
-    buf_commit(out, (size_t)(at - start));
+    return at;
+}
+
+void frame_head(struct buf *out, const struct frame_line *l)
+{
+    char *start = (char *)buf_reserve(out, FRAME_LINE_ROOM + l->subject.n);
+    buf_commit(out, (size_t)(frame_line_put(start, l) - start));
 }

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from adapter import Adapter, Answer, Caller, Err, Got
+from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
 from amqp_raw import Refused
 from rabbit_server import Rabbit
 from tcp import error_of
@@ -71,6 +71,29 @@ class RawPeer(Peer):
 
     def failure(self, message, err):
         return err.body, {"bellhop-error": err.code}
+
+
+# The binding's two prefixes: one is sent here, the other is what the daemon sends.
+SENT, READ = "cloudEvents:", "cloudEvents_"
+
+
+def as_attributes(event):
+    """Headers and content type of a CloudEvent, in the binding's own names."""
+    event = dict(event)
+    type = event.pop("content-type")
+    return {(SENT + k[3:] if k.startswith("ce-") else k): v for k, v in event.items()}, type
+
+
+class EventPeer(RawPeer):
+    def read(self, message):
+        got = super().read(message)
+        return from_event(got._replace(headers={k.replace(READ, "ce-"): v for k, v in got.headers.items()}))
+
+    def reply(self, message, body, last):
+        return body, as_attributes(as_event("reply", {}))[0]
+
+    def failure(self, message, err):
+        return err.body, as_attributes(as_event("failure", {"bellhop-error": err.code}))[0]
 
 
 class NestPeer(Peer):
@@ -140,6 +163,18 @@ class RawCaller(RabbitCaller):
 
     def read(self, message):
         return Answer([], message.body, message.headers.get("bellhop-error"))
+
+
+class EventCaller(RawCaller):
+    def send(self, client, subject, body, headers, **properties):
+        headers, type = as_attributes(as_event(subject, headers))
+        super().send(client, subject, body, headers, content_type=type, **properties)
+
+    def read(self, message):
+        required = [message.headers.get(READ + k) for k in ("specversion", "id", "source")]
+        if required != ["1.0", "m-0", "/far"] or not message.headers.get(READ + "type", "").startswith("in."):
+            raise AssertionError(f"an answer that is no CloudEvent about what was asked: {message}")
+        return super().read(message)
 
 
 class NestCaller(RabbitCaller):
@@ -229,6 +264,11 @@ class RabbitRaw(Adapter):
     def server(self, handler):
         self.far.handler = handler
         return self.far
+
+
+class RabbitEvents(RabbitRaw):
+    """The same in CloudEvents, binary mode."""
+    name, codec, peer, client = "rabbit events", "cloudevents", EventPeer, EventCaller
 
 
 class RabbitNest(RabbitRaw):

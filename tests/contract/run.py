@@ -10,6 +10,7 @@ import time
 import unittest
 
 import fake
+import nats_far
 import rabbit_far
 import redis_far
 import suite
@@ -25,7 +26,11 @@ TRANSPORTS = [
     redis_far.RedisStreams,
     redis_far.RedisEvents,
     rabbit_far.RabbitRaw,
+    rabbit_far.RabbitEvents,
     rabbit_far.RabbitNest,
+    nats_far.NatsNest,
+    nats_far.NatsRaw,
+    nats_far.NatsEvents,
     fake.Fake,
     fake.FakeEvents,
 ]

@@ -6,5 +6,9 @@ $(B)/tests/crash/bellhopd: $(B)/daemon/app/main.o $(CRASH_OBJ) $(B)/libdaemon.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 check-crash: $(B)/bellhopd $(B)/tests/crash/bellhopd
 	@tests/crash/run.py --daemon $(B)/bellhopd --points $(B)/tests/crash/bellhopd --kills $(KILLS)
-.PHONY: check-crash
+# `make check-backlog MESSAGES=100000`
+MESSAGES ?= 10000000
+check-backlog: $(B)/bellhopd
+	@tests/crash/backlog.py --daemon $(B)/bellhopd --messages $(MESSAGES)
+.PHONY: check-crash check-backlog
 -include $(CRASH_OBJ:.o=.d)

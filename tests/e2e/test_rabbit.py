@@ -89,6 +89,19 @@ class SourceCase(Base, Case):
         self.client.declare(q, **{"x-queue-type": "quorum", "x-delivery-limit": 7, "x-dead-letter-routing-key": "dead",
                                   "x-message-ttl": 3600000, "x-dead-letter-exchange": ""})
 
+    def test_captures_of_the_binding(self):
+        """Without a `match`, of one binding; of several nobody could tell which."""
+        q, x = self.name, self.name + ".x"
+        source = self.source(q, exchange=x, bind=["site.*.#"], declare=True)
+        daemon = self.start([{"from": source, "to": {"service": "w", "subject": "{2}.of.{1}"}}])
+        worker = daemon.serve("w")
+        self.up(daemon)
+        self.client.publish(x, "site.7.temp.max", b"x")
+        self.assertEqual([d.subject for d in worker.wait(1)], ["temp.max.of.7"])
+        daemon.write({"endpoints": {"rabbit": {"connect": self.rabbit.url()}}, "routes": [
+            {"from": {**source, "bind": ["site.*", "room.*"]}, "to": {"service": "w", "subject": "{1}"}}]})
+        self.assertIn("a `match` could name them", daemon.tool("reload")[2])
+
     def test_a_queue_of_its_own(self):
         x = self.name
         daemon = self.start([{"from": self.source(exchange=x, bind=["#"], declare={
@@ -118,6 +131,26 @@ class SourceCase(Base, Case):
         self.assertEqual((death["count"], death["reason"], death["queue"]), (1, "rejected", q))
         self.assertEqual(len(bad.deliveries), 3)  # the policy's attempts
         self.assertEqual(self.client.depth(q), 0)
+
+    def test_a_dead_letter_has_one_place(self):
+        """Ours, once it is on disk; the queue's where the policy keeps none."""
+        for kept in (True, False):
+            with self.subTest(kept=kept):
+                q, dead = f"{self.name}.{kept}", f"{self.name}.{kept}.dead"
+                self.client.declare(dead)
+                self.client.declare(q, **{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+                daemon = self.durable([{"from": self.source(q), "to": "bad"}],
+                                      policies={"default": policy(attempts=2, delay="50ms", dead_letter=kept)})
+
+                def fail(delivery, _service):
+                    raise Service.Err("failed" if delivery.body == b"1" else "unavailable", b"no")
+                daemon.serve("bad", fail)
+                self.up(daemon)
+                for body in (b"1", b"2"):
+                    self.client.publish("", q, body, message_id="m" + body.decode())
+                wait_until(lambda: self.settled(q), "both settled")
+                ids = {r["id"] for r in daemon.admin("dlq.ls")["items"]}
+                self.assertEqual((ids, self.client.depth(dead)), ({"m1", "m2"}, 0) if kept else (set(), 2))
 
     def test_a_killer_ends_in_the_dead_letters(self):
         """Whoever takes it dies: that is no passing trouble."""

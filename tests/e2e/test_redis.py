@@ -314,6 +314,17 @@ class ChannelsCase(Server, Case):
             self.assertEqual(listener.message(), ("temp.7", b"x"))
 
 
+    def test_captures_of_the_pattern(self):
+        """Without a `match`; what stands for the `*` may have dots."""
+        daemon = self.through({"from": {"endpoint": "cache", "codec": "raw", "pattern": "site.*"},
+                               "to": {"service": "room", "subject": "got.{1}"}})
+        room = daemon.serve("room")
+        wait_until(lambda: self.tool.call("PUBSUB", "NUMPAT"), "the subscription")
+        for name in ("site.7", "site.7.temp"):
+            self.tool.call("PUBLISH", name, "x")
+        self.assertEqual([d.subject for d in room.wait(2)], ["got.7", "got.7.temp"])
+
+
 class StreamsCase(Server, Case):
     def setUp(self):
         self.tool.call("FLUSHALL")
@@ -434,6 +445,16 @@ class StreamsCase(Server, Case):
         room.wait(3)
         self.done()
         self.assertIn("orders", json.dumps(daemon.admin("dlq.ls")))
+
+    def test_a_dead_letter_on_disk_is_no_longer_pending(self):
+        """Whatever the last error was: it would come again, and die again."""
+        daemon = self.through(self.source(claim_idle="300ms"), store={"path": self.temporary() + "/store"})
+        grouped(self.tool, "orders")
+        room = daemon.serve("room", lambda d, s: (_ for _ in ()).throw(s.Err("unavailable", b"no")))
+        self.tool.call("XADD", "orders", "*", "body", "poison")
+        room.wait(3)
+        self.done()
+        self.assertEqual(len(daemon.admin("dlq.ls")["items"]), 1)
 
     def test_what_cannot_be_a_message_is_named_and_acknowledged(self):
         daemon = self.reading(self.source(codec="cloudevents"))

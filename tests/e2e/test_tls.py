@@ -316,6 +316,18 @@ class ReloadCase(Reload, Certified, Case):
                 f.write(good)
         self.works(port)
 
+    def test_reload_names_a_bad_certificate(self):
+        """The rest of the file is taken, and the old pair is kept; the tool and the log say so."""
+        daemon, port = self.listening()
+        before = self.shown(port)
+        shutil.copy(self.certs.path("peer.pem"), self.certs.path("bellhop.pem"))
+        code, out, _ = daemon.tool("reload")
+        self.assertEqual(code, 0)
+        self.assertIn("tls profile mesh", out)
+        self.assertIn("; the old one is kept", out)
+        self.assertTrue(daemon.log("certificate_error"))
+        self.assertEqual(self.shown(port), before)
+
     def test_rotated_authority(self):
         _, port = self.listening()
         certs = self.certs

@@ -25,12 +25,13 @@ static void on_header(const struct wire_frame *f)
     if ((f->properties->_flags & AMQP_BASIC_HEADERS_FLAG) != 0)
         table_deaths(&f->properties->headers);
     /* What was read can be written, and says the same. */
-    struct table t = {0};
+    struct buf entries = BUF_EMPTY;
     struct wire out = {.frame_max = WIRE_FRAME_MAX};
     struct wire_content c = {0};
-    properties_write(codec_room_headers(&room), &c.properties, &t);
+    properties_write(codec_room_headers(&room), &c.properties, &entries);
+    c.entries = buf_str(&entries);
     HOLDS(wire_put_content(&out, &again, 1, &c));
-    table_fini(&t);
+    buf_fini(&entries);
     buf_fini(&again);
     buf_fini(&scratch);
     codec_room_fini(&room);

@@ -48,6 +48,7 @@ def plain():
     try:
         until(lambda: UP in quick.said() or process.poll() is not None, "the start")
         assert process.poll() is None, quick.said()
+        assert " warn " not in quick.said(), quick.said()
         check_commands(quick)
         check_taken(quick)
         os.killpg(process.pid, signal.SIGINT)

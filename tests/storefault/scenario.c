@@ -162,7 +162,7 @@ bool scenario_step(struct store *st, uint64_t seed, size_t number, store_fn *fn,
     store_log(st, STR("events"));
     store_log(st, STR("facts"));
     if (kind == NULL)
-        store_take_due(st, (int64_t)rand_below(&s.rand, 99), 5, on_taken, NULL);
+        store_take_due(st, (struct store_when){(int64_t)rand_below(&s.rand, 99), 0}, 5, on_taken, NULL);
     if (number % 5 == 4)
         store_audit(st, on_audited, NULL);
     if (kind == NULL)
@@ -270,7 +270,7 @@ void scenario_describe(struct bed *b, struct buf *out)
     describe_logs(b, &d);
     store_audit(b->st, on_books, &d);
     bed_settle(b);
-    store_take_due(b->st, INT64_MAX / 2, ROWS_MAX, on_live, &d);
+    store_take_due(b->st, (struct store_when){STORE_DUE_MAX, 0}, ROWS_MAX, on_live, &d);
     bed_settle(b);
     if (d.failed)
         buf_clear(out);

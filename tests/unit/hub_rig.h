@@ -21,6 +21,7 @@ struct ask {
     char body[1200];
     struct receipt *receipt;
     bool full; /* says that it takes no more items for now */
+    bool kept; /* as it was told */
 };
 
 struct plain { /* a configuration as config/ would make it; freed by the route set */
@@ -36,6 +37,7 @@ static struct plain *plain; /* not yet in use */
 static struct fake math, shop, edge; /* two services and an endpoint */
 static struct intake *in;
 static int64_t now_ms, armed_ms;
+static int64_t wall_step; /* by how much the wall clock was set */
 static unsigned resumed;
 static struct waiter waiter;
 
@@ -54,7 +56,7 @@ static inline int64_t rig_now(void *arg)
 static inline int64_t rig_wall(void *arg)
 {
     (void)arg;
-    return now_ms + WALL;
+    return now_ms + WALL + wall_step;
 }
 
 static inline void rig_arm(void *arg, int64_t when_ms)
@@ -178,6 +180,7 @@ static inline void ask_done(void *ctx, uint64_t token, const struct reply *reply
     ck_assert(token == 7 && a->answers == 0);
     a->answers++;
     a->code = reply->code;
+    a->kept = reply->kept;
     *bytes_copy(a->body, reply->body.p, reply->body.n < sizeof(a->body) ? reply->body.n : 0) = '\0';
 }
 

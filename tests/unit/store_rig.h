@@ -25,7 +25,7 @@ struct bed {
     struct buf trace;
     size_t rows;       /* of all loads */
     uint64_t last_key; /* of the last row loaded */
-    int64_t next_due_ms;
+    int64_t next_due_ms, next_wall_ms;
 };
 
 static inline const char *result_name(enum store_result r)
@@ -43,8 +43,8 @@ static inline void on_unit(void *arg, enum store_result result)
 static inline void trace_record(struct bed *b, const struct store_record *r)
 {
     const struct str texts[] = {r->route, r->subject, r->headers, r->body, r->as, r->first_error, r->last_error};
-    buf_printf(&b->trace, " %u:%llu due=%lld attempt=%u target=%u redrives=%u times=%lld,%lld",
-               store_queue_of(r->key), (unsigned long long)store_seq_of(r->key), (long long)r->due_ms, r->attempt,
+    buf_printf(&b->trace, " %u:%llu due=%s%lld attempt=%u target=%u redrives=%u times=%lld,%lld",
+               store_queue_of(r->key), (unsigned long long)store_seq_of(r->key), r->by_wall ? "wall " : "", (long long)r->due_ms, r->attempt,
                r->target, r->redrives, (long long)r->accepted_ms, (long long)r->expires_ms);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         buf_puts(&b->trace, " [");
@@ -69,6 +69,7 @@ static inline void on_rows(void *arg, const struct store_rows *rows)
     }
     b->rows += rows->count;
     b->next_due_ms = rows->next_due_ms;
+    b->next_wall_ms = rows->next_wall_ms;
 }
 
 static inline void trace_totals(struct bed *b, const struct store_totals *t)

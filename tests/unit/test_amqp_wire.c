@@ -92,6 +92,30 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* What rabbitmq-c writes, and nothing shorter. */
+START_TEST(test_deliver)
+{
+    amqp_basic_deliver_t m = {.consumer_tag = amqp_cstring_bytes("bellhop"), .delivery_tag = UINT64_C(0x0102030405060708),
+                              .redelivered = true, .exchange = amqp_cstring_bytes("orders"),
+                              .routing_key = amqp_cstring_bytes("order.made")};
+    char payload[256] = "\0\x3c\0\x3c";
+    int n = amqp_encode_method(AMQP_BASIC_DELIVER_METHOD, &m, (amqp_bytes_t){sizeof(payload) - 4, payload + 4});
+    struct buf in = BUF_EMPTY;
+    struct wire w = wire_of(WIRE_FRAME_MIN);
+    struct wire_frame f;
+    put_frame(&in, AMQP_FRAME_METHOD, 1, str_make(payload, (size_t)n + 4));
+    ck_assert_int_eq(wire_next(&w, buf_str(&in), &f), WIRE_METHOD);
+    const amqp_basic_deliver_t *got = f.method.decoded;
+    ck_assert_uint_eq(f.method.id, AMQP_BASIC_DELIVER_METHOD);
+    ck_assert(str_is(bytes_of(got->consumer_tag), "bellhop") && got->delivery_tag == m.delivery_tag && got->redelivered);
+    ck_assert(str_is(bytes_of(got->exchange), "orders") && str_is(bytes_of(got->routing_key), "order.made"));
+    for (size_t cut = 4; cut < (size_t)n + 4; cut++)
+        ck_assert_int_eq(kind_of(AMQP_FRAME_METHOD, str_make(payload, cut)), WIRE_BAD);
+    buf_fini(&in);
+    wire_fini(&w);
+}
+END_TEST
+
 START_TEST(test_frame_bounds)
 {
     struct wire w = wire_of(WIRE_FRAME_MIN);
@@ -114,10 +138,10 @@ END_TEST
 static void round_trip(uint32_t frame_max, size_t size)
 {
     struct wire w = wire_of(frame_max);
-    struct buf out = BUF_EMPTY, body = BUF_EMPTY;
-    struct table t = {0};
+    struct buf out = BUF_EMPTY, body = BUF_EMPTY, entries = BUF_EMPTY;
     struct wire_content c = {.publish = {.exchange = amqp_of(STR("x")), .routing_key = amqp_of(STR("a.b"))}};
-    properties_write(STR("content-type: text/plain\nid: m1\nx-test: 1\n"), &c.properties, &t);
+    properties_write(STR("content-type: text/plain\nid: m1\nx-test: 1\n"), &c.properties, &entries);
+    c.entries = buf_str(&entries);
     for (size_t i = 0; i < size; i++)
         buf_putc(&body, (char)(i * 31));
     c.body = buf_str(&body);
@@ -153,7 +177,7 @@ static void round_trip(uint32_t frame_max, size_t size)
     ck_assert(str_eq(whole, buf_str(&body)));
     ck_assert_uint_eq(frames, 2 + (size + frame_max - 9) / (frame_max - 8));
     assembly_fini(&a);
-    table_fini(&t);
+    buf_fini(&entries);
     buf_fini(&body);
     buf_fini(&out);
     wire_fini(&w);
@@ -210,14 +234,12 @@ START_TEST(test_never_to_be_sent)
     c.publish.routing_key.len = 255;
     c.properties = (amqp_basic_properties_t){._flags = AMQP_BASIC_REPLY_TO_FLAG, .reply_to = amqp_of(str_make(text.base, 256))};
     ck_assert(!wire_put_content(&w, &out, 1, &c));
-    struct table t = {0};
-    table_add(&t, STR("big"), buf_str(&text));
-    c.properties = (amqp_basic_properties_t){._flags = AMQP_BASIC_HEADERS_FLAG, .headers = table_made(&t)};
+    c.properties = (amqp_basic_properties_t){._flags = 0};
+    c.entries = buf_str(&text);
     ck_assert(!wire_put_content(&w, &out, 1, &c));
     ck_assert(str_is(buf_str(&out), "before"));
     w.frame_max = WIRE_FRAME_MAX;
     ck_assert(wire_put_content(&w, &out, 1, &c));
-    table_fini(&t);
     buf_fini(&text);
     buf_fini(&out);
     wire_fini(&w);
@@ -240,6 +262,21 @@ static void read_lines(const amqp_basic_properties_t *p, struct buf *lines)
     ck_assert(headers_check(buf_str(lines), &what, &offset));
     codec_room_fini(&room);
     buf_fini(&scratch);
+}
+
+/* The properties and the table's entries as they go out, decoded as if they had come. */
+static void read_sent(const amqp_basic_properties_t *p, struct str entries, struct buf *lines)
+{
+    struct wire w = wire_of(WIRE_FRAME_MAX);
+    struct buf out = BUF_EMPTY;
+    struct wire_frame f;
+    struct wire_content c = {.properties = *p, .entries = entries};
+    ck_assert(wire_put_content(&w, &out, 1, &c));
+    size_t method = (size_t)(uint8_t)out.base[6] + 8;
+    ck_assert_int_eq(wire_next(&w, str_make(out.base + method, out.len - method), &f), WIRE_HEADER);
+    read_lines(f.properties, lines);
+    buf_fini(&out);
+    wire_fini(&w);
 }
 
 /* Encodes a table and has it decoded as if it had come. */
@@ -389,18 +426,17 @@ START_TEST(test_properties)
         "id: m1\ncorrelation-id: c1\ncontent-type: application/json\ntraceparent: 00-1\namqp-type: order\n"
         "amqp-priority: 3\namqp-timestamp: 1700000000\nx-death: []\nx-delivery-count: 4\namqp-exchange: e\nmine: 1\n";
     amqp_basic_properties_t p = {0};
-    struct table t = {0};
-    struct buf lines = BUF_EMPTY;
-    properties_write(STR(block), &p, &t);
+    struct buf lines = BUF_EMPTY, entries = BUF_EMPTY;
+    properties_write(STR(block), &p, &entries);
+    ck_assert(str_is(bytes_of(p.content_type), "application/json"));
     ck_assert(str_is(bytes_of(p.message_id), "m1"));
     ck_assert(str_is(bytes_of(p.correlation_id), "c1"));
     ck_assert_uint_eq(p.priority, 3);
     ck_assert_uint_eq(p.timestamp, 1700000000);
-    ck_assert_int_eq(p.headers.num_entries, 2);
-    read_lines(&p, &lines);
+    read_sent(&p, buf_str(&entries), &lines);
     ck_assert_str_eq(buf_cstr(&lines), "id: m1\ncorrelation-id: c1\namqp-type: order\n"
                                        "amqp-priority: 3\namqp-timestamp: 1700000000\ntraceparent: 00-1\nmine: 1\n");
-    table_fini(&t);
+    buf_fini(&entries);
     buf_fini(&lines);
 }
 END_TEST
@@ -426,16 +462,109 @@ START_TEST(test_long_id_stays_a_header)
 {
     struct buf block = BUF_EMPTY;
     amqp_basic_properties_t p = {0};
-    struct table t = {0};
+    struct buf entries = BUF_EMPTY, lines = BUF_EMPTY;
     buf_puts(&block, "id: ");
     for (int i = 0; i < 256; i++)
         buf_putc(&block, 'i');
     buf_putc(&block, '\n');
-    properties_write(buf_str(&block), &p, &t);
-    ck_assert_uint_eq(p._flags, AMQP_BASIC_HEADERS_FLAG);
-    ck_assert(str_is(bytes_of(t.entries[0].key), "id"));
-    table_fini(&t);
+    properties_write(buf_str(&block), &p, &entries);
+    ck_assert_uint_eq(p._flags, 0);
+    read_sent(&p, buf_str(&entries), &lines);
+    ck_assert(str_eq(buf_str(&lines), buf_str(&block)));
+    buf_fini(&entries);
+    buf_fini(&lines);
     buf_fini(&block);
+}
+END_TEST
+
+/* Each header that stays, and those that are like it but go out. */
+START_TEST(test_what_stays)
+{
+    static const char *const stays[] = {"x-death", "x-delivery-count", "x-acquired-count", "amqp-user-id", "amqp-exchange",
+                                        "amqp-routing-key", "amqp-queue", "amqp-redelivered", "amqp-deaths", "ttl",
+                                        "x-first-death-queue", "x-last-death-reason"};
+    static const char *const goes[] = {"x-deaths", "x-delivery-counts", "amqp-queued", "ttm", "x-first-deat-", "amqp-owner",
+                                       "source", "reply-to"};
+    struct buf block = BUF_EMPTY, entries = BUF_EMPTY;
+    amqp_basic_properties_t p = {0};
+    for (size_t i = 0; i < COUNT(stays) + COUNT(goes); i++) {
+        const char *name = i < COUNT(stays) ? stays[i] : goes[i - COUNT(stays)];
+        buf_clear(&block);
+        buf_clear(&entries);
+        buf_printf(&block, "%s: 1\n", name);
+        properties_write(buf_str(&block), &p, &entries);
+        ck_assert_msg((entries.len == 0) == (i < COUNT(stays)) && p._flags == 0, "%s", name);
+    }
+    /* A second one, and a number that is none, are for the table. */
+    buf_clear(&entries);
+    properties_write(STR("id: a\nid: b\namqp-priority: 256\namqp-timestamp: now\ncontent-type: x\ncontent-type: y\n"), &p,
+                     &entries);
+    ck_assert_uint_eq(p._flags, AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG);
+    ck_assert(str_is(bytes_of(p.message_id), "a") && str_is(bytes_of(p.content_type), "x"));
+    buf_clear(&block);
+    read_sent(&p, buf_str(&entries), &block);
+    ck_assert_str_eq(buf_cstr(&block), "id: a\nid: b\namqp-priority: 256\namqp-timestamp: now\n");
+    buf_fini(&block);
+    buf_fini(&entries);
+}
+END_TEST
+
+/* The payload of a header frame, read by us and written by rabbitmq-c again; cut short it is refused. */
+static void read_as_rabbitmq_c(struct str payload, struct str properties)
+{
+    struct wire w = wire_of(WIRE_FRAME_MAX);
+    struct wire_frame f;
+    struct buf in = BUF_EMPTY;
+    char again[1024];
+    put_frame(&in, AMQP_FRAME_HEADER, 1, payload);
+    ck_assert_int_eq(wire_next(&w, buf_str(&in), &f), WIRE_HEADER);
+    int n = amqp_encode_properties(AMQP_BASIC_CLASS, (void *)(uintptr_t)f.properties, (amqp_bytes_t){sizeof(again), again});
+    ck_assert(str_eq(str_make(again, (size_t)n), properties));
+    ck_assert_int_eq(kind_of(AMQP_FRAME_HEADER, str_make(payload.p, payload.n - 1)), WIRE_BAD);
+    buf_fini(&in);
+    wire_fini(&w);
+}
+
+/* All properties, in every combination: what rabbitmq-c writes, and reads. */
+START_TEST(test_contents_as_rabbitmq_c)
+{
+    struct wire w = wire_of(WIRE_FRAME_MAX);
+    struct table t = {0};
+    struct buf out = BUF_EMPTY;
+    table_add(&t, STR("name"), STR("value"));
+    table_add(&t, STR("other"), STR(""));
+    amqp_basic_properties_t p = {
+        .content_type = amqp_cstring_bytes("a/b"), .content_encoding = amqp_cstring_bytes("gzip"), .delivery_mode = 2,
+        .priority = 9, .correlation_id = amqp_cstring_bytes("c"), .reply_to = amqp_cstring_bytes("to"),
+        .expiration = amqp_cstring_bytes("1000"), .message_id = amqp_cstring_bytes("m"), .timestamp = UINT64_C(0x0102030405060708),
+        .type = amqp_cstring_bytes("t"), .user_id = amqp_cstring_bytes("u"), .app_id = amqp_cstring_bytes("app")};
+    amqp_basic_publish_t publish = {.exchange = amqp_cstring_bytes("x"), .routing_key = amqp_cstring_bytes("a.b"),
+                                    .mandatory = true};
+    char expected[1024], method[64];
+    int m = amqp_encode_method(AMQP_BASIC_PUBLISH_METHOD, &publish, (amqp_bytes_t){sizeof(method), method});
+    for (amqp_flags_t flags = 0; flags < 1u << 13; flags++) {
+        p._flags = flags << 3;
+        p.headers = table_made(&t);
+        int n = amqp_encode_properties(AMQP_BASIC_CLASS, &p, (amqp_bytes_t){sizeof(expected), expected});
+        struct wire_content c = {.publish = publish, .properties = p, .body = STR("body")};
+        if (p._flags & AMQP_BASIC_HEADERS_FLAG)
+            c.entries = STR("\x04nameS\0\0\0\x05value\x05otherS\0\0\0\0");
+        buf_clear(&out);
+        ck_assert(wire_put_content(&w, &out, 5, &c));
+        const char *at = (const char *)out.base;
+        ck_assert(str_eq(str_make(at + 11, (size_t)m), str_make(method, (size_t)m)));
+        at += 11 + m + 1;
+        ck_assert_int_eq(at[-1], (char)0xCE);
+        ck_assert(str_eq(str_make(at, 5), BYTES("\x02\0\x05\0\0")));
+        ck_assert(str_eq(str_make(at + 7, 12), BYTES("\0\x3c\0\0\0\0\0\0\0\0\0\x04")));
+        ck_assert_msg(str_eq(str_make(at + 19, (size_t)n), str_make(expected, (size_t)n)), "flags %x", (unsigned)p._flags);
+        ck_assert_int_eq(at[19 + n], (char)0xCE);
+        ck_assert_uint_eq(out.len, (size_t)(12 + m + 19 + n + 1 + 8 + 4));
+        read_as_rabbitmq_c(str_make(at + 7, (size_t)n + 12), str_make(expected, (size_t)n));
+    }
+    table_fini(&t);
+    buf_fini(&out);
+    wire_fini(&w);
 }
 END_TEST
 
@@ -445,6 +574,7 @@ int main(void)
     TCase *tc = tcase_create("wire");
     tcase_add_test(tc, test_method);
     tcase_add_test(tc, test_hostile);
+    tcase_add_test(tc, test_deliver);
     tcase_add_test(tc, test_frame_bounds);
     tcase_add_test(tc, test_bodies);
     tcase_add_test(tc, test_assembly_bounds);
@@ -456,6 +586,8 @@ int main(void)
     tcase_add_test(tc, test_properties);
     tcase_add_test(tc, test_properties_from_outside);
     tcase_add_test(tc, test_long_id_stays_a_header);
+    tcase_add_test(tc, test_what_stays);
+    tcase_add_test(tc, test_contents_as_rabbitmq_c);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
     srunner_run_all(sr, CK_ENV);

@@ -155,7 +155,7 @@ static const struct refusal refusals[] = {
     {"log: { level: loud }\n",
      "t.yaml:1:15: `level` must be one of error, warn, info, debug; found `loud`\n"},
     {"limits: { body: 12 }\n", "t.yaml:1:17: `body` must be a size with its unit, such as 64KiB or "
-                               "4MiB, from 1KiB to 1GiB; found `12`\n"},
+                               "4MiB, from 1KiB to 64MiB; found `12`\n"},
     {"drain_timeout: 5\n", "t.yaml:1:16: `drain_timeout` must be a duration with its unit, such as "
                            "250ms, 5s or 1h30m, from 0s to 1d; found `5`\n"},
     {"drain_timeout: unlimited\n",
@@ -189,6 +189,13 @@ static const struct refusal refusals[] = {
     {"endpoints: { a: {} }\n", "t.yaml:1:14: endpoint `a` must have `listen` or `connect`\n"},
     {"endpoints: { a: { listen: \"tcp://127.0.0.1:1\", connect: \"tcp://h:1\" } }\n",
      "t.yaml:1:14: endpoint `a` must have only one of `listen` and `connect`\n"},
+    {"endpoints: { a: { conect: \"tcp://h:1\" } }\n",
+     "t.yaml:1:19: unknown key `conect`; did you mean `connect`? Endpoint `a` must have `listen` or `connect`\n"},
+    {"tls: { m: { ca: a, cert: a, key: a, peers: [] } }\n",
+     "t.yaml:1:44: `peers` must be a list of texts; found an empty list: leave it out where anyone may\n"},
+    {"services: { a: { users: [], groups: [] } }\n",
+     "t.yaml:1:25: `users` must be a list of texts; found an empty list: leave it out where anyone may\n"
+     "t.yaml:1:37: `groups` must be a list of texts; found an empty list: leave it out where anyone may\n"},
     {"endpoints: { a: { connect: \"redis://h:1\", db: 3 } }\n",
      "t.yaml:1:28: `connect`: transport `redis` is not built in; built in are: tcp, tls\n"},
     {"endpoints: { a: { connect: \"tpc://h:1\" } }\n",
@@ -252,6 +259,12 @@ static const struct refusal refusals[] = {
     {EDGE "routes:\n  - { from: edge }\n", "t.yaml:3:5: the key `to` is missing\n"},
     {EDGE "services: { math: {} }\nroutes:\n  - { from: edge, to: mth }\n",
      "t.yaml:4:23: there is no service or endpoint `mth`; did you mean `math`?\n"},
+    {EDGE "services: { open: true, a: {} }\nroutes:\n  - { from: local, to: { service: edge } }\n",
+     "t.yaml:4:35: there is no service `edge`: it is an endpoint\n"},
+    {EDGE "routes:\n  - { from: local, to: { service: a, endpoint: edge } }\n",
+     "t.yaml:3:24: a target has one of the keys `endpoint` and `service`, not both\n"},
+    {EDGE "routes:\n  - { from: local, to: { subject: a } }\n",
+     "t.yaml:3:24: a target needs one of the keys `endpoint` and `service`\n"},
     {EDGE "routes:\n  - { from: local, to: edge }\n",
      "t.yaml:3:24: nothing can be sent to `edge`: it listens, and its peers get only replies\n"},
     {"endpoints: { s: { connect: \"tcp://h:1\" } }\nroutes:\n  - { from: s, to: m }\n",
@@ -309,7 +322,7 @@ START_TEST(all_errors_at_once_in_order)
             "routes:\n  - { from: b, to: c, policy: d }\n"
             "version: 9\n",
             "t.yaml:1:17: `body` must be a size with its unit, such as 64KiB or 4MiB, from 1KiB to "
-            "1GiB; found `1`\n"
+            "64MiB; found `1`\n"
             "t.yaml:1:29: `clients` must be a whole number, from 1 to 1000000; found `x`\n"
             "t.yaml:2:1: unknown key `nod`; did you mean `node`? Allowed: version node local store "
             "admin log tracing limits drain_timeout tls policies services endpoints routes schedules\n"
@@ -356,6 +369,7 @@ START_TEST(warnings)
            "t.yaml:2:8: nothing uses the tls profile `m`\n"
            "t.yaml:3:13: nothing uses the policy `p`\n"
            "t.yaml:4:13: nothing uses the service `s`\n");
+    warned("services: { s: {}, caller: {} }\nroutes: [ { from: local, to: s } ]\n", "");
     warned("endpoints:\n  a: { listen: \"tcp://127.0.0.1:1\" }\n  b: { listen: \"tcp://127.0.0.1:1\" }\n"
            "routes: [ { from: a, to: m }, { from: b, to: m } ]\n",
            "t.yaml:3:3: endpoints `a` and `b` share an address: tcp://127.0.0.1:1\n");
@@ -570,8 +584,19 @@ START_TEST(diff)
             found |= strcmp(lines.items[j], expected[i]) == 0;
         ck_assert_msg(found, "missing: %s", expected[i]);
     }
+    config_keep(b, a);
+    ck_assert_uint_eq(b->limits.body, 1 << 20);
+    ck_assert_uint_eq(b->log.level, 3); /* debug */
     texts_fini(&lines);
     config_free(a);
+    config_free(b);
+    a = parse("node: old\nlocal: { mode: \"0600\" }\n");
+    b = parse("local: { group: g }\nadmin: { http: \"127.0.0.1:1\" }\n");
+    config_keep(b, a);
+    config_free(a);
+    ck_assert_str_eq(b->node, "old");
+    ck_assert_uint_eq(b->local.mode, 0600);
+    ck_assert(b->local.group == NULL && b->admin.http == NULL);
     config_free(b);
     a = parse("routes: [ { name: a, from: local, match: x, to: m }, { name: b, from: local, to: m } ]");
     b = parse("routes: [ { name: b, from: local, to: m }, { name: a, from: local, match: x, to: m } ]");
@@ -607,6 +632,24 @@ START_TEST(users_become_numbers)
                      "does and the configuration is read again");
     ck_assert_ptr_nonnull(strstr(c->warnings.items[1], "no user `4294967295`"));
     ck_assert_ptr_nonnull(strstr(c->warnings.items[2], "t.yaml:3:3: service `b`: this host knows no group `no-such.group`"));
+    config_free(c);
+    c = parse("local: { group: root }\nadmin: { group: no-such.group }\n");
+    config_find_users(c);
+    ck_assert_uint_eq(c->warnings.count, 1);
+    ck_assert_str_eq(c->warnings.items[0],
+                     "t.yaml: `admin.group`: this host knows no group `no-such.group`, and the socket needs it");
+    config_free(c);
+}
+END_TEST
+
+START_TEST(certificates_that_cannot_be_read)
+{
+    struct config *c = parse("tls:\n  m: { ca: /etc/passwd, cert: /nonexistent/c.pem, key: /nonexistent/k.pem }\n");
+    size_t before = c->warnings.count;
+    config_find_files(c);
+    ck_assert_uint_eq(c->warnings.count, before + 2);
+    ck_assert_str_eq(c->warnings.items[before],
+                     "t.yaml:2:3: tls profile `m`: cert /nonexistent/c.pem: No such file or directory");
     config_free(c);
 }
 END_TEST
@@ -647,6 +690,7 @@ static Suite *config_suite(void)
     tcase_add_test(errors, secrets_are_read_and_never_printed);
     tcase_add_loop_test(errors, secrets_are_never_in_errors, 0, 20);
     tcase_add_loop_test(errors, literal_passwords_are_never_in_errors, 0, 6);
+    tcase_add_test(errors, certificates_that_cannot_be_read);
     tcase_add_test(errors, files_that_cannot_be_read);
     suite_add_tcase(s, values);
     suite_add_tcase(s, errors);

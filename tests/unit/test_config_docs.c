@@ -137,7 +137,7 @@ END_TEST
 START_TEST(samples_are_right)
 {
     static const char *const names[] = {"conf/quickstart.yaml", "conf/nestjs-tcp.yaml",
-                                        "conf/mtls.yaml", "conf/redis.yaml", "conf/rabbitmq.yaml"};
+                                        "conf/mtls.yaml", "conf/redis.yaml", "conf/rabbitmq.yaml", "conf/nats.yaml"};
     char *text = file_text(names[_i]);
     mem_free(printed(names[_i], str_of(text)));
     mem_free(text);
@@ -152,7 +152,7 @@ int main(void)
     tcase_add_test(t, manual_has_no_other_key);
     tcase_add_test(t, sample_has_every_key);
     tcase_add_test(t, sample_shows_the_defaults);
-    tcase_add_loop_test(t, samples_are_right, 0, 5);
+    tcase_add_loop_test(t, samples_are_right, 0, 6);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

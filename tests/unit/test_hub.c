@@ -53,7 +53,7 @@ START_TEST(waiting_requests_are_refused_when_the_last_one_leaves)
     ck_assert_uint_eq(status_of(&math).waiting, 1);
     ck_assert_uint_eq(status_of(&math).ready, 2);
     set_up_down(&math, false);
-    heard(&a, CODE_NO_SERVICE, "nobody is there");
+    heard(&a, CODE_UNAVAILABLE, "who had the request has gone"); /* and may have done it */
     heard(&c, CODE_NO_SERVICE, "nobody is there");
     ck_assert_uint_eq(b.answers, 0); /* its peer settles it */
     settle(&math, OUTCOME_RETRY, CODE_UNAVAILABLE, "gone");
@@ -602,6 +602,26 @@ START_TEST(a_message_is_taken_for_all_of_its_targets_or_for_none)
 }
 END_TEST
 
+/* Of a route without `match`: what the source's own wildcards stood for, whatever way the message takes. */
+START_TEST(captures_are_the_sources)
+{
+    struct route_view view;
+    struct captures c = {.count = 0};
+    ROUTE_AS(NULL, "x.{1}", &math);
+    plain->routes[0].name = (char *)(uintptr_t)"all";
+    plain->routes[0].filter = (char *)(uintptr_t)"site.*.temp";
+    routes_use();
+    publish("site.7.temp", "", NULL);
+    ck_assert(str_is(oldest(&math)->subject, "x.7"));
+    settle_ok(&math);
+    publish("other", "", NULL); /* of a queue's default binding, say */
+    ck_assert(str_is(oldest(&math)->subject, "x."));
+    settle_ok(&math);
+    ck_assert(hub_explain(hub, "in", STR("site.8.temp"), &view, &c));
+    ck_assert(c.count == 1 && str_is(c.text[0], "8"));
+}
+END_TEST
+
 START_TEST(subjects_are_made_by_templates)
 {
     char subject[1100];
@@ -692,7 +712,7 @@ int main(void)
         wait_keeps_an_event_but_not_beyond_its_ttl, an_event_expires_while_it_is_ready,
         an_event_expires_while_it_waits, the_shorter_ttl_counts, fan_out_is_settled_once_with_the_first_failure,
         a_request_to_many_is_answered_by_the_first, a_message_is_taken_for_all_of_its_targets_or_for_none,
-        subjects_are_made_by_templates, a_withdrawn_request_is_cancelled_where_it_is, a_withdrawn_event_goes_on,
+        subjects_are_made_by_templates, captures_are_the_sources, a_withdrawn_request_is_cancelled_where_it_is, a_withdrawn_event_goes_on,
         the_end_of_the_hub_tells_nobody,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);

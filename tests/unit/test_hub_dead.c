@@ -254,6 +254,34 @@ START_TEST(dead_goes_to_another_destination)
 }
 END_TEST
 
+/* It stays until somebody sees to it: no broker may let it expire. */
+static void lives_on(void)
+{
+    publish("math.sum", "ttl: 1h\n", NULL);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    ck_assert_int_eq(oldest(&shop)->msg->ttl_ms, -1);
+    settle_ok(&shop);
+    run_store();
+    all_over();
+}
+
+START_TEST(a_dead_letter_has_no_ttl)
+{
+    lives_on();
+    end();
+    disk = store_disk_new(1);
+    set_up(); /* and without a store */
+    to_shop();
+    routes_usual();
+    routes_use();
+    store = store_mem_open(disk); /* for what the rig does with it */
+    lives_on();
+}
+END_TEST
+
 /* S11: the end of the one and the beginning of the other are one step. */
 START_TEST(moved_in_one_step)
 {
@@ -339,6 +367,115 @@ START_TEST(moves_when_the_store_is_full)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- who is told, and when: routes that are not durable */
+
+static void start_plain(void)
+{
+    disk = store_disk_new(100000);
+    set_up();
+    store = store_mem_open(disk);
+    hub_use_store(hub, store);
+    use_usual();
+}
+
+static void kept(const struct ask *a, enum code code)
+{
+    heard(a, code, "");
+    ck_assert(a->kept);
+}
+
+START_TEST(told_when_it_is_on_disk)
+{
+    struct ask a, b;
+    publish("math.sum", "", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    ck_assert_uint_eq(a.answers, 0);
+    ck_assert_uint_eq(hub_deliverable(hub), 1); /* a drain waits for it */
+    run_store();
+    heard(&a, CODE_INVALID, "bad data");
+    kept(&a, CODE_INVALID);
+    ck_assert_uint_eq(totals().dead, 1);
+    publish("math.sum", "", &b);
+    settle_ok(&math);
+    heard(&b, CODE_OK, "");
+    ck_assert(!b.kept);
+    ck_assert_uint_eq(hub_deliverable(hub), 0);
+}
+END_TEST
+
+START_TEST(of_several_the_last_one_tells)
+{
+    struct ask a;
+    publish("all", "", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "first");
+    run_store();
+    settle_ok(&shop);
+    ck_assert_uint_eq(a.answers, 0);
+    settle(&edge, OUTCOME_REJECT, CODE_FAILED, "second");
+    ck_assert_uint_eq(a.answers, 0);
+    run_store();
+    heard(&a, CODE_INVALID, "first");
+    kept(&a, CODE_INVALID);
+}
+END_TEST
+
+START_TEST(one_that_expired_is_nowhere)
+{
+    struct ask a;
+    make_room(&shop, 0);
+    publish("all", "ttl: 500ms\n", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "");
+    settle_ok(&edge);
+    run_store();
+    pass(600);
+    heard(&a, CODE_INVALID, "");
+    ck_assert(!a.kept);
+}
+END_TEST
+
+START_TEST(what_could_not_be_stored_is_upstreams)
+{
+    struct ask a;
+    publish("math.sum", "", &a);
+    store_mem_fault(store);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "");
+    run_store();
+    heard(&a, CODE_OVERLOADED, "could not be stored");
+    ck_assert(!a.kept);
+}
+END_TEST
+
+START_TEST(nobody_asks_any_more)
+{
+    struct ask a, b;
+    publish("math.sum", "", &a);
+    publish("math.sum", "", &b);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "");
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "");
+    withdraw(&a);
+    run_store();
+    ck_assert_uint_eq(a.answers, 0);
+    kept(&b, CODE_INVALID);
+    publish("math.sum", "", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, ""); /* the process ends before the store answers */
+    publish("all", "", &b);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, ""); /* likewise, with others of it out */
+}
+END_TEST
+
+START_TEST(dropped_by_the_policy)
+{
+    struct ask a;
+    plain_new();
+    plain->policy.dead_letter = false;
+    use_usual();
+    publish("math.sum", "", &a);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "");
+    heard(&a, CODE_INVALID, "");
+    ck_assert(!a.kept);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hub_dead");
@@ -353,12 +490,21 @@ int main(void)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);
     const TTest *const moving[] = {
-        dead_goes_to_another_destination, moved_in_one_step, moved_within_a_group, dies_there_too, moves_when_the_store_is_full,
+        dead_goes_to_another_destination, a_dead_letter_has_no_ttl, moved_in_one_step, moved_within_a_group, dies_there_too, moves_when_the_store_is_full,
     };
     t = tcase_create("moving");
     tcase_add_checked_fixture(t, start_moving, end_moving);
     for (size_t i = 0; i < sizeof(moving) / sizeof(moving[0]); i++)
         tcase_add_test(t, moving[i]);
+    suite_add_tcase(s, t);
+    const TTest *const telling[] = {
+        told_when_it_is_on_disk, of_several_the_last_one_tells, one_that_expired_is_nowhere,
+        what_could_not_be_stored_is_upstreams, nobody_asks_any_more, dropped_by_the_policy,
+    };
+    t = tcase_create("telling");
+    tcase_add_checked_fixture(t, start_plain, end);
+    for (size_t i = 0; i < sizeof(telling) / sizeof(telling[0]); i++)
+        tcase_add_test(t, telling[i]);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -208,6 +208,25 @@ START_TEST(long_pause_is_on_disk)
 }
 END_TEST
 
+/* A broker is told how long it lives (RabbitMQ: expiration). */
+START_TEST(ttl_over_a_restart)
+{
+    publish("math.sum", "id: one\nttl: 1h\n", NULL);
+    publish("math.sum", "id: two\n", NULL);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    pass(600);
+    crash(100);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    settle_ok(&math);
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, -1);
+    settle_ok(&math);
+    run_store();
+    all_over();
+}
+END_TEST
+
 START_TEST(delayed_over_a_restart)
 {
     struct ask a;
@@ -279,12 +298,17 @@ START_TEST(dead_letters_do_not_come_back_for_ever)
 }
 END_TEST
 
+static void disk_of(uint64_t rows)
+{
+    end();
+    disk = store_disk_new(rows);
+    life();
+}
+
 START_TEST(full_is_refused_and_settling_goes_on)
 {
     struct ask a, b;
-    end();
-    disk = store_disk_new(1);
-    life();
+    disk_of(1);
     publish("math.sum", "", &a);
     run_store();
     publish("math.sum", "", &b);
@@ -302,9 +326,7 @@ END_TEST
 static void drops_oldest(uint64_t rows)
 {
     struct hub_limits l = {.memory = 1 << 20, .queue = 100, .dead = 100, .store_drops = true};
-    end();
-    disk = store_disk_new(rows);
-    life();
+    disk_of(rows);
     hub_set_limits(hub, &l);
 }
 
@@ -437,6 +459,101 @@ START_TEST(outbox_all_or_nothing)
 }
 END_TEST
 
+/* when_full: block. Nothing is on its way into the store: it is what ends there that makes room. */
+START_TEST(blocked_source_goes_on_when_some_have_ended)
+{
+    disk_of(4);
+    hub_set_limits(hub, &(struct hub_limits){.memory = 1 << 20, .queue = 100, .dead = 100, .store_blocks = true});
+    for (int i = 0; i < 4; i++)
+        publish("math.sum", "", NULL);
+    run_store();
+    ck_assert_int_eq(offer(MSG_EVENT, "math.sum", "", NULL), CODE_BUSY);
+    settle_ok(&math);
+    run_store();
+    ck_assert_uint_eq(resumed, 1);
+    publish("math.sum", "", NULL);
+    run_store();
+    ck_assert_uint_eq(math.sent, 5);
+}
+END_TEST
+
+/* The unit that is refused takes nothing else along: what ended meanwhile has ended on disk too. */
+START_TEST(refused_outbox_undoes_nothing_else)
+{
+    disk_of(2);
+    math.room = 1;
+    publish("math.sum", "", NULL);
+    publish("math.sum", "ttl: 500ms\n", NULL);
+    run_store();
+    now_ms += 600; /* over, but nothing has looked yet */
+    hub_group_begin(hub);
+    publish("shop", "", NULL);
+    settle_ok(&math);
+    hub_group_end(hub);
+    run_store(); /* no room for what was staged */
+    ck_assert_uint_eq(count_of(DELIVERY_EXPIRED), totals().expired);
+    pass(1000);
+    run_store();
+    ck_assert_uint_eq(totals().expired, 1);
+}
+END_TEST
+
+static void touchy(void)
+{
+    plain->policy.breaker = (struct breaker_conf){.failures = 1, .open_for_ms = 10000, .probes = 1};
+}
+
+/* It has done what it was asked: that its outbox finds no room says nothing of it. */
+START_TEST(a_full_store_does_not_open_the_breaker)
+{
+    adjust = touchy;
+    disk_of(1);
+    publish("math.sum", "", NULL);
+    run_store();
+    hub_group_begin(hub);
+    publish("shop", "", NULL);
+    settle_ok(&math);
+    hub_group_end(hub);
+    run_store(); /* no room for what was staged */
+    ck_assert_uint_eq(totals().done, 0);
+    ck_assert_str_eq(status_of(&math).breaker, "closed");
+    pass(60000);
+    ck_assert_uint_eq(math.sent, 2);
+    adjust = NULL;
+}
+END_TEST
+
+/* Draining: what is safe on disk stays there, and holds nobody else up. */
+START_TEST(draining_hands_over_what_is_not_on_disk)
+{
+    struct ask a;
+    math.room = 0;
+    publish("math.sum", "", NULL);
+    run_store();
+    request("math.sum", "", &a);
+    hub_drain(hub, true);
+    make_room(&math, 5);
+    ck_assert_uint_eq(math.sent, 1);
+    ck_assert_int_eq(oldest(&math)->kind, MSG_REQUEST);
+    settle_ok(&math);
+    heard(&a, CODE_OK, "fine");
+    ck_assert_uint_eq(hub_deliverable(hub), 0);
+}
+END_TEST
+
+/* A request whose copies for others go to disk is one message. */
+START_TEST(request_with_a_stored_copy_is_counted_once)
+{
+    struct ask a;
+    struct hub_counts c;
+    request("all", "", &a);
+    run_store();
+    hub_counts(hub, &c);
+    ck_assert_uint_eq(c.messages, 1);
+    ck_assert_uint_eq(c.accepted, 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hub_durable");
@@ -446,10 +563,13 @@ int main(void)
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
         best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
-        long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
+        long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
         drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,
+        blocked_source_goes_on_when_some_have_ended, refused_outbox_undoes_nothing_else,
+        a_full_store_does_not_open_the_breaker,
+        draining_hands_over_what_is_not_on_disk, request_with_a_stored_copy_is_counted_once,
     };
     tcase_add_checked_fixture(t, start, end);
     tcase_set_timeout(t, 60);

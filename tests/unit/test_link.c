@@ -190,6 +190,25 @@ START_TEST(a_refusal_is_told_and_not_repeated_soon)
 }
 END_TEST
 
+START_TEST(the_worse_of_two_speaks)
+{
+    struct link *other = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .min_pause_ms = 3600000,
+                                                      .max_pause_ms = 3600000}, &ops, NULL);
+    l = other; /* the callbacks look at one link at a time */
+    RIG_UNTIL(&rig, ups == 1);
+    link_reset(other, "of no use");
+    start(true);
+    ck_assert_ptr_eq(link_worse(l, other), other);
+    ck_assert_ptr_eq(link_worse(other, l), other);
+    ck_assert_ptr_eq(link_worse(l, NULL), l);
+    RIG_UNTIL(&rig, ups == 2);
+    link_refused(l, "the password is wrong");
+    ck_assert_ptr_eq(link_worse(l, other), l);
+    ck_assert_ptr_eq(link_worse(other, l), l);
+    link_free(other);
+}
+END_TEST
+
 START_TEST(a_hint_ends_a_pause_but_no_refusal)
 {
     l = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .min_pause_ms = 3600000,
@@ -206,6 +225,37 @@ START_TEST(a_hint_ends_a_pause_but_no_refusal)
 }
 END_TEST
 
+static void on_secure(void *arg)
+{
+    (void)arg;
+    ck_abort_msg("TLS with a peer that speaks none");
+}
+
+/* The peer is heard in the clear first; then TLS, or nothing. */
+START_TEST(tls_begins_when_the_protocol_says_so)
+{
+    const struct tls_settings settings = {.name = "mesh", .verify = TLS_NONE};
+    const struct link_ops later = {.on_up = on_up, .on_secure = on_secure, .on_data = on_data, .on_down = on_down};
+    struct err err = {0};
+    struct tls_context *tls = tls_context_new(&settings, TLS_CONNECT, &err);
+    ck_assert_ptr_nonnull(tls);
+    l = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .tls = tls, .tls_later = true,
+                                     .min_pause_ms = 1, .max_pause_ms = 20}, &later, NULL);
+    for (int i = 1; i <= 2; i++) {
+        RIG_UNTIL(&rig, ups == i && accepted == i);
+        ck_assert(link_is_open(l) && !link_is_up(l) && link_wants_tls(l));
+        link_secure(l);
+        ck_assert(link_is_open(l) && !link_wants_tls(l));
+        ck_assert_int_eq(write(last_fd, "HTTP/1.1 400\r\n\r\n", 16), 16);
+        RIG_UNTIL(&rig, downs == i);
+        ck_assert_str_eq(reason, "TLS: peer does not speak TLS");
+        ck_assert(link_wants_tls(l));
+    }
+    ck_assert_uint_eq(link_connects(l), 0);
+    tls_context_unref(tls);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("link");
@@ -214,6 +264,7 @@ int main(void)
         without_a_greeting_it_is_up_at_once, with_a_greeting_it_is_up_when_that_is_over,
         a_peer_that_leaves_while_greeting_is_dialled_again, addresses_are_tried_in_turn,
         each_address_is_named_once, a_refusal_is_told_and_not_repeated_soon, a_hint_ends_a_pause_but_no_refusal,
+        tls_begins_when_the_protocol_says_so, the_worse_of_two_speaks,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -176,6 +176,13 @@ START_TEST(foreign_path_is_not_removed)
 }
 END_TEST
 
+START_TEST(missing_folder_is_named)
+{
+    snprintf(path, sizeof(path), "%s/no/sock", folder);
+    refused("/no/sock: its folder does not exist: make it, or choose another path");
+}
+END_TEST
+
 START_TEST(bad_specs_say_why)
 {
     char far[200] = {0};
@@ -434,7 +441,7 @@ int main(void)
     const TTest *const tests[] = {
         path_is_made_served_and_removed, stale_path_is_replaced, live_path_is_refused,
         full_backlog_is_alive, two_of_us_are_refused_by_the_lock, symlink_is_refused,
-        file_is_refused, foreign_path_is_not_removed, bad_specs_say_why,
+        file_is_refused, missing_folder_is_named, foreign_path_is_not_removed, bad_specs_say_why,
         tcp_is_accepted_by_address_and_name, all_addresses_serve_both_families,
         dial_tries_the_next_address, dial_refused, dial_times_out, dial_of_a_name_nobody_knows,
         dial_cancelled_answers_never, descriptor_of_systemd_is_taken,

@@ -80,6 +80,27 @@ START_TEST(a_group_shares_the_load)
 }
 END_TEST
 
+/* Group and filter may hold any text: two pairs that read alike when they are put together are two groups. */
+START_TEST(groups_of_other_filters_are_not_joined)
+{
+    attach(&a, "asker");
+    attach(&b, "reader");
+    attach(&c, "shop");
+    say(&b, "SUB 1 9 0 secret of news.x\ngroup: g\n");
+    hear(&b, VERB_OK, 1);
+    say(&c, "SUB 1 19 0 news.x\ngroup: g of secret\n"); /* it may have this filter, not the other */
+    hear(&c, VERB_OK, 1);
+    for (int i = 1; i <= 4; i++) {
+        say(&a, "PUB 0 0 0 secret of news.x\n");
+        hear(&b, VERB_PUB, (uint64_t)i);
+    }
+    hear_nothing(&c);
+    client_close(&a);
+    client_close(&b);
+    client_close(&c);
+}
+END_TEST
+
 START_TEST(subscriptions_are_refused)
 {
     static const char *const table[][2] = {
@@ -261,6 +282,9 @@ START_TEST(a_body_above_the_limit_is_skipped)
     say(&a, "PING 4 0 0\n");
     hear_error(&a, 3, "too-large", "70000");
     hear_exactly(&a, "PONG 4 0 0\n"); /* it goes on where the body ends */
+    struct hub_counts counted;
+    hub_counts(hub, &counted);
+    ck_assert_uint_eq(counted.refused[CODE_TOO_LARGE], 3);
     say(&b, "REP 1 0 65537\n");
     say_body(&b, 65537);
     hear_error(&a, 1, "too-large", "the reply is above");
@@ -579,7 +603,7 @@ int main(void)
     Suite *s = suite_create("local limits");
     TCase *t = tcase_create("limits");
     const TTest *const tests[] = {
-        subscribers_hear_of_events, a_group_shares_the_load, subscriptions_are_refused,
+        subscribers_hear_of_events, a_group_shares_the_load, groups_of_other_filters_are_not_joined, subscriptions_are_refused,
         staged_messages_go_out_with_the_answer, staged_messages_die_with_their_delivery,
         staged_messages_have_ids_of_their_own, staged_messages_are_bounded, a_body_above_the_limit_is_skipped,
         a_large_frame_that_is_no_answer_ends_no_delivery, frames_may_be_split_at_any_byte,

@@ -299,11 +299,13 @@ START_TEST(not_before_a_time)
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct msg *m = make(table[i].headers);
         ck_assert_int_eq(m->not_before_ms, table[i].at);
+        ck_assert_int_eq(m->delay_ms, 0);
         ck_assert_ptr_null(headers_get(m->headers, "delay").p);
         msg_unref(m);
     }
     struct msg *m = make("delay: 5s\n");
     ck_assert_int_eq(m->not_before_ms, factory.wall(factory.arg) + 5000);
+    ck_assert_int_eq(m->delay_ms, 5000);
     msg_unref(m);
     static const char *const wrong[] = {"2030-01-01", "2030-01-01T00:00:00", "2030-01-01T00:00:00.Z", "1969-01-01T00:00:00Z",
                                         "2030-01-01T00:00:00Zx", "tomorrow"};
@@ -354,7 +356,7 @@ END_TEST
 START_TEST(a_line_of_its_maker_stands_before_the_others)
 {
     struct msg_input in = {.kind = MSG_EVENT, .subject = STR("s"), .headers = STR("source: x\na: b\n"),
-                           .line = STR("content-type: text/plain\n"), .source = STR("in"), .body = STR("body")};
+                           .lines = STR("content-type: text/plain\n"), .line_count = 1, .source = STR("in"), .body = STR("body")};
     struct msg *m = msg_new(&factory, &in, &why);
     ck_assert(str_ends(m->headers, STR("\ncontent-type: text/plain\na: b\n")));
     ck_assert(str_is(headers_get(m->headers, "source"), "in"));

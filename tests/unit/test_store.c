@@ -157,22 +157,94 @@ static void what_is_due_is_handed_out_once_and_in_order(struct bed *b)
     put(b, queue, "now");
     store_load(b->st, store_key(queue, 0), 9, on_rows, b);
     TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:4", "0", "0", "now"));
-    store_take_due(b->st, 50, 9, on_rows, b);
+    store_take_due(b->st, (struct store_when){50, 0}, 9, on_rows, b);
     TRACE_IS(b, "rows ok 0 quarantined 0\n");
     ck_assert_int_eq(b->next_due_ms, 100);
-    store_take_due(b->st, 1000, 2, on_rows, b);
+    store_take_due(b->st, (struct store_when){1000, 0}, 2, on_rows, b);
     TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("2:2", "100", "0", "soon") ROW("1:3", "200", "0", "then"));
     ck_assert_int_eq(b->next_due_ms, 300);
-    store_take_due(b->st, 299, 9, on_rows, b);
+    store_take_due(b->st, (struct store_when){299, 0}, 9, on_rows, b);
     store_load(b->st, store_key(queue, 0), 9, on_rows, b);
     TRACE_IS(b, "rows ok 0 quarantined 0\nrows ok 1 quarantined 0\n" ROW("1:4", "0", "0", "now"));
     audit_is(b, "totals 4 3 1 0 0 0 0 0\n");
     bed_reopen(b); /* what was in memory is ready again */
     store_load(b->st, store_key(queue, 0), 9, on_rows, b);
     TRACE_IS(b, "rows ok 2 quarantined 0\n" ROW("1:3", "0", "0", "then") ROW("1:4", "0", "0", "now"));
-    store_take_due(b->st, 1000, 9, on_rows, b);
+    store_take_due(b->st, (struct store_when){1000, 0}, 9, on_rows, b);
     TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:1", "300", "0", "late"));
     ck_assert_int_eq(b->next_due_ms, STORE_NEVER);
+}
+
+static void put_by_wall(struct bed *b, uint32_t queue, const char *body, int64_t wall_ms)
+{
+    struct store_record r = record(store_key(queue, store_next_seq(b->st)), body);
+    r.due_ms = wall_ms;
+    r.by_wall = true;
+    store_begin(b->st);
+    store_put(b->st, &r);
+    store_commit(b->st);
+}
+
+static void each_clock_has_its_own_that_are_due(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    put_by_wall(b, queue, "wall", 300);
+    put_due(b, queue, "far", STORE_NEVER - 1);
+    uint64_t key = put_due(b, queue, "own", 400);
+    put_by_wall(b, queue, "later", 500);
+    audit_is(b, "totals 4 0 4 0 0 0 0 0\n");
+    store_take_due(b->st, (struct store_when){399, 299}, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\n");
+    ck_assert(b->next_due_ms == 400 && b->next_wall_ms == 300);
+    bed_reopen(b);
+    store_take_due(b->st, (struct store_when){399, 300}, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:1", "wall 300", "0", "wall"));
+    ck_assert(b->next_due_ms == 400 && b->next_wall_ms == 500);
+    store_take_due(b->st, (struct store_when){1000, 1000}, 1, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:3", "400", "0", "own"));
+    ck_assert(b->next_due_ms == STORE_DUE_MAX && b->next_wall_ms == 500);
+    store_begin(b->st);
+    store_update(b->st, &(struct store_change){key, 1, 600, STR_NONE, STR_NONE}); /* it goes by the store's */
+    store_commit(b->st);
+    store_take_due(b->st, (struct store_when){0, STORE_DUE_MAX}, 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:4", "wall 500", "0", "later"));
+    ck_assert(b->next_due_ms == 600 && b->next_wall_ms == STORE_NEVER);
+    audit_is(b, "totals 4 2 2 0 0 0 0 0\n");
+}
+
+static void time_is(struct bed *b, int64_t time_ms, int64_t ahead_ms)
+{
+    struct store_stats s;
+    store_stats(b->st, &s);
+    ck_assert_msg(s.time_ms == time_ms && s.ahead_ms == ahead_ms, "%lld, %lld ahead", (long long)s.time_ms,
+                  (long long)s.ahead_ms);
+}
+
+static void its_time_is_kept(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true);
+    time_is(b, 0, 0);
+    store_tell_time(b->st, (struct store_when){50000, 50100});
+    put(b, queue, "A");
+    bed_settle(b);
+    store_tell_time(b->st, (struct store_when){50700, 50899}); /* no step */
+    put(b, queue, "B");
+    bed_settle(b);
+    b->kind->crash(b);
+    b->kind->open(b);
+    time_is(b, 50700, -100);
+    store_tell_time(b->st, (struct store_when){50701, 1}); /* the wall clock was set */
+    put(b, queue, "C");
+    bed_settle(b);
+    store_tell_time(b->st, (struct store_when){90000, 1}); /* no commit comes behind it */
+    b->kind->crash(b);
+    b->kind->open(b);
+    time_is(b, 50701, 50700);
+    bed_reopen(b);
+    time_is(b, 50701, 50700);
+    store_tell_time(b->st, (struct store_when){50703, 2});
+    bed_reopen(b);
+    time_is(b, 50703, 50700);
 }
 
 static void a_delivery_dies_comes_back_and_is_purged(struct bed *b)
@@ -346,7 +418,7 @@ static void what_was_told_survives_a_crash(struct bed *b)
     uint64_t seq, key = put(b, queue, "A");
     put_due(b, queue, "B", 50);
     bury(b, put(b, queue, "C"), STR("x"));
-    store_take_due(b->st, 60, 1, on_rows, b);
+    store_take_due(b->st, (struct store_when){60, 0}, 1, on_rows, b);
     store_begin(b->st);
     store_update(b->st, &(struct store_change){key, 7, 0, STR_NONE, STR_NONE});
     store_commit(b->st);
@@ -501,15 +573,52 @@ static void chunks_are_found_by_hash_and_the_oldest_go(struct bed *b)
     audit_is(b, "totals 1 1 0 0 0 0 0 0\n");
 }
 
+/* Whatever the limit of rows: memory is bounded, and nothing is passed over. */
+static void large_rows_come_a_few_at_a_time(struct bed *b)
+{
+    uint32_t q = store_queue(b->st, STR("q"), true);
+    char *big = mem_alloc(400001);
+    memset(big, 'x', 400000);
+    big[400000] = '\0';
+    for (int i = 0; i < 5; i++)
+        put(b, q, big);
+    for (int i = 0; i < 5; i++)
+        put_due(b, q, big, 100 + i);
+    store_load(b->st, store_key(q, 0), 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 3); /* the third reaches 1 MiB */
+    store_load(b->st, b->last_key, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 5);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 8);
+    ck_assert_int_eq(b->next_due_ms, 103);
+    store_take_due(b->st, (struct store_when){200, 0}, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 10);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        bury(b, store_key(q, seq), STR_NONE);
+    store_load_dead(b->st, 0, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 13);
+    store_load_dead(b->st, 3, 100, on_rows, b);
+    bed_settle(b);
+    ck_assert_uint_eq(b->rows, 15);
+    buf_clear(&b->trace);
+    audit_is(b, "totals 10 5 0 0 0 0 5 0\n");
+    mem_free(big);
+}
+
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
     a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
-    what_is_due_is_handed_out_once_and_in_order, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
+    what_is_due_is_handed_out_once_and_in_order, each_clock_has_its_own_that_are_due, its_time_is_kept, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
     what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
     only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,
-    chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
+    large_rows_come_a_few_at_a_time, chunks_are_found_by_hash_and_the_oldest_go, a_record_from_the_future_does_not_count, a_window_may_have_no_end,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

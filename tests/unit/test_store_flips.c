@@ -69,7 +69,7 @@ static bool one_life(struct bed *b)
         return false;
     }
     store_load(b->st, store_key(1, 0), 1000, on_flipped, b);
-    store_take_due(b->st, 1000, 1000, on_flipped, b);
+    store_take_due(b->st, (struct store_when){1000, 0}, 1000, on_flipped, b);
     store_load_dead(b->st, 0, 1000, on_flipped, b);
     bed_settle(b);
     store_close(b->st);

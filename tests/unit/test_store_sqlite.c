@@ -331,6 +331,7 @@ static void put_any(struct pair *p, struct store *stores[2])
                              .accepted_ms = (int64_t)rand_below(&p->rand, 1000), .expires_ms = STORE_NEVER,
                              .due_ms = rand_below(&p->rand, 4) == 0 ? (int64_t)rand_below(&p->rand, 1000) : 0,
                              .attempt = (uint32_t)rand_below(&p->rand, 3), .target = (uint32_t)rand_below(&p->rand, 3)};
+    r.by_wall = r.due_ms > 0 && rand_below(&p->rand, 2) == 0;
     r.route = any_text(p, texts[0], 100);
     r.subject = any_text(p, texts[1], 100);
     r.headers = any_text(p, texts[2], 3000);
@@ -411,11 +412,11 @@ static void random_load(struct pair *p, struct store *stores[2])
 {
     uint64_t kind = rand_below(&p->rand, 4), queue = rand_below(&p->rand, 4) + 1;
     uint64_t after = p->keys[rand_below(&p->rand, LIVE_MAX)];
-    int64_t now_ms = (int64_t)rand_below(&p->rand, 1200);
+    struct store_when when = {(int64_t)rand_below(&p->rand, 1200), (int64_t)rand_below(&p->rand, 1200)};
     uint32_t limit = (uint32_t)rand_below(&p->rand, 20);
     for (size_t i = 0; i < 2; i++) {
         if (kind == 0)
-            store_take_due(stores[i], now_ms, limit, on_rows, &p->beds[i]);
+            store_take_due(stores[i], when, limit, on_rows, &p->beds[i]);
         else if (kind == 1)
             store_load_dead(stores[i], after % 8, limit, on_rows, &p->beds[i]);
         else
@@ -433,6 +434,7 @@ static void compare(struct pair *p, size_t operation)
     ck_assert_msg(str_eq(buf_str(&b[0].trace), buf_str(&b[1].trace)), "operation %zu\n%s\n----\n%s", operation,
                   buf_cstr(&b[0].trace), buf_cstr(&b[1].trace));
     ck_assert_int_eq(b[0].next_due_ms, b[1].next_due_ms);
+    ck_assert_int_eq(b[0].next_wall_ms, b[1].next_wall_ms);
     buf_clear(&b[0].trace);
     buf_clear(&b[1].trace);
 }

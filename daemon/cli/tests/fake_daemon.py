@@ -19,8 +19,8 @@ STATUS = {
 }
 FINDINGS = [{"level": "note", "where": "messages", "what": "3 dead letters", "do": "bellhop dlq ls"},
             {"level": "warning", "where": "cache", "what": "appendonly is off", "do": "turn it on"}]
-LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.created", "kind": "event",
-          "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout", "time":
+LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.créé", "kind": "event",
+          "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout ✓\x1b[2J", "time":
           "2026-11-22T10:00:00.000Z", "source": "rabbit", "size": 12}
 
 
@@ -142,7 +142,7 @@ class FakeDaemon:
         elif subject == "vanish":
             peer.sock.shutdown(socket.SHUT_RDWR)
         elif subject == "busy":
-            peer.send("ERR", ident, "later", subject="overloaded", headers=[("retry", "after 5s")])
+            peer.send("ERR", ident, "later\x1b[2J", subject="overloaded", headers=[("retry", "after 5s")])
         elif subject != "silence":
             peer.send("REP", ident, body)
 
@@ -167,6 +167,7 @@ class FakeDaemon:
                 for i, more in enumerate(({"key": "7", "version": 3, "body": "a\x1b[2Jb", "size": 4},
                                           {"key": "", "version": 0, "body_base64": "/wA=", "size": 2})):
                     peer.send("MORE", ident, json.dumps({"offset": 12 + i, "time": "2026-01-31T08:00:00.000Z",
+                                                         "headers": "id: a\nkey: 7\n",
                                                          "subject": "order.new", **more}))
                 peer.send("REP", ident, "{}")
             elif command == "replay":
@@ -203,9 +204,10 @@ class FakeDaemon:
             "explain": {"route": "sum", "why": "matches", "captures": ["x"], "to": [{"destination": "math", "subject": "s"}],
                         "policy": {"timeout_ms": 5000, "attempts": 5, "worst_case_ms": 30500}},
             "why": {"id": args.get("id"), "complete": args.get("id") != "cut", "items": [] if args.get("id") == "gone" else WHY},
-            "dlq.ls": {"total": 3, "items": [LETTER]},
-            "dlq.show": dict(LETTER, headers="id: 01\nkey: 7\n", body="the body"),
-            "dlq.redrive": {"count": 2}, "dlq.purge": {"count": 1},
+            "dlq.ls": {"total": 3, "items": [] if args.get("route") == "other" else [LETTER]},
+            "dlq.show": dict(LETTER, headers="id: 01\nkey: 7\n", body="the body\x1b[2J\n\tover"),
+            "dlq.redrive": {"count": 0 if args.get("id") == "gone" else 2},
+            "dlq.purge": {"count": 0 if args.get("id") == "gone" else 1},
             "reload": {"generation": 4, "changes": ["endpoint edge: changed"]},
             "drain": {"services": 2, "inflight": 9},
             "doctor": {"findings": FINDINGS},

@@ -3,6 +3,7 @@
     python3 daemon/cli/tests/test_cli.py            (BELLHOP_BIN names another binary than build/bellhop)"""
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -39,6 +40,14 @@ class Tool(unittest.TestCase):
         code, out, err = self.run_tool(*args, **more)
         self.assertEqual((code, err), (0, ""), out)
         return out
+
+    def on_terminal(self, *args):
+        mine, its = pty.openpty()
+        with open(mine, "rb", buffering=0) as end:
+            done = subprocess.run([BIN, *args], stdin=subprocess.DEVNULL, stdout=its, env=self.env, timeout=30)
+            os.close(its)
+            self.assertEqual(done.returncode, 0)
+            return end.read(65536).decode()
 
     def fails(self, code, *args, **more):
         got, out, err = self.run_tool(*args, **more)
@@ -112,7 +121,7 @@ class Tool(unittest.TestCase):
         self.assertIn("3 items of a stream were not shown", err)
 
     def test_request_fails(self):
-        self.assertIn("overloaded: later (try again in 5s)", self.fails(1, "request", "busy"))
+        self.assertIn("overloaded: later [2J (try again in 5s)", self.fails(1, "request", "busy"))
         self.assertIn("timeout", self.fails(1, "request", "silence", "-t", "50ms"))
         self.assertIn("unavailable: the daemon closed the connection", self.fails(1, "request", "vanish"))
         self.assertIn("too-large: the daemon takes bodies up to 1000B", self.fails(1, "request", "a", "x" * 1001))
@@ -148,6 +157,15 @@ class Tool(unittest.TestCase):
         self.assertEqual((p.returncode, out.count(b"\n")), (0, 3))
         self.assertEqual(len(self.wait_for("BYE")), 1)
 
+    def test_output_that_cannot_be_written(self):
+        for arguments in (("status",), ("request", "echo", "x"), ("log", "show", "orders"), ("subscribe", "x"), ("tap",)):
+            with self.subTest(arguments), open("/dev/full", "w") as full:
+                done = subprocess.run([BIN, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                      env=self.env, timeout=10)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"standard output cannot be written", done.stderr)
+        self.assertEqual(self.frames("OK"), [])  # the event that was not written is not settled
+
     # ---- serve
 
     def serve(self, *args, answers=1, code=0):
@@ -179,7 +197,9 @@ class Tool(unittest.TestCase):
                                ("REQ", 4, "kill", [], b""), ("REQ", 5, "large", [], b"")]
         script = ('case $BELLHOP_SUBJECT in kill) kill -9 $$;; large) head -c 5000 /dev/zero; exit 0;; esac; '
                   'echo "why $BELLHOP_SUBJECT" >&2; echo more >&2; exit $BELLHOP_SUBJECT')
-        self.serve("svc", "--", "sh", "-c", script, answers=5)
+        said = self.serve("svc", "--", "sh", "-c", script, answers=5)
+        for line in ("why 0\n", "why 75\n", "why 9\n"):  # logs are not swallowed
+            self.assertIn(line, said)
         errors = {f[1]: (f[2], f[3], f[4].decode()) for f in self.frames("ERR")}
         self.assertEqual(errors[2], ("failed", [("retry", "yes")], "why 75"))
         self.assertEqual(errors[3], ("failed", [("retry", "no")], "why 9"))
@@ -264,18 +284,27 @@ class Tool(unittest.TestCase):
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")
         self.assertEqual(code, 0)
-        self.assertIn("order.created", out)
+        self.assertIn("order.créé", out)
+        self.assertIn("timeout ✓", out)
+        self.assertNotIn("\x1b", out)
         self.assertIn("1 of 3 shown", err)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
                          {"route": "orders", "match": "order.*", "limit": 1, "dry_run": False})
+        self.assertEqual(self.run_tool("dlq", "ls"), (0, self.ok("dlq", "ls"), ""))  # fewer than the limit
+        self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
-        self.assertIn("the body", out)
+        self.assertIn("last error   timeout ✓ [2J\n", out)  # what a service says of it cannot either
+        self.assertIn("the body\x1b[2J\n\tover", out)
+        self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]), {"id": "01", "dry_run": False})
         self.assertEqual(self.ok("dlq", "purge", "--dry-run"), "would drop 1 dead letter\n")
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]), {"dry_run": True})
         self.assertEqual(self.ok("dlq", "purge", "--yes"), "dropped 1 dead letter\n")
+        for arguments in (("redrive", "gone"), ("purge", "gone", "--yes"), ("purge", "gone", "--dry-run")):
+            self.assertIn("no dead letter has the id gone", self.fails(1, "dlq", *arguments))
+        self.assertEqual(json.loads(self.ok("dlq", "show", "01", "-o", "json"))["headers"], {"id": "01", "key": "7"})
         before = len(self.frames("REQ"))
         self.assertIn("not UTF-8", self.fails(2, "dlq", "purge", "--yes", "--match", b"\xff"))
         self.assertEqual(len(self.frames("REQ")), before)
@@ -292,6 +321,7 @@ class Tool(unittest.TestCase):
                           "bodies": True})
         lines = self.ok("log", "show", "orders", "-o", "json").splitlines()
         self.assertEqual([json.loads(line)["offset"] for line in lines], [12, 13])
+        self.assertEqual(json.loads(lines[0])["headers"], {"id": "a", "key": "7"})
 
     def test_replay(self):
         self.assertEqual(self.ok("replay", "orders", "--from", "10", "--to", "2026-02-01T00:00:00Z", "--rate", "100/s",
@@ -374,6 +404,8 @@ class Tool(unittest.TestCase):
     def test_version(self):
         self.assertIn("bellhopd 9.9.9", self.ok("version"))
         self.assertIn("(not reached)", self.ok("version", "-s", "/nonexistent"))
+        self.assertEqual(self.ok("--version"), self.ok("version"))
+        self.assertEqual(self.ok("help"), self.ok("--help"))
 
     def test_bench(self):
         report = json.loads(self.ok("bench", "--subject", "echo", "-n", "500", "-i", "16", "-o", "json"))
@@ -381,9 +413,13 @@ class Tool(unittest.TestCase):
         self.assertGreaterEqual(report["max_us"], report["p50_us"])
         self.assertIn("200 events", self.ok("bench", "publish", "--subject", "e", "-n", "200"))
         self.assertIn("per second", self.ok("bench", "--subject", "echo", "-d", "200ms"))
+        p = self.start_tool("bench", "--subject", "silence", stdout=subprocess.PIPE)
+        self.wait_for("REQ", len(self.frames("REQ")) + 1)
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"0 requests of 100 B, 64 in flight, in 0.00 s", p.communicate(timeout=10)[0])
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
-        self.assertIn("failed   5, the first with overloaded: later", out)
+        self.assertIn("failed   5, the first with overloaded: later [2J", out)
 
     # ---- without a daemon
 

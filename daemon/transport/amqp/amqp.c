@@ -103,7 +103,7 @@ const struct transport amqp_transport = {
              .source_keys = amqp_source_keys, .source_size = sizeof(struct amqp_source),
              .target_keys = amqp_target_keys, .target_size = sizeof(struct amqp_target), .port = "5672",
              .codecs = CODEC_BIT(CODEC_NEST) | CODEC_BIT(CODEC_RAW) | CODEC_BIT(CODEC_CLOUDEVENTS),
-             .check_endpoint = amqp_check_endpoint, .check_source = amqp_check_source,
+             .check_endpoint = amqp_check_endpoint, .check_source = amqp_check_source, .source_filter = amqp_source_filter,
              .check_target = amqp_check_target},
     .open = amqp_open, .sink = amqp_sink, .listen_fd = amqp_listen_fd, .set_tls = amqp_set_tls,
     .stop_intake = amqp_stop_intake, .busy = amqp_busy, .status = amqp_status, .doctor = amqp_doctor, .close = amqp_close,

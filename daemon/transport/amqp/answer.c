@@ -11,7 +11,7 @@ struct answers {
     bool ready;
     struct list askers_waiting; /* those who answer faster than it goes out */
     struct codec_room room;
-    struct buf packet;
+    struct buf packet, entries;
 };
 
 static void on_ready(void *arg)
@@ -58,20 +58,31 @@ static const struct channel_ops answers_ops = {
     .on_ready = on_ready, .on_method = on_method, .on_closed = on_closed,
     .on_down = on_down, .on_drain = on_drain};
 
-static void plain_body(struct answers *a, const struct answer *to, const struct reply *r, struct wire_content *c,
-                       struct table *headers)
+/* What the reply has, and what makes an event of it where the codec asks for that: it is about what was asked. */
+static struct str headers_of(struct answers *a, const struct answer *to, const struct reply *r)
 {
-    struct message_parts parts = {.headers = r->headers, .body = r->body};
-    struct wire_message out = {0};
-    buf_clear(&a->packet);
-    buf_str_put(&a->packet, r->headers);
+    struct buf *out = &a->packet;
+    buf_clear(out);
+    buf_str_put(out, r->headers);
     if (r->code != CODE_OK)
-        headers_put(&a->packet, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
-    parts.headers = buf_str(&a->packet);
-    codec_encode(amqp_codec(to->codec == CODEC_NEST ? CODEC_RAW : to->codec), &a->room, &parts, &out);
+        headers_put(out, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
+    if (to->codec == CODEC_CLOUDEVENTS) {
+        headers_put(out, "id", to->asked->id);
+        headers_put(out, "source", str_of(a->endpoint->conf->name));
+    }
+    return buf_str(out);
+}
+
+static void plain_body(struct answers *a, const struct answer *to, const struct reply *r, struct wire_content *c)
+{
+    struct message_parts parts = {.subject = to->asked->subject, .headers = headers_of(a, to, r), .body = r->body};
+    struct wire_message out = {0};
+    codec_encode(amqp_codec(to->codec), &a->room, &parts, &out);
     c->body = out.body;
     properties_set_type(&c->properties, out.content_type);
-    properties_write(out.headers, &c->properties, headers);
+    buf_clear(&a->entries);
+    properties_write(out.headers, &c->properties, &a->entries);
+    c->entries = buf_str(&a->entries);
 }
 
 static void nest_body(struct answers *a, const struct answer *to, const struct reply *r, struct wire_content *c)
@@ -87,19 +98,17 @@ static void nest_body(struct answers *a, const struct answer *to, const struct r
 bool answers_send(struct answers *a, const struct answer *to, const struct reply *r)
 {
     struct wire_content c = {.publish.routing_key = amqp_of(to->reply_to)};
-    struct table headers = {0};
     if (!a->ready)
         return false;
     if (to->codec == CODEC_NEST)
         nest_body(a, to, r, &c);
     else
-        plain_body(a, to, r, &c, &headers);
+        plain_body(a, to, r, &c);
     c.properties.correlation_id = amqp_of(to->correlation_id);
     c.properties._flags |= AMQP_BASIC_CORRELATION_ID_FLAG;
     bool sent = (c.body.n == 0 && to->codec == CODEC_NEST) || /* a streamed item without a value */
                 wire_put_content(broker_wire(a->conn), broker_out(a->conn), a->channel.number, &c);
     a->endpoint->sent += sent;
-    table_fini(&headers);
     return sent;
 }
 
@@ -129,5 +138,6 @@ void answers_free(struct answers *a)
         waiter_cancel(CONTAINER_OF(list_first(&a->askers_waiting), struct waiter, link));
     codec_room_fini(&a->room);
     buf_fini(&a->packet);
+    buf_fini(&a->entries);
     mem_free(a);
 }

@@ -5,11 +5,14 @@
 #include "transport/amqp/internal.h"
 #include "transport/amqp/tables.h"
 #include "transport/nest.h"
+#include "transport/origin.h"
 
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 60000
 #define HANDED_OUT_MAX 2 /* times the prefetch: after a cancelled consumer there is another one on the channel */
 #define OFFER_AGAIN_MS 500 /* what nobody could take at the moment */
+#define ACK_LATER_MS 5     /* how long an acknowledgement waits for others */
+#define SPARES_MAX 1024
 
 struct source;
 
@@ -40,13 +43,16 @@ struct source {
     struct timer *retry;
     int64_t retry_ms;
     struct list unacked, done, held;
-    bool flushing;
+    bool flushing;            /* put off to the end of the turn */
+    struct timer *ack;        /* acknowledgements that wait for others */
+    bool ack_armed;
     struct waiter waiter;     /* with the core, which has no room */
     struct timer *again;      /* to offer what is held */
     struct buf queue;         /* its name, where the broker gave it */
     /* of the content that comes */
     uint64_t tag;
     bool redelivered;
+    struct origin origin;     /* of this exchange, key and redelivered; count 0 = to be made */
     struct buf in[IN_TEXTS];
     struct codec_room room;   /* contents of two channels may come interleaved */
 };
@@ -59,6 +65,7 @@ struct consumer {
     struct buf scratch, subject;
     struct rand rand;
     struct msg_pool *pool;
+    struct list spares; /* struct delivery */
     bool stopped;
 };
 
@@ -79,6 +86,22 @@ static struct delivery *held_of(struct list_node *n)
     return CONTAINER_OF(n, struct delivery, held_link);
 }
 
+static struct delivery *delivery_new(struct source *s)
+{
+    struct list *spares = &s->consumer->spares;
+    struct list_node *n = list_first(spares);
+    struct delivery *d;
+    if (n != NULL) {
+        list_remove(spares, n);
+        d = CONTAINER_OF(n, struct delivery, link);
+    } else {
+        d = mem_alloc(sizeof(*d));
+    }
+    *d = (struct delivery){.source = s, .tag = s->tag};
+    list_push(&s->unacked, &d->link);
+    return d;
+}
+
 static void delivery_free(struct delivery *d)
 {
     struct source *s = d->source;
@@ -87,7 +110,10 @@ static void delivery_free(struct delivery *d)
     list_remove(&s->held, &d->held_link);
     msg_unref(d->msg);
     mem_free(d->texts);
-    mem_free(d);
+    if (s->consumer->spares.count < SPARES_MAX)
+        list_push_front(&s->consumer->spares, &d->link);
+    else
+        mem_free(d);
 }
 
 static void put_ack(struct source *s, uint64_t tag, bool multiple)
@@ -98,11 +124,11 @@ static void put_ack(struct source *s, uint64_t tag, bool multiple)
 
 /* What is done from the oldest on without a gap goes in one acknowledgement, the rest one by one: a slow message does not
  * hold back the credit of those behind it. */
-static void flush(void *arg)
+static void flush(struct source *s)
 {
-    struct source *s = arg;
     uint64_t through = 0, count = 0;
-    s->flushing = false;
+    timer_stop(s->ack);
+    s->ack_armed = false;
     while (!list_empty(&s->unacked)) {
         struct delivery *d = CONTAINER_OF(list_first(&s->unacked), struct delivery, link);
         if (!list_linked(&d->done_link))
@@ -120,12 +146,31 @@ static void flush(void *arg)
     }
 }
 
+static void on_ack_timer(void *arg)
+{
+    flush(arg);
+}
+
+/* One acknowledgement for many is less work for both sides; but none waits while there is nothing else that its
+ * company could be, or while the broker may be out of credit. */
+static void on_turn_end(void *arg)
+{
+    struct source *s = arg;
+    s->flushing = false;
+    if (s->consumer->stopped || s->done.count == s->unacked.count || s->done.count * 4 >= s->keys->prefetch) {
+        flush(s);
+    } else if (!s->ack_armed) {
+        timer_after(s->ack, ACK_LATER_MS);
+        s->ack_armed = true;
+    }
+}
+
 static void acknowledge(struct delivery *d)
 {
     struct source *s = d->source;
     list_push(&s->done, &d->done_link);
     if (!s->flushing)
-        loop_later(s->consumer->endpoint->env.loop, flush, s);
+        loop_later(s->consumer->endpoint->env.loop, on_turn_end, s);
     s->flushing = true;
 }
 
@@ -188,8 +233,8 @@ static void on_done(void *ctx, uint64_t token, const struct reply *r)
     if (is_request(d)) {
         answer(d, r, true);
         acknowledge(d);
-    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE) {
-        acknowledge(d);
+    } else if (r->code == CODE_OK || r->code == CODE_DUPLICATE || r->kept) {
+        acknowledge(d); /* a dead letter has one place: ours, or the queue's dead letters */
     } else if (is_passing(r->code) && !d->again) {
         d->again = true; /* once: what kills whoever takes it looks the same as a store that is full */
         hold(d, r->code);
@@ -263,27 +308,32 @@ static struct str queue_of(const struct source *s)
     return s->keys->queue != NULL ? str_of(s->keys->queue) : buf_str(&s->queue);
 }
 
-static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
+static void make_origin(struct source *s)
 {
-    s->tag = m->delivery_tag;
-    s->redelivered = m->redelivered;
-    keep(s, IN_EXCHANGE, bytes_of(m->exchange));
-    keep(s, IN_KEY, bytes_of(m->routing_key));
-    keep(s, IN_TYPE, STR_NONE);
-    keep(s, IN_REPLY_TO, STR_NONE);
-    keep(s, IN_CORRELATION, STR_NONE);
-    codec_begin(&s->room);
+    origin_begin(&s->origin);
+    ORIGIN_ADD(&s->origin, "amqp-queue", queue_of(s));
+    if (text_of(s, IN_EXCHANGE).n > 0)
+        ORIGIN_ADD(&s->origin, "amqp-exchange", text_of(s, IN_EXCHANGE));
+    ORIGIN_ADD(&s->origin, "amqp-routing-key", text_of(s, IN_KEY));
+    if (s->redelivered)
+        ORIGIN_ADD(&s->origin, "amqp-redelivered", STR("true"));
 }
 
-static void put_place(struct source *s, const struct codec *codec)
+static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
 {
-    struct codec_room *room = &s->room;
-    codec_header(codec, room, STR("amqp-queue"), queue_of(s));
-    if (text_of(s, IN_EXCHANGE).n > 0)
-        codec_header(codec, room, STR("amqp-exchange"), text_of(s, IN_EXCHANGE));
-    codec_header(codec, room, STR("amqp-routing-key"), text_of(s, IN_KEY));
-    if (s->redelivered)
-        codec_header(codec, room, STR("amqp-redelivered"), STR("true"));
+    struct str exchange = bytes_of(m->exchange), key = bytes_of(m->routing_key);
+    bool same = s->origin.count > 0 && s->redelivered == m->redelivered && str_eq(exchange, text_of(s, IN_EXCHANGE)) &&
+                str_eq(key, text_of(s, IN_KEY));
+    s->tag = m->delivery_tag;
+    s->redelivered = m->redelivered;
+    if (!same) {
+        keep(s, IN_EXCHANGE, exchange);
+        keep(s, IN_KEY, key);
+        make_origin(s);
+    }
+    for (unsigned i = IN_TYPE; i < IN_TEXTS; i++)
+        buf_clear(&s->in[i]);
+    codec_begin(&s->room);
 }
 
 static void on_properties(void *arg, const amqp_basic_properties_t *p)
@@ -291,7 +341,6 @@ static void on_properties(void *arg, const amqp_basic_properties_t *p)
     struct source *s = arg;
     struct codec_room *room = &s->room;
     const struct codec *codec = amqp_codec(s->codec);
-    put_place(s, codec);
     keep(s, IN_TYPE, properties_read(p, codec, room, &s->consumer->scratch));
     if ((p->_flags & AMQP_BASIC_REPLY_TO_FLAG) != 0)
         keep(s, IN_REPLY_TO, bytes_of(p->reply_to));
@@ -322,6 +371,7 @@ static bool plain_parcel(struct source *s, struct str body, unsigned codec, stru
     bool asks = text_of(s, IN_REPLY_TO).n > 0 && text_of(s, IN_CORRELATION).n > 0;
     out->input = (struct msg_input){.kind = asks ? MSG_REQUEST : MSG_EVENT, .subject = parts.subject,
                                     .headers = parts.headers, .body = parts.body};
+    origin_give(&s->origin, false, &out->input);
     return true;
 }
 
@@ -343,7 +393,7 @@ static void put_metadata(struct source *s, struct str metadata, struct buf *out)
     nest_metadata_headers(metadata, &lines);
     struct str native = codec_room_headers(&s->room), rest = buf_str(&lines);
     while (headers_next(&rest, &h)) {
-        if (has_header(native, h.name))
+        if (has_header(native, h.name) || has_header(buf_str(&s->origin.text), h.name))
             continue;
         buf_put(out, h.name.p, h.name.n);
         buf_puts(out, ": ");
@@ -375,8 +425,8 @@ static bool nest_parcel(struct source *s, struct str body, struct parcel *out, c
     bool asks = req.id.p != NULL && text_of(s, IN_REPLY_TO).n > 0;
     out->id = req.id;
     out->input = (struct msg_input){.kind = asks ? MSG_REQUEST : MSG_EVENT, .subject = buf_str(&c->subject),
-                                    .headers = buf_str(&c->scratch), .body = req.data,
-                                    .line = STR("content-type: application/json\n")};
+                                    .headers = buf_str(&c->scratch), .body = req.data};
+    origin_give(&s->origin, true, &out->input);
     return true;
 }
 
@@ -389,8 +439,9 @@ static void set_answer(struct delivery *d, struct str id)
     buf_str_put(&texts, correlation);
     buf_str_put(&texts, id);
     const char *at = d->texts = buf_steal(&texts);
-    d->answer = (struct answer){.reply_to = str_make(at, to.n), .correlation_id = str_make(at + to.n, correlation.n),
-                                .id = str_make(at + to.n + correlation.n, id.n), .codec = s->codec};
+    d->answer = (struct answer){.asked = d->msg, .codec = s->codec, .reply_to = str_make(at, to.n),
+                                .correlation_id = str_make(at + to.n, correlation.n),
+                                .id = str_make(at + to.n + correlation.n, id.n)};
 }
 
 static void take(struct delivery *d, struct str body)
@@ -424,10 +475,7 @@ static void on_content(void *arg, struct str body, bool oversized)
         broker_reset(s->consumer->conn, "the broker hands out more than `prefetch`");
         return;
     }
-    struct delivery *d = mem_zalloc(sizeof(*d));
-    d->source = s;
-    d->tag = s->tag;
-    list_push(&s->unacked, &d->link);
+    struct delivery *d = delivery_new(s);
     if (oversized)
         reject(d, "the body is above limits.body");
     else
@@ -531,6 +579,8 @@ static void drop_all(struct source *s)
 {
     waiter_cancel(&s->waiter);
     timer_stop(s->again);
+    timer_stop(s->ack);
+    s->ack_armed = false;
     while (!list_empty(&s->unacked)) {
         struct delivery *d = CONTAINER_OF(list_first(&s->unacked), struct delivery, link);
         if (d->receipt != NULL)
@@ -581,6 +631,7 @@ static void on_method(void *arg, const amqp_method_t *m)
     case AMQP_QUEUE_DECLARE_OK_METHOD:
         buf_clear(&s->queue);
         buf_str_put(&s->queue, bytes_of(declared->queue));
+        s->origin.count = 0;
         break;
     default:
         break;
@@ -625,6 +676,7 @@ static void source_init(struct source *s, struct consumer *c, const struct endpo
     s->waiter = (struct waiter){.resume = on_resume, .arg = s};
     s->retry = timer_new(l, on_retry, s);
     s->again = timer_new(l, offer_held, s);
+    s->ack = timer_new(l, on_ack_timer, s);
     broker_add(c->conn, &s->channel);
 }
 
@@ -632,6 +684,7 @@ struct consumer *consumer_new(struct endpoint *e)
 {
     struct consumer *c = mem_zalloc(sizeof(*c));
     c->endpoint = e;
+    list_init(&c->spares);
     c->count = e->env.source_count;
     c->sources = mem_calloc(c->count, sizeof(*c->sources));
     c->pool = msg_pool_new();
@@ -645,6 +698,10 @@ struct consumer *consumer_new(struct endpoint *e)
 static void forget(void *arg)
 {
     struct consumer *c = arg;
+    for (struct list_node *n; (n = list_first(&c->spares)) != NULL;) {
+        list_remove(&c->spares, n);
+        mem_free(CONTAINER_OF(n, struct delivery, link));
+    }
     mem_free(c->sources);
     mem_free(c);
 }
@@ -654,6 +711,8 @@ static void source_fini(struct source *s)
     drop_all(s);
     timer_free(s->retry);
     timer_free(s->again);
+    timer_free(s->ack);
+    origin_fini(&s->origin);
     for (size_t i = 0; i < IN_TEXTS; i++)
         buf_fini(&s->in[i]);
     codec_room_fini(&s->room);
@@ -666,7 +725,7 @@ void consumer_free(struct consumer *c)
     if (c == NULL)
         return;
     for (size_t i = 0; i < c->count; i++)
-        flush(&c->sources[i]); /* what this turn has settled */
+        flush(&c->sources[i]); /* what has been settled */
     broker_free(c->conn);
     c->conn = NULL;
     for (size_t i = 0; i < c->count; i++)
@@ -674,7 +733,7 @@ void consumer_free(struct consumer *c)
     buf_fini(&c->scratch);
     buf_fini(&c->subject);
     msg_pool_close(c->pool);
-    loop_later(c->endpoint->env.loop, forget, c); /* flush() may still be due, and finds nothing */
+    loop_later(c->endpoint->env.loop, forget, c); /* on_turn_end() may still be due, and finds nothing */
 }
 
 void consumer_stop(struct consumer *c)
@@ -686,6 +745,7 @@ void consumer_stop(struct consumer *c)
         if (c->sources[i].consuming)
             channel_put(&c->sources[i].channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
         c->sources[i].consuming = false;
+        flush(&c->sources[i]);
     }
 }
 

@@ -47,6 +47,7 @@ extern const struct key amqp_endpoint_keys[], amqp_source_keys[], amqp_target_ke
 extern const char *const amqp_queue_types[], *const amqp_exchange_types[];
 const char *amqp_check_endpoint(const struct endpoint_conf *e);
 const char *amqp_check_source(const void *keys);
+bool amqp_source_filter(const void *keys, struct buf *out);
 const char *amqp_check_target(const void *keys);
 
 struct publisher;
@@ -80,6 +81,7 @@ const char *publisher_error(const struct publisher *p); /* of its channel, or NU
 
 /* ---- answer.c: the answers to requests that came in, on the publisher's connection ---- */
 struct answer {
+    const struct msg *asked;
     struct str reply_to, correlation_id;
     unsigned codec; /* enum codec_choice */
     struct str id;  /* nest: raw JSON of the request's id */

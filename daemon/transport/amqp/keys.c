@@ -156,6 +156,39 @@ const char *amqp_check_source(const void *keys)
     return NULL;
 }
 
+/* Of a topic exchange: `*` is one word in both, a `#` at the end is `>`; elsewhere that is no filter's. */
+static void binding_filter(struct str binding, struct buf *out)
+{
+    while (binding.p != NULL) {
+        struct str word = str_cut(&binding, '.');
+        buf_puts(out, out->len > 0 ? "." : "");
+        buf_str_put(out, str_is(word, "#") ? STR(">") : word);
+    }
+}
+
+static bool has_wildcards(struct str binding)
+{
+    while (binding.p != NULL) {
+        struct str word = str_cut(&binding, '.');
+        if (str_is(word, "*") || str_is(word, "#"))
+            return true;
+    }
+    return false;
+}
+
+/* Which of several bindings it was, the broker does not tell. */
+bool amqp_source_filter(const void *keys, struct buf *out)
+{
+    const struct amqp_source *s = keys;
+    bool topic = !s->declare.given || str_is(str_of(amqp_exchange_types[s->declare.exchange_type]), "topic");
+    size_t wild = 0;
+    for (size_t i = 0; topic && i < s->bind.count; i++)
+        wild += has_wildcards(str_of(s->bind.items[i]));
+    if (wild > 0)
+        binding_filter(str_of(s->bind.items[0]), out);
+    return wild == 0 || s->bind.count == 1;
+}
+
 const char *amqp_check_target(const void *keys)
 {
     const struct amqp_target *t = keys;

@@ -18,6 +18,7 @@
 
 /* What was published and is not over: an event until it is confirmed, a request until it is answered too. */
 struct flight {
+    struct list_node link; /* in spares */
     struct handover *h;    /* NULL = settled, or given up by the core */
     uint64_t id;           /* request: in `asked`; 0 = not there any more */
     int64_t sent_ms;
@@ -37,7 +38,8 @@ struct publisher {
     struct list refused;     /* handovers that can never be sent, settled at the end of the turn */
     bool refusing;
     struct codec_room room, reply_room; /* a reply may come in two pieces, and others be sent between them */
-    struct buf packet, scratch;
+    struct buf packet, scratch, entries;
+    struct list spares;      /* struct flight */
     struct timer *reopen, *patience, *confirm_timer, *blocked;
     int64_t reopen_ms;
     struct waiter waiter;    /* an asker that cannot take more of a stream */
@@ -101,6 +103,22 @@ static struct handover *flight_take(struct publisher *p, struct flight *f)
     return h;
 }
 
+static struct flight *flight_new(struct publisher *p, struct handover *h)
+{
+    struct list_node *n = list_first(&p->spares);
+    if (n != NULL)
+        list_remove(&p->spares, n);
+    struct flight *f = n != NULL ? CONTAINER_OF(n, struct flight, link) : mem_alloc(sizeof(*f));
+    *f = (struct flight){.h = h, .sent_ms = loop_now(p->endpoint->env.loop)};
+    return f;
+}
+
+/* Never more of them than were out at a time: `concurrency`. */
+static void flight_free(struct publisher *p, struct flight *f)
+{
+    list_push_front(&p->spares, &f->link);
+}
+
 static void flight_lost(struct handover *h)
 {
     bool request = h->kind == MSG_REQUEST; /* its answer is lost: it may have been worked on */
@@ -115,7 +133,7 @@ static void on_confirm(void *arg, void *value, enum confirm how)
     if (how == CONFIRM_ACK && f->id != 0)
         return; /* the answer is still to come */
     struct handover *h = flight_take(p, f);
-    mem_free(f);
+    flight_free(p, f);
     if (h == NULL)
         return;
     if (how == CONFIRM_ACK)
@@ -138,7 +156,7 @@ static void lose_asked(struct publisher *p)
         struct flight *f = s->value;
         struct handover *h = f->h;
         f->id = 0;
-        mem_free(f);
+        flight_free(p, f);
         flight_lost(h);
     }
     slots_fini(&asked);
@@ -240,19 +258,19 @@ static void set_properties(struct wire_content *c, const struct handover *h, int
     }
 }
 
-/* Body and headers as the codec has them. Text where it can never be sent, else NULL. */
-static const char *encode(struct publisher *p, const struct handover *h, const char *id, struct wire_content *c,
-                          struct table *headers)
+/* Body and headers as the codec has them; `raw` has them as they are. Text where it can never be sent, else NULL. */
+static const char *encode(struct publisher *p, const struct handover *h, const char *id, struct wire_content *c)
 {
     unsigned codec = handover_codec(h, p->endpoint->conf, CODEC_NEST);
     struct message_parts parts = {.subject = h->subject, .headers = h->msg->headers, .body = h->msg->body};
     struct wire_message out = {.headers = h->msg->headers};
     struct str data;
-    if (codec != CODEC_NEST) {
+    c->body = h->msg->body;
+    if (codec == CODEC_CLOUDEVENTS) {
         codec_encode(amqp_codec(codec), &p->room, &parts, &out);
         c->body = out.body;
         properties_set_type(&c->properties, out.content_type);
-    } else {
+    } else if (codec == CODEC_NEST) {
         buf_clear(&p->packet);
         buf_clear(&p->scratch);
         if (!nest_body_json(h->msg->body, headers_get(h->msg->headers, "content-type"), &p->scratch, &data))
@@ -261,25 +279,25 @@ static const char *encode(struct publisher *p, const struct handover *h, const c
                           loop_now(p->endpoint->env.loop));
         c->body = nest_unframed(&p->packet);
     }
-    properties_write(out.headers, &c->properties, headers);
+    buf_clear(&p->entries);
+    properties_write(out.headers, &c->properties, &p->entries);
+    c->entries = buf_str(&p->entries);
     return NULL;
 }
 
 static const char *publish(struct publisher *p, const struct handover *h, struct flight *f)
 {
     struct wire_content c = {0};
-    struct table headers = {0};
     struct texts_of texts;
     if (f->id != 0)
         nest_id(p->salt, f->id, texts.id);
-    const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c, &headers);
+    const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c);
     set_route(&c, target_of(h), h->subject);
     set_properties(&c, h, loop_now(p->endpoint->env.loop), &texts);
     if (f->id != 0)
         set_reply(&c.properties, texts.id);
     if (wrong == NULL && !wire_put_content(broker_wire(p->conn), broker_out(p->conn), p->channel.number, &c))
         wrong = "the routing key is above 255 bytes, or the headers are larger than a frame";
-    table_fini(&headers);
     return wrong;
 }
 
@@ -290,14 +308,13 @@ static bool publisher_send(struct sink *s, struct handover *h)
         p->starved = true;
         return false;
     }
-    struct flight *f = mem_alloc(sizeof(*f));
-    *f = (struct flight){.h = h, .sent_ms = loop_now(p->endpoint->env.loop)};
+    struct flight *f = flight_new(p, h);
     if (asks(p, h))
         f->id = slots_add(&p->asked, f);
     const char *wrong = publish(p, h, f);
     if (wrong != NULL) {
         flight_take(p, f);
-        mem_free(f);
+        flight_free(p, f);
         refuse_later(p, h, wrong);
         return true;
     }
@@ -321,7 +338,7 @@ static void publisher_cancel(struct sink *s, struct handover *h, bool abandoned)
     }
     flight_take(p, f);
     if (f->confirmed)
-        mem_free(f);
+        flight_free(p, f);
     wake_core(p);
 }
 
@@ -371,7 +388,7 @@ static struct handover *end_flight(struct publisher *p, struct flight *f)
     bool confirmed = f->confirmed;
     struct handover *h = flight_take(p, f);
     if (confirmed)
-        mem_free(f);
+        flight_free(p, f);
     return h;
 }
 
@@ -692,6 +709,7 @@ struct publisher *publisher_new(struct endpoint *e)
     p->salt = (uint32_t)rand_u64(&seed);
     p->waiter = (struct waiter){.resume = on_resume, .arg = p};
     list_init(&p->refused);
+    list_init(&p->spares);
     confirms_init(&p->confirms, (size_t)e->keys->concurrency, on_confirm, p);
     p->reopen = timer_new(e->env.loop, on_reopen, p);
     p->patience = timer_new(e->env.loop, on_patience, p);
@@ -723,6 +741,10 @@ static void free_flights(struct publisher *p)
     }
     for (uint64_t tag = p->confirms.first; tag < p->confirms.next; tag++)
         mem_free(confirms_get(&p->confirms, tag));
+    for (struct list_node *n; (n = list_first(&p->spares)) != NULL;) {
+        list_remove(&p->spares, n);
+        mem_free(CONTAINER_OF(n, struct flight, link));
+    }
     slots_fini(&p->asked);
     confirms_fini(&p->confirms);
 }
@@ -741,7 +763,7 @@ void publisher_free(struct publisher *p)
     free_flights(p);
     codec_room_fini(&p->room);
     codec_room_fini(&p->reply_room);
-    struct buf *bufs[] = {&p->packet, &p->scratch, &p->returned_key, &p->returned_id, &p->returned_why, &p->reply_type};
+    struct buf *bufs[] = {&p->packet, &p->scratch, &p->entries, &p->returned_key, &p->returned_id, &p->returned_why, &p->reply_type};
     for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
         buf_fini(bufs[i]);
     mem_free(p->error);

@@ -304,30 +304,24 @@ void table_fini(struct table *t)
     *t = (struct table){0};
 }
 
-size_t table_bytes(const amqp_table_t *t)
-{
-    size_t bytes = 4;
-    for (int i = 0; i < t->num_entries; i++)
-        bytes += 1 + t->entries[i].key.len + 9 + t->entries[i].value.value.bytes.len;
-    return bytes;
-}
-
 /* ---------------------------------------------------------------- properties */
 
-/* Short strings: their flag, their header, and where they stand. Both ways unless only read. */
+enum property_id { ENCODING, ID, CORRELATION, TYPE, APP, USER, CONTENT_TYPE };
+
+/* Short strings: their header, where they stand, their flag. */
 static const struct property {
     const char *header;
     size_t offset;
     amqp_flags_t flag;
-    bool read_only;
 } properties[] = {
-    {"content-encoding", offsetof(amqp_basic_properties_t, content_encoding), AMQP_BASIC_CONTENT_ENCODING_FLAG, false},
-    {"id", offsetof(amqp_basic_properties_t, message_id), AMQP_BASIC_MESSAGE_ID_FLAG, false},
-    {"correlation-id", offsetof(amqp_basic_properties_t, correlation_id), AMQP_BASIC_CORRELATION_ID_FLAG, false},
-    {"amqp-type", offsetof(amqp_basic_properties_t, type), AMQP_BASIC_TYPE_FLAG, false},
-    {"amqp-app-id", offsetof(amqp_basic_properties_t, app_id), AMQP_BASIC_APP_ID_FLAG, false},
-    /* The broker refuses a user_id that is not the connection's. */
-    {"amqp-user-id", offsetof(amqp_basic_properties_t, user_id), AMQP_BASIC_USER_ID_FLAG, true},
+    [ENCODING] = {"content-encoding", offsetof(amqp_basic_properties_t, content_encoding), AMQP_BASIC_CONTENT_ENCODING_FLAG},
+    [ID] = {"id", offsetof(amqp_basic_properties_t, message_id), AMQP_BASIC_MESSAGE_ID_FLAG},
+    [CORRELATION] = {"correlation-id", offsetof(amqp_basic_properties_t, correlation_id), AMQP_BASIC_CORRELATION_ID_FLAG},
+    [TYPE] = {"amqp-type", offsetof(amqp_basic_properties_t, type), AMQP_BASIC_TYPE_FLAG},
+    [APP] = {"amqp-app-id", offsetof(amqp_basic_properties_t, app_id), AMQP_BASIC_APP_ID_FLAG},
+    [USER] = {"amqp-user-id", offsetof(amqp_basic_properties_t, user_id), AMQP_BASIC_USER_ID_FLAG},
+    /* Read, it is no header: the codec has its own place for it. */
+    [CONTENT_TYPE] = {"content-type", offsetof(amqp_basic_properties_t, content_type), AMQP_BASIC_CONTENT_TYPE_FLAG},
 };
 
 static amqp_bytes_t *slot(amqp_basic_properties_t *p, const struct property *of)
@@ -353,7 +347,7 @@ static void put_number(const char *name, uint64_t value, const struct codec *c, 
 struct str properties_read(const amqp_basic_properties_t *p, const struct codec *c, struct codec_room *room,
                            struct buf *scratch)
 {
-    for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
+    for (size_t i = 0; i < CONTENT_TYPE; i++) {
         struct str value = bytes_of(*slot((amqp_basic_properties_t *)(uintptr_t)p, &properties[i]));
         if ((p->_flags & properties[i].flag) != 0 && value.n > 0)
             codec_header(c, room, str_of(properties[i].header), value);
@@ -369,26 +363,52 @@ struct str properties_read(const amqp_basic_properties_t *p, const struct codec 
     return (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0 ? bytes_of(p->content_type) : STR_NONE;
 }
 
-/* The broker's own books, where we found the message, and what has a property that the caller sets. */
-static bool stays_here(struct str name)
+/* What becomes of a header that goes out. */
+enum fate {
+    IN_TABLE,
+    STAYS, /* the broker's own books, where we found the message, what the caller sets */
+    TEXT,  /* a property; in the table where it is there already, or too long for one */
+    TEXT_ONLY, /* likewise, but never in the table */
+    PRIORITY, TIMESTAMP,
+};
+
+static const struct rule {
+    const char *name;
+    enum fate fate;
+    enum property_id property;
+} rules[][5] = { /* by the length of their names */
+    [2] = {{"id", TEXT, ID}},
+    [3] = {{.name = "ttl", STAYS}},
+    [7] = {{.name = "x-death", STAYS}},
+    [9] = {{"amqp-type", TEXT, TYPE}},
+    [10] = {{.name = "amqp-queue", STAYS}},
+    [11] = {{"amqp-app-id", TEXT, APP}, {.name = "amqp-deaths", STAYS}},
+    /* The broker refuses a user_id that is not the connection's. */
+    [12] = {{"content-type", TEXT_ONLY, CONTENT_TYPE}, {.name = "amqp-user-id", STAYS}},
+    [13] = {{.name = "amqp-priority", PRIORITY}, {.name = "amqp-exchange", STAYS}},
+    [14] = {{"correlation-id", TEXT, CORRELATION}, {.name = "amqp-timestamp", TIMESTAMP}},
+    [16] = {{"content-encoding", TEXT, ENCODING}, {.name = "amqp-routing-key", STAYS}, {.name = "amqp-redelivered", STAYS},
+            {.name = "x-delivery-count", STAYS}, {.name = "x-acquired-count", STAYS}},
+};
+
+static struct rule rule_of(struct str name)
 {
-    static const char *const names[] = {"x-death", "x-delivery-count", "x-acquired-count", "amqp-user-id",
-                                        "amqp-exchange", "amqp-routing-key", "amqp-queue", "amqp-redelivered",
-                                        "amqp-deaths", "content-type", "ttl"};
-    if (str_starts(name, STR("x-first-death-")) || str_starts(name, STR("x-last-death-")))
-        return true;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (str_is(name, names[i]))
-            return true;
+    if (name.p[0] == 'x' && (str_starts(name, STR("x-first-death-")) || str_starts(name, STR("x-last-death-"))))
+        return (struct rule){.fate = STAYS};
+    if (name.n >= sizeof(rules) / sizeof(rules[0]))
+        return (struct rule){.fate = IN_TABLE};
+    const struct rule *r = rules[name.n];
+    for (size_t i = 0; i < sizeof(rules[0]) / sizeof(rules[0][0]) && r[i].name != NULL; i++) {
+        if (name.p[0] == r[i].name[0] && memcmp(name.p, r[i].name, name.n) == 0)
+            return r[i];
     }
-    return false;
+    return (struct rule){.fate = IN_TABLE};
 }
 
-static bool set_number(amqp_basic_properties_t *p, const struct header *h)
+static bool set_number(amqp_basic_properties_t *p, bool priority, struct str value)
 {
     uint64_t n;
-    bool priority = str_is(h->name, "amqp-priority");
-    if ((!priority && !str_is(h->name, "amqp-timestamp")) || !str_parse_u64(h->value, &n) || (priority && n > 255))
+    if (!str_parse_u64(value, &n) || (priority && n > 255))
         return false;
     if (priority)
         p->priority = (uint8_t)n;
@@ -398,31 +418,46 @@ static bool set_number(amqp_basic_properties_t *p, const struct header *h)
     return true;
 }
 
-static bool set_property(amqp_basic_properties_t *p, const struct header *h)
+static bool set_text(amqp_basic_properties_t *p, const struct property *of, struct str value)
 {
-    for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
-        const struct property *of = &properties[i];
-        if (!str_is(h->name, of->header) || of->read_only)
-            continue;
-        if ((p->_flags & of->flag) != 0 || h->value.n > WIRE_SHORT_MAX)
-            return false;
-        *slot(p, of) = amqp_of(h->value);
-        p->_flags |= of->flag;
-        return true;
-    }
-    return set_number(p, h);
+    if ((p->_flags & of->flag) != 0 || value.n > WIRE_SHORT_MAX)
+        return false;
+    *slot(p, of) = amqp_of(value);
+    p->_flags |= of->flag;
+    return true;
 }
 
-void properties_write(struct str headers, amqp_basic_properties_t *p, struct table *t)
+/* false: it belongs in the table. */
+static bool set_property(amqp_basic_properties_t *p, const struct header *h)
+{
+    struct rule r = rule_of(h->name);
+    if (r.fate == IN_TABLE || r.fate == STAYS)
+        return r.fate == STAYS;
+    if (r.fate == PRIORITY || r.fate == TIMESTAMP)
+        return set_number(p, r.fate == PRIORITY, h->value);
+    return set_text(p, &properties[r.property], h->value) || r.fate == TEXT_ONLY;
+}
+
+/* Name and long string. Names are at most HEADER_NAME_MAX long, which a short string holds. */
+static void put_table_entry(struct buf *out, const struct header *h)
+{
+    char *start = (char *)buf_reserve(out, h->name.n + h->value.n + 6), *p = start;
+    uint32_t length = htobe32((uint32_t)h->value.n);
+    *p++ = (char)h->name.n;
+    p = bytes_str(p, h->name);
+    *p++ = 'S';
+    p = bytes_copy(p, &length, sizeof(length));
+    p = bytes_str(p, h->value);
+    buf_commit(out, (size_t)(p - start));
+}
+
+void properties_write(struct str headers, amqp_basic_properties_t *p, struct buf *entries)
 {
     struct header h;
     while (headers_next(&headers, &h)) {
-        if (!stays_here(h.name) && !set_property(p, &h))
-            table_add(t, h.name, h.value);
+        if (!set_property(p, &h))
+            put_table_entry(entries, &h);
     }
-    p->headers = table_made(t);
-    if (t->count > 0)
-        p->_flags |= AMQP_BASIC_HEADERS_FLAG;
 }
 
 void properties_set_type(amqp_basic_properties_t *p, struct str content_type)

@@ -42,8 +42,6 @@ void table_add_table(struct table *t, const char *name, const struct table *inne
 amqp_table_t table_made(const struct table *t); /* borrows from t */
 void table_fini(struct table *t);
 
-size_t table_bytes(const amqp_table_t *t); /* at least what it takes once encoded, if it is of long strings */
-
 /*
  * The properties of a message as native headers, by codec_header(): message_id is `id`, correlation_id
  * `correlation-id`, expiration `ttl`, type, app_id, user_id, priority and timestamp stand under `amqp-…`; then
@@ -52,7 +50,7 @@ size_t table_bytes(const amqp_table_t *t); /* at least what it takes once encode
 struct str properties_read(const amqp_basic_properties_t *p, const struct codec *c, struct codec_room *room,
                            struct buf *scratch);
 
-/* The other way: p is filled from a header block, p and t borrow from it. `id` and `correlation-id` that are
- * too long for a property stay in the table; `content-type` and `ttl` are the caller's to set. */
-void properties_write(struct str headers, amqp_basic_properties_t *p, struct table *t);
+/* The other way: p, which borrows from the header block, and the entries of the table, encoded, appended to it. `id` and
+ * `correlation-id` that are too long for a property stay in the table; `ttl` is the caller's to set. */
+void properties_write(struct str headers, amqp_basic_properties_t *p, struct buf *entries);
 void properties_set_type(amqp_basic_properties_t *p, struct str content_type); /* {NULL, 0} = none */

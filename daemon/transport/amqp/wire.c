@@ -5,6 +5,7 @@
 
 #define HEAD 7
 #define HEADER_FIXED 12 /* class, weight, body size; the flags come after them */
+#define HEADER_ROOM (HEAD + HEADER_FIXED + 9 * (WIRE_SHORT_MAX + 1) + 32) /* what a header frame has beside its table */
 
 const struct str wire_protocol_header = {"AMQP\0\0\x09\x01", 8};
 const struct str wire_heartbeat = {"\x08\0\0\0\0\0\0\xCE", 8};
@@ -59,57 +60,131 @@ static enum wire_kind bad(struct wire_frame *out, const char *what)
     return WIRE_BAD;
 }
 
+struct reading {
+    const char *p, *end;
+    bool broken; /* something would not fit: nothing more is read */
+};
+
+/* n bytes; of zeros where there are not so many. */
+static const char *take(struct reading *r, size_t n)
+{
+    static const char zeros[WIRE_SHORT_MAX];
+    if ((size_t)(r->end - r->p) < n) {
+        r->broken = true;
+        r->p = r->end;
+        return zeros;
+    }
+    r->p += n;
+    return r->p - n;
+}
+
+static uint8_t take_octet(struct reading *r)
+{
+    return (uint8_t)*take(r, 1);
+}
+
+static uint64_t take_u64(struct reading *r)
+{
+    const char *p = take(r, 8);
+    return (uint64_t)get_u32(p) << 32 | get_u32(p + 4);
+}
+
+static amqp_bytes_t take_short(struct reading *r)
+{
+    size_t n = take_octet(r);
+    return amqp_of(str_make(take(r, n), n));
+}
+
+/* One for each message: without a pool, and not looked for in a list. */
+static enum wire_kind take_deliver(struct wire *w, struct str arguments, struct wire_frame *out)
+{
+    struct reading r = {arguments.p, arguments.p + arguments.n, false};
+    amqp_basic_deliver_t *m = &w->deliver;
+    m->consumer_tag = take_short(&r);
+    m->delivery_tag = take_u64(&r);
+    m->redelivered = take_octet(&r) & 1;
+    m->exchange = take_short(&r);
+    m->routing_key = take_short(&r);
+    out->method.decoded = m;
+    return r.broken ? bad(out, "a malformed method") : WIRE_METHOD;
+}
+
 static enum wire_kind take_method(struct wire *w, struct str payload, struct wire_frame *out)
 {
     if (payload.n < 4)
         return bad(out, "a method frame without a method");
     out->method.id = get_u32(payload.p);
     struct str arguments = str_make(payload.p + 4, payload.n - 4);
+    if (out->method.id == AMQP_BASIC_DELIVER_METHOD)
+        return take_deliver(w, arguments, out);
     if (!is_from_server(out->method.id))
         return bad(out, "a method that a server does not send");
     /* The only one of them with a table, behind two octets of version. */
     if (out->method.id == AMQP_CONNECTION_START_METHOD &&
         (arguments.n < 2 || table_check(str_make(arguments.p + 2, arguments.n - 2)) == 0))
         return bad(out, "a malformed table");
+    recycle_amqp_pool(&w->pool);
     if (amqp_decode_method(out->method.id, &w->pool, amqp_of(arguments), &out->method.decoded) < 0)
         return bad(out, "a malformed method");
     return WIRE_METHOD;
 }
 
-/* Skips a short string at *at; false where it does not fit. */
-static bool skip_short(struct str s, size_t *at)
+static void take_table(struct wire *w, struct reading *r, amqp_table_t *out)
 {
-    if (*at >= s.n || (size_t)(uint8_t)s.p[*at] >= s.n - *at)
-        return false;
-    *at += 1 + (size_t)(uint8_t)s.p[*at];
-    return true;
+    struct str rest = str_make(r->p, (size_t)(r->end - r->p));
+    size_t n = table_check(rest), used = 0;
+    recycle_amqp_pool(&w->pool);
+    if (n == 0 || amqp_decode_table(amqp_of(rest), &w->pool, out, &used) < 0 || used != n)
+        r->broken = true;
+    else
+        r->p += n;
 }
 
-/* The table of headers stands behind the first two properties. */
-static bool properties_check(struct str raw)
+/* In the order of their flags, as put_properties() has them. */
+static void take_properties(struct wire *w, struct reading *r, amqp_basic_properties_t *p)
 {
-    size_t at = 2;
-    uint32_t flags = raw.n >= 2 ? get_u16(raw.p) : 1;
-    if (flags & 1) /* a second word of flags: no property has its bit there */
-        return false;
-    if ((flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0 && !skip_short(raw, &at))
-        return false;
-    if ((flags & AMQP_BASIC_CONTENT_ENCODING_FLAG) != 0 && !skip_short(raw, &at))
-        return false;
-    return (flags & AMQP_BASIC_HEADERS_FLAG) == 0 || table_check(str_make(raw.p + at, raw.n - at)) != 0;
+    uint32_t flags = get_u16(take(r, 2));
+    *p = (amqp_basic_properties_t){._flags = flags};
+    r->broken |= flags & 1; /* a second word of flags: no property has its bit there */
+    if (flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+        p->content_type = take_short(r);
+    if (flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
+        p->content_encoding = take_short(r);
+    if (flags & AMQP_BASIC_HEADERS_FLAG)
+        take_table(w, r, &p->headers);
+    if (flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
+        p->delivery_mode = take_octet(r);
+    if (flags & AMQP_BASIC_PRIORITY_FLAG)
+        p->priority = take_octet(r);
+    if (flags & AMQP_BASIC_CORRELATION_ID_FLAG)
+        p->correlation_id = take_short(r);
+    if (flags & AMQP_BASIC_REPLY_TO_FLAG)
+        p->reply_to = take_short(r);
+    if (flags & AMQP_BASIC_EXPIRATION_FLAG)
+        p->expiration = take_short(r);
+    if (flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+        p->message_id = take_short(r);
+    if (flags & AMQP_BASIC_TIMESTAMP_FLAG)
+        p->timestamp = take_u64(r);
+    if (flags & AMQP_BASIC_TYPE_FLAG)
+        p->type = take_short(r);
+    if (flags & AMQP_BASIC_USER_ID_FLAG)
+        p->user_id = take_short(r);
+    if (flags & AMQP_BASIC_APP_ID_FLAG)
+        p->app_id = take_short(r);
 }
 
 static enum wire_kind take_header(struct wire *w, struct str payload, struct wire_frame *out)
 {
-    void *decoded;
     if (payload.n < HEADER_FIXED + 2)
         return bad(out, "a header frame that is too short");
-    struct str raw = str_make(payload.p + HEADER_FIXED, payload.n - HEADER_FIXED);
+    struct reading r = {payload.p + HEADER_FIXED, payload.p + payload.n, false};
     if (get_u16(payload.p) != AMQP_BASIC_CLASS)
         return bad(out, "a header of another class than basic");
-    if (!properties_check(raw) || amqp_decode_properties(AMQP_BASIC_CLASS, &w->pool, amqp_of(raw), &decoded) < 0)
+    take_properties(w, &r, &w->properties);
+    if (r.broken)
         return bad(out, "malformed properties");
-    out->properties = decoded;
+    out->properties = &w->properties;
     out->body_size = (uint64_t)get_u32(payload.p + 4) << 32 | get_u32(payload.p + 8);
     return WIRE_HEADER;
 }
@@ -149,7 +224,6 @@ enum wire_kind wire_next(struct wire *w, struct str in, struct wire_frame *out)
         return WIRE_MORE;
     if ((uint8_t)in.p[whole - 1] != AMQP_FRAME_END)
         return bad(out, "a frame without its end");
-    recycle_amqp_pool(&w->pool);
     out->channel = (uint16_t)get_u16(in.p + 1);
     out->used = (size_t)whole;
     return take_payload(w, (uint8_t)in.p[0], str_make(in.p + HEAD, (size_t)size), out);
@@ -188,21 +262,94 @@ bool wire_put_method(struct buf *out, uint16_t channel, amqp_method_number_t id,
     return true;
 }
 
-static bool put_header(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+static char *put_short(char *p, amqp_bytes_t text)
 {
-    size_t room = w->frame_max - WIRE_FRAME_EXTRA - HEADER_FIXED;
-    size_t need = table_bytes(&c->properties.headers) + 16 * (WIRE_SHORT_MAX + 1);
-    char *frame = (char *)buf_reserve(out, (need < room ? need : room) + WIRE_FRAME_EXTRA + HEADER_FIXED);
-    char *raw = frame + HEAD + HEADER_FIXED;
-    int n = amqp_encode_properties(AMQP_BASIC_CLASS, &c->properties,
-                                   (amqp_bytes_t){.len = need < room ? need : room, .bytes = raw});
-    if (n < 0)
-        return false;
-    char *p = put_head(frame, AMQP_FRAME_HEADER, channel, (size_t)n + HEADER_FIXED);
+    *p++ = (char)text.len;
+    return bytes_copy(p, text.bytes, text.len);
+}
+
+static char *put_long(char *p, struct str text)
+{
+    return bytes_str(put_u32(p, (uint32_t)text.n), text);
+}
+
+static char *put_u64(char *p, uint64_t v)
+{
+    return put_u32(put_u32(p, (uint32_t)(v >> 32)), (uint32_t)v);
+}
+
+static void put_publish(struct buf *out, uint16_t channel, const amqp_basic_publish_t *m)
+{
+    char *frame = (char *)buf_reserve(out, HEAD + 7 + 2 * (WIRE_SHORT_MAX + 1) + 1);
+    char *p = put_u32(frame + HEAD, AMQP_BASIC_PUBLISH_METHOD);
+    p = put_u16(p, 0); /* ticket */
+    p = put_short(put_short(p, m->exchange), m->routing_key);
+    *p++ = (char)(m->mandatory | m->immediate << 1);
+    put_head(frame, AMQP_FRAME_METHOD, channel, (size_t)(p - frame) - HEAD);
+    *p++ = (char)AMQP_FRAME_END;
+    buf_commit(out, (size_t)(p - frame));
+}
+
+static char *put_octet(char *p, uint8_t v)
+{
+    *p = (char)v;
+    return p + 1;
+}
+
+/* In the order of their flags (AMQP 0-9-1, 4.2.6.1). */
+static char *put_properties(char *p, const struct wire_content *c)
+{
+    const amqp_basic_properties_t *of = &c->properties;
+    uint32_t flags = (of->_flags & ~(uint32_t)AMQP_BASIC_HEADERS_FLAG) | (c->entries.n > 0 ? AMQP_BASIC_HEADERS_FLAG : 0);
+    p = put_u16(p, flags);
+    if (flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+        p = put_short(p, of->content_type);
+    if (flags & AMQP_BASIC_CONTENT_ENCODING_FLAG)
+        p = put_short(p, of->content_encoding);
+    if (flags & AMQP_BASIC_HEADERS_FLAG)
+        p = put_long(p, c->entries);
+    if (flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
+        p = put_octet(p, of->delivery_mode);
+    if (flags & AMQP_BASIC_PRIORITY_FLAG)
+        p = put_octet(p, of->priority);
+    if (flags & AMQP_BASIC_CORRELATION_ID_FLAG)
+        p = put_short(p, of->correlation_id);
+    if (flags & AMQP_BASIC_REPLY_TO_FLAG)
+        p = put_short(p, of->reply_to);
+    if (flags & AMQP_BASIC_EXPIRATION_FLAG)
+        p = put_short(p, of->expiration);
+    if (flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+        p = put_short(p, of->message_id);
+    if (flags & AMQP_BASIC_TIMESTAMP_FLAG)
+        p = put_u64(p, of->timestamp);
+    if (flags & AMQP_BASIC_TYPE_FLAG)
+        p = put_short(p, of->type);
+    if (flags & AMQP_BASIC_USER_ID_FLAG)
+        p = put_short(p, of->user_id);
+    return flags & AMQP_BASIC_APP_ID_FLAG ? put_short(p, of->app_id) : p;
+}
+
+/* Nine short strings at most. What is not set has no length. */
+static bool short_enough(const struct wire_content *c)
+{
+    const amqp_basic_properties_t *p = &c->properties;
+    size_t all = p->content_type.len | p->content_encoding.len | p->correlation_id.len | p->reply_to.len |
+                 p->expiration.len | p->message_id.len | p->type.len | p->user_id.len | p->app_id.len |
+                 c->publish.exchange.len | c->publish.routing_key.len;
+    return all <= WIRE_SHORT_MAX; /* 255: no bit above */
+}
+
+/* false, and out as it was: it does not fit into a frame. */
+static bool put_header(const struct wire *w, struct buf *out, uint16_t channel, const struct wire_content *c)
+{
+    char *frame = (char *)buf_reserve(out, HEADER_ROOM + c->entries.n), *p = frame + HEAD;
     p = put_u32(p, (uint32_t)AMQP_BASIC_CLASS << 16);
-    put_u32(put_u32(p, (uint32_t)((uint64_t)c->body.n >> 32)), (uint32_t)c->body.n);
-    raw[n] = (char)AMQP_FRAME_END;
-    buf_commit(out, (size_t)n + HEAD + HEADER_FIXED + 1);
+    p = put_properties(put_u64(p, c->body.n), c);
+    *p++ = (char)AMQP_FRAME_END;
+    if ((size_t)(p - frame) > w->frame_max)
+        return false;
+    put_head(frame, AMQP_FRAME_HEADER, channel, (size_t)(p - frame) - WIRE_FRAME_EXTRA);
+    buf_commit(out, (size_t)(p - frame));
     return true;
 }
 
@@ -219,11 +366,13 @@ static void put_body(const struct wire *w, struct buf *out, uint16_t channel, st
     }
 }
 
-bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c)
+bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, const struct wire_content *c)
 {
     size_t before = out->len;
-    if (!wire_put_method(out, channel, AMQP_BASIC_PUBLISH_METHOD, &c->publish) ||
-        !put_header(w, out, channel, c)) {
+    if (!short_enough(c) || c->entries.n > w->frame_max)
+        return false;
+    put_publish(out, channel, &c->publish);
+    if (!put_header(w, out, channel, c)) {
         out->len = before;
         return false;
     }

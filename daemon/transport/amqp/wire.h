@@ -2,7 +2,8 @@
 /*
  * AMQP 0-9-1 frames. Pure: bytes in, decoded methods and slices out. The methods and properties are
  * read and written by rabbitmq-c (`amqp_decode_*`, `amqp_encode_*`), which trusts its peer: what is
- * handed to it was checked here first.
+ * handed to it was checked here first. What every message has (deliver, publish, properties) is read and
+ * written here.
  *
  *     type(1) channel(2) size(4) payload(size) 0xCE
  *     content = a method that has some, one header frame, body frames up to its body size
@@ -34,7 +35,9 @@ struct wire_frame {
 };
 
 struct wire {
-    amqp_pool_t pool;   /* of what the last frame was decoded to */
+    amqp_pool_t pool;   /* of what the last frame was decoded to, and these two */
+    amqp_basic_deliver_t deliver;
+    amqp_basic_properties_t properties;
     uint32_t frame_max; /* bytes of a frame at most, both ways; tuned by the owner */
 };
 
@@ -59,13 +62,14 @@ bool wire_put_method(struct buf *out, uint16_t channel, amqp_method_number_t id,
 
 struct wire_content {
     amqp_basic_publish_t publish;
-    amqp_basic_properties_t properties;
+    amqp_basic_properties_t properties; /* without its table */
+    struct str entries; /* of the table `headers`, encoded; none where empty */
     struct str body;
 };
 
 /* basic.publish, its header and its body in as many frames as it takes. false, and out as it was, where
  * a short string is too long or the properties do not fit into one frame: this can never be sent. */
-bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, struct wire_content *c);
+bool wire_put_content(const struct wire *w, struct buf *out, uint16_t channel, const struct wire_content *c);
 
 /* ---- content that comes in ---- */
 

@@ -16,6 +16,7 @@ struct channel { /* one source */
     struct str name; /* of the channel, or the pattern */
     bool pattern;
     unsigned codec;
+    struct origin origin; /* of the channel; of a pattern, of the one that came last */
 };
 
 struct subscriber {
@@ -30,7 +31,7 @@ struct subscriber {
     struct timer *retry;  /* a subscription was denied */
     char *error;
     int64_t down_ms;      /* since when nothing is heard; 0 = never yet, or up */
-    struct buf headers, subject; /* scratch */
+    struct buf headers, subject, lines; /* scratch */
 };
 
 struct ask { /* a request whose client waits */
@@ -135,16 +136,31 @@ struct content {
     struct str id; /* of a NestJS request, else {NULL, 0} */
 };
 
-static void put_origin(struct buf *out, const char *name, struct str value)
+static void set_origin(struct channel *c, struct str channel)
 {
-    if (value.p != NULL && header_value_valid(value))
-        headers_put(out, name, value);
+    origin_begin(&c->origin);
+    ORIGIN_ADD(&c->origin, "redis-channel", channel);
+    if (c->pattern)
+        ORIGIN_ADD(&c->origin, "redis-pattern", c->name);
+}
+
+/* As origin_give(), for a body that is no JSON. */
+static void set_text(const struct channel *c, struct msg_input *to)
+{
+    struct buf *lines = &c->owner->lines;
+    origin_give(&c->origin, false, to);
+    buf_clear(lines);
+    headers_put(lines, "content-type", STR("text/plain"));
+    buf_str_put(lines, to->lines);
+    to->lines = buf_str(lines);
+    to->line_count++;
 }
 
 /* A packet without a pattern, or no JSON at all, is an event to NestJS: the whole of it is the data. The channel says
  * what it is about, whatever the packet's pattern does. */
-static bool read_packet(struct subscriber *s, const struct push *p, struct content *out, const char **what)
+static bool read_packet(const struct channel *c, const struct push *p, struct content *out, const char **what)
 {
+    struct subscriber *s = c->owner;
     struct nest_request r;
     const char *none;
     bool request = nest_request_parse(p->payload, &r, &none);
@@ -154,18 +170,19 @@ static bool read_packet(struct subscriber *s, const struct push *p, struct conte
         return false;
     }
     out->input.subject = buf_str(&s->subject);
-    out->input.line = STR("content-type: application/json\n");
+    origin_give(&c->origin, true, &out->input);
     if (!request) {
         out->input.body = p->payload;
         if (!json_valid(p->payload, NULL, NULL))
-            out->input.line = STR("content-type: text/plain\n");
-    } else {
-        out->input.body = r.data;
-        out->id = r.id;
-        out->input.kind = r.id.p != NULL ? MSG_REQUEST : MSG_EVENT;
-        if (r.metadata.p != NULL)
-            nest_metadata_headers(r.metadata, &s->headers);
+            set_text(c, &out->input);
+        return true;
     }
+    out->input.body = r.data;
+    out->id = r.id;
+    out->input.kind = r.id.p != NULL ? MSG_REQUEST : MSG_EVENT;
+    buf_clear(&s->headers);
+    if (r.metadata.p != NULL)
+        nest_metadata_headers(r.metadata, &s->headers);
     out->input.headers = buf_str(&s->headers);
     return true;
 }
@@ -174,7 +191,7 @@ static bool read_payload(const struct channel *c, const struct push *p, struct c
 {
     struct endpoint *e = c->owner->endpoint;
     struct message_parts parts;
-    struct wire_message in = {.subject = p->channel, .body = p->payload, .headers = buf_str(&c->owner->headers)};
+    struct wire_message in = {.subject = p->channel, .body = p->payload};
     codec_begin(&e->room);
     if (c->codec == CODEC_CLOUDEVENTS && p->payload.n > 0 && p->payload.p[0] == '{')
         in.content_type = STR("application/cloudevents+json");
@@ -183,18 +200,18 @@ static bool read_payload(const struct channel *c, const struct push *p, struct c
     out->input.subject = parts.subject;
     out->input.headers = parts.headers;
     out->input.body = parts.body;
+    origin_give(&c->origin, false, &out->input);
     return true;
 }
 
-static bool read(const struct channel *c, const struct push *p, struct content *out, const char **what)
+static bool read(struct channel *c, const struct push *p, struct content *out, const char **what)
 {
     struct subscriber *s = c->owner;
     *out = (struct content){.input = {.kind = MSG_EVENT, .source = str_of(c->source->intake->name),
                                       .pool = s->endpoint->pool}};
-    buf_clear(&s->headers);
-    put_origin(&s->headers, "redis-channel", p->channel);
-    put_origin(&s->headers, "redis-pattern", p->pattern);
-    return c->codec == CODEC_NEST ? read_packet(s, p, out, what) : read_payload(c, p, out, what);
+    if (c->pattern)
+        set_origin(c, p->channel);
+    return c->codec == CODEC_NEST ? read_packet(c, p, out, what) : read_payload(c, p, out, what);
 }
 
 /* false: the source has to wait. */
@@ -216,7 +233,7 @@ static bool offer(const struct channel *c, struct msg *m, struct str channel, st
     return code != CODE_BUSY;
 }
 
-static bool take(const struct channel *c, const struct push *p)
+static bool take(struct channel *c, const struct push *p)
 {
     struct subscriber *s = c->owner;
     struct content content;
@@ -343,6 +360,8 @@ static void add_channels(struct subscriber *s)
             .owner = s, .source = source, .pattern = keys->pattern != NULL,
             .name = str_of(keys->pattern != NULL ? keys->pattern : keys->channel),
             .codec = codec_of(source->codec, e->conf, CODEC_NEST)};
+        if (keys->channel != NULL)
+            set_origin(&s->channels[s->count - 1], str_of(keys->channel));
     }
 }
 
@@ -388,10 +407,13 @@ void subscriber_free(struct subscriber *s)
     }
     waiters_wake(&s->askers_waiting);
     timer_free(s->retry);
+    for (size_t i = 0; i < s->count; i++)
+        origin_fini(&s->channels[i].origin);
     mem_free(s->channels);
     mem_free(s->error);
     buf_fini(&s->headers);
     buf_fini(&s->subject);
+    buf_fini(&s->lines);
     mem_free(s);
 }
 

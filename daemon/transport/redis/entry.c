@@ -19,13 +19,30 @@ unsigned entry_codec(unsigned side, const struct endpoint_conf *e)
     return codec_of(side, e, CODEC_RAW) == CODEC_CLOUDEVENTS ? CODEC_CLOUDEVENTS : CODEC_RAW;
 }
 
-static struct str field(const struct entry *e, const char *name)
+/* Fields with a place of their own, as the first of each name has them. */
+struct places {
+    struct str body, type, subject;
+    bool id; /* the sender has named one */
+};
+
+static struct str *place_of(struct places *p, struct str name)
 {
+    if (str_eq(name, STR(FIELD_BODY)))
+        return &p->body;
+    if (str_eq(name, STR(FIELD_TYPE)))
+        return &p->type;
+    return str_eq(name, STR(FIELD_SUBJECT)) ? &p->subject : NULL;
+}
+
+static void find_places(const struct entry *e, struct places *out)
+{
+    *out = (struct places){.id = false};
     for (size_t i = 0; i + 1 < e->count; i += 2) {
-        if (str_is(e->fields[i].text, name))
-            return e->fields[i + 1].text;
+        struct str name = e->fields[i].text, *place = place_of(out, name);
+        if (place != NULL && place->p == NULL)
+            *place = e->fields[i + 1].text;
+        out->id |= str_eq(name, STR("id")) || str_eq(name, STR("ce-id"));
     }
-    return STR_NONE;
 }
 
 /* Entries of applications that know nothing of us: {"name":"value",…}. */
@@ -44,54 +61,63 @@ static bool fields_json(const struct entry *e, struct buf *out)
 
 static void put_native(const struct entry *e, const struct codec *codec, struct codec_room *room)
 {
+    struct places none;
     for (size_t i = 0; i + 1 < e->count; i += 2) {
         struct str name = e->fields[i].text;
-        if (!str_is(name, FIELD_BODY) && !str_is(name, FIELD_TYPE) && !str_is(name, FIELD_SUBJECT) &&
-            !str_starts(name, STR("redis-")))
+        if (place_of(&none, name) == NULL && !str_starts(name, STR("redis-")))
             codec_header(codec, room, name, e->fields[i + 1].text);
     }
 }
 
-/* A repeated entry must keep its id: where the sender has named none, it is made of the place. */
-static void put_id(const struct entry_place *place, struct str id, const struct codec *codec, struct codec_room *room)
+void entry_names_init(struct entry_names *n, struct str stream)
 {
-    char made[MSG_ID_MAX];
-    if (place->stream.n + 1 + id.n > sizeof(made) || !header_value_valid(place->stream)) {
-        codec_header(codec, room, STR("id"), id);
-        return;
+    origin_begin(&n->origin);
+    ORIGIN_ADD(&n->origin, "redis-stream", stream);
+    origin_mark(&n->origin);
+    buf_clear(&n->id);
+    if (stream.n < MSG_ID_MAX && header_value_valid(stream)) {
+        buf_str_put(&n->id, stream);
+        buf_putc(&n->id, '/');
     }
-    char *end = bytes_str(made, place->stream);
-    *end++ = '/';
-    end = bytes_str(end, id);
-    codec_header(codec, room, STR("id"), str_make(made, (size_t)(end - made)));
+    n->id_prefix = n->id.len;
 }
 
-/* Before the fields, which may take all the room there is. */
-static void put_place(const struct entry *e, const struct entry_place *place, const struct codec *codec,
-                      struct codec_room *room)
+void entry_names_fini(struct entry_names *n)
 {
-    char text[ENTRY_ID_MAX], number[20];
-    struct str id = entry_id_text(e->id, text);
-    codec_header(codec, room, STR("redis-stream"), place->stream);
-    codec_header(codec, room, STR("redis-entry"), id);
+    origin_fini(&n->origin);
+    buf_fini(&n->id);
+}
+
+/* A repeated entry must keep its id: where the sender has named none, it is made of the place. */
+static struct str made_id(const struct entry *e, struct entry_names *n)
+{
+    if (n->id_prefix + e->text.n > MSG_ID_MAX)
+        return e->text;
+    n->id.len = n->id_prefix;
+    buf_str_put(&n->id, e->text);
+    return buf_str(&n->id);
+}
+
+static void put_place(const struct entry *e, const struct entry_place *place, struct origin *o)
+{
+    char number[20];
+    origin_rewind(o);
+    ORIGIN_LINE(o, "redis-entry", e->text);
     if (place->deliveries > 0)
-        codec_header(codec, room, STR("redis-deliveries"),
-                     str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
-    bool native = field(e, FIELD_BODY).p != NULL;
-    if (!native || (field(e, "id").p == NULL && field(e, "ce-id").p == NULL))
-        put_id(place, id, codec, room);
+        ORIGIN_LINE(o, "redis-deliveries", str_make(number, (size_t)(bytes_u64(number, place->deliveries) - number)));
 }
 
 bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
-                  struct message_parts *out, const char **what)
+                  struct msg_input *out, const char **what)
 {
     const struct codec *codec = &redis_entry_codecs[place->codec];
-    struct wire_message in = {.subject = field(entry, FIELD_SUBJECT), .content_type = field(entry, FIELD_TYPE),
-                              .body = field(entry, FIELD_BODY)};
-    if (in.subject.n == 0)
-        in.subject = place->stream;
+    struct message_parts parts;
+    struct places own;
+    find_places(entry, &own);
+    struct wire_message in = {.subject = own.subject.n > 0 ? own.subject : place->stream, .content_type = own.type,
+                              .body = own.body};
     codec_begin(room->codec);
-    put_place(entry, place, codec, room->codec);
+    put_place(entry, place, &room->names->origin);
     if (in.body.p != NULL) {
         put_native(entry, codec, room->codec);
     } else if (fields_json(entry, room->body)) {
@@ -102,5 +128,11 @@ bool entry_decode(const struct entry *entry, const struct entry_place *place, co
         return false;
     }
     in.headers = codec_room_headers(room->codec);
-    return codec_decode(codec, room->codec, &in, out, what);
+    if (!codec_decode(codec, room->codec, &in, &parts, what))
+        return false;
+    *out = (struct msg_input){.kind = MSG_EVENT, .subject = parts.subject, .headers = parts.headers, .body = parts.body};
+    origin_give(&room->names->origin, false, out);
+    if (!own.id || own.body.p == NULL)
+        out->id = made_id(entry, room->names);
+    return true;
 }

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "transport/redis/conn.h"
 #include "transport/redis/redis.h"
+#include "transport/origin.h"
 #include "transport/transport.h"
 
 #define REDIS_PORT "6379"
@@ -132,11 +133,23 @@ struct entry_place {
     unsigned codec;
 };
 
-struct entry_room { /* scratch */
-    struct codec_room *codec;
-    struct buf *body; /* one that was made */
+/* What the entries of one stream have in common: their origin, and the beginning of the ids that are made. */
+struct entry_names {
+    struct origin origin;
+    struct buf id;
+    size_t id_prefix;
 };
 
-/* The parts of a message: slices of the entry and of room. false: *what (static) says why it is none. */
+void entry_names_init(struct entry_names *n, struct str stream); /* n is zeroed, or was begun before */
+void entry_names_fini(struct entry_names *n);
+
+struct entry_room { /* scratch of one stream */
+    struct codec_room *codec;
+    struct buf *body; /* one that was made */
+    struct entry_names *names;
+};
+
+/* Its parts, as slices of the entry and of room; source and pool are the caller's. false: *what (static) says why it is
+ * no message. */
 bool entry_decode(const struct entry *entry, const struct entry_place *place, const struct entry_room *room,
-                  struct message_parts *out, const char **what);
+                  struct msg_input *out, const char **what);

@@ -109,6 +109,35 @@ static const char *check_source(const void *keys)
     return NULL;
 }
 
+/* `orders.*`: a `*` that is all of the last token, which stands for the rest, dots and all. Any other is no filter's. */
+static bool source_filter(const void *keys, struct buf *out)
+{
+    const char *pattern = ((const struct redis_source *)keys)->pattern;
+    size_t n = pattern != NULL ? strlen(pattern) : 0, first = pattern != NULL ? strcspn(pattern, "*?[\\") : 0;
+    if (first == n)
+        return true;
+    buf_put(out, pattern, n - 1);
+    buf_putc(out, '>');
+    return first == n - 1 && pattern[first] == '*' && (first == 0 || pattern[first - 1] == '.' || pattern[first - 1] == '/');
+}
+
+/* No NestJS stands at a stream. */
+static const char *stream_codecs(const char *stream, unsigned *codecs)
+{
+    *codecs = CODEC_BIT(CODEC_RAW) | CODEC_BIT(CODEC_CLOUDEVENTS);
+    return stream != NULL ? "a stream of redis" : NULL;
+}
+
+static const char *source_codecs(const void *keys, unsigned *codecs)
+{
+    return stream_codecs(((const struct redis_source *)keys)->stream, codecs);
+}
+
+static const char *target_codecs(const void *keys, unsigned *codecs)
+{
+    return stream_codecs(((const struct redis_target *)keys)->stream, codecs);
+}
+
 static const char *check_target(const void *keys)
 {
     const struct redis_target *t = keys;
@@ -265,7 +294,8 @@ const struct transport redis_transport = {
              .endpoint_keys = endpoint_keys, .endpoint_size = sizeof(struct redis_conf),
              .source_keys = source_keys, .source_size = sizeof(struct redis_source),
              .target_keys = target_keys, .target_size = sizeof(struct redis_target),
-             .check_endpoint = check_endpoint, .check_source = check_source, .check_target = check_target},
+             .check_endpoint = check_endpoint, .check_source = check_source, .check_target = check_target,
+             .source_filter = source_filter, .source_codecs = source_codecs, .target_codecs = target_codecs},
     .open = redis_open, .sink = redis_sink, .listen_fd = redis_listen_fd, .set_tls = redis_set_tls,
     .stop_intake = redis_stop_intake, .busy = redis_busy, .status = redis_status, .doctor = redis_doctor, .close = redis_close,
 };

@@ -340,7 +340,7 @@ bool entry_parse(const struct resp *item, struct entry *out)
     if (item->type != RESP_ARRAY || item->count != 2 || !is_text(&item->items[0]))
         return false;
     const struct resp *fields = &item->items[1];
-    *out = (struct entry){.fields = fields->items, .count = fields->count, .deleted = fields->type == RESP_NIL};
+    *out = (struct entry){.text = item->items[0].text, .fields = fields->items, .count = fields->count, .deleted = fields->type == RESP_NIL};
     if (!entry_id_parse(item->items[0].text, &out->id))
         return false;
     if (out->deleted)

@@ -40,7 +40,7 @@ enum resp_read { RESP_REPLY, RESP_MORE, RESP_BAD };
 
 /* Input is copied; feed pieces of at most RESP_FEED bytes and read all that is there after each: the
  * reader below moves what is left after every reply. */
-#define RESP_FEED 16384
+#define RESP_FEED 4096
 void resp_feed(struct resp_reader *r, struct str bytes);
 
 /* RESP_REPLY: *out is valid until the next call of this header with r. RESP_MORE: feed. RESP_BAD: no
@@ -99,6 +99,7 @@ int entry_id_cmp(struct entry_id a, struct entry_id b);
 
 struct entry {
     struct entry_id id;
+    struct str text;           /* the same as it came, which is how entry_id_text() writes it */
     const struct resp *fields; /* name, value, name, value, … all RESP_STRING */
     size_t count;              /* of fields, even */
     bool deleted;              /* pending, but gone from the stream */

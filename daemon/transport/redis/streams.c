@@ -54,12 +54,16 @@ struct reader {
     bool claim_due;
     char *error;
     struct buf made; /* scratch */
+    struct entry_names names;
+    struct list spares; /* struct taken */
 };
 
 struct taken {
     struct list_node link;
     struct reader *reader;
     struct entry_id id;
+    char text[ENTRY_ID_MAX]; /* of id */
+    uint8_t length;
     struct receipt *receipt;
 };
 
@@ -85,6 +89,27 @@ static void set_error(struct reader *r, struct str text)
 
 /* ---------------------------------------------------------------- acknowledging */
 
+static struct taken *taken_new(struct reader *r, struct entry_id id, struct str text)
+{
+    struct list_node *n = list_first(&r->spares);
+    if (n != NULL)
+        list_remove(&r->spares, n);
+    struct taken *t = n != NULL ? CONTAINER_OF(n, struct taken, link) : mem_alloc(sizeof(*t));
+    t->link = (struct list_node){NULL, NULL};
+    t->reader = r;
+    t->id = id;
+    t->receipt = NULL;
+    t->length = (uint8_t)text.n;
+    bytes_str(t->text, text);
+    return t;
+}
+
+/* Never more of them than were in hand: `count`. */
+static void taken_free(struct taken *t)
+{
+    list_push_front(&t->reader->spares, &t->link);
+}
+
 static void taken_done(struct reader *r, struct taken *t)
 {
     list_push(&r->done, &t->link);
@@ -99,7 +124,7 @@ static void acks_end(struct reader *r, uint64_t count, bool again)
         if (again)
             list_push(&r->done, n);
         else
-            mem_free(CONTAINER_OF(n, struct taken, link));
+            taken_free(CONTAINER_OF(n, struct taken, link));
     }
 }
 
@@ -127,10 +152,11 @@ static size_t reader_index(const struct reader *r)
 
 static void put_ids(struct buf *out, const struct list *from, size_t count)
 {
-    char text[ENTRY_ID_MAX];
     const struct list_node *n = list_first(from);
-    for (; count > 0 && n != NULL; count--, n = list_next(from, n))
-        resp_arg(out, entry_id_text(CONTAINER_OF(n, struct taken, link)->id, text));
+    for (; count > 0 && n != NULL; count--, n = list_next(from, n)) {
+        const struct taken *t = CONTAINER_OF(n, struct taken, link);
+        resp_arg(out, str_make(t->text, t->length));
+    }
 }
 
 static void send_acks(struct reader *r)
@@ -189,10 +215,10 @@ static void on_done(void *ctx, uint64_t token, const struct reply *reply)
     struct reader *r = t->reader;
     (void)token;
     list_remove(&r->inflight, &t->link);
-    if (!stays_pending(reply->code)) {
+    if (reply->kept || !stays_pending(reply->code)) {
         taken_done(r, t);
     } else {
-        mem_free(t);
+        taken_free(t);
         advance(r);
     }
 }
@@ -200,13 +226,6 @@ static void on_done(void *ctx, uint64_t token, const struct reply *reply)
 static const struct asker_ops reader_asker = {.done = on_done};
 
 /* ---------------------------------------------------------------- messages */
-
-static struct taken *taken_new(struct reader *r, struct entry_id id)
-{
-    struct taken *t = mem_alloc(sizeof(*t));
-    *t = (struct taken){.reader = r, .id = id};
-    return t;
-}
 
 static bool known(const struct list *l, struct entry_id id)
 {
@@ -231,29 +250,29 @@ static void refuse(struct reader *r, struct entry_id id, enum code code, const c
 {
     struct endpoint *e = r->endpoint;
     char text[ENTRY_ID_MAX];
-    entry_id_text(id, text);
+    struct str place = entry_id_text(id, text);
     e->bad++;
     log_write(e->env.log, LOG_WARN, "message_refused", "endpoint", e->conf->name, "stream", r->keys->stream, "entry",
               text, "code", code_name(code), "reason", why, NULL);
-    taken_done(r, taken_new(r, id));
+    taken_done(r, taken_new(r, id, place));
 }
 
 static struct msg *make(struct reader *r, const struct entry *entry, enum code *code, const char **what)
 {
     struct intake *in = r->source->intake;
     struct entry_place place = {.stream = r->stream, .deliveries = deliveries_of(r, entry->id), .codec = r->codec};
-    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made};
-    struct message_parts parts;
+    struct entry_room room = {.codec = &r->endpoint->room, .body = &r->made, .names = &r->names};
+    struct msg_input input;
     *code = CODE_INVALID;
-    if (!entry_decode(entry, &place, &room, &parts, what))
+    if (!entry_decode(entry, &place, &room, &input, what))
         return NULL;
-    if (parts.body.n > r->endpoint->env.body_max) {
+    if (input.body.n > r->endpoint->env.body_max) {
         *code = CODE_TOO_LARGE;
         *what = "body above limits.body";
         return NULL;
     }
-    struct msg_input input = {.kind = MSG_EVENT, .subject = parts.subject, .headers = parts.headers, .body = parts.body,
-                              .source = str_of(in->name), .pool = r->endpoint->pool};
+    input.source = str_of(in->name);
+    input.pool = r->endpoint->pool;
     return msg_new(in->factory, &input, what);
 }
 
@@ -267,7 +286,7 @@ static bool offer(struct reader *r, const struct entry *entry)
         refuse(r, entry->id, code, what);
         return true;
     }
-    struct taken *t = taken_new(r, entry->id);
+    struct taken *t = taken_new(r, entry->id, entry->text);
     struct asker asker = {.ops = &reader_asker, .ctx = t};
     code = intake_accept(r->source->intake, m, &asker, &r->waiter, &t->receipt);
     msg_unref(m);
@@ -276,7 +295,7 @@ static bool offer(struct reader *r, const struct entry *entry)
         r->endpoint->received++;
         return true;
     }
-    mem_free(t);
+    taken_free(t);
     if (code != CODE_BUSY && !stays_pending(code))
         refuse(r, entry->id, code, nest_refusal(code));
     return code != CODE_BUSY;
@@ -667,6 +686,8 @@ struct reader *reader_new(struct endpoint *e, const struct endpoint_source *sour
     list_init(&r->inflight);
     list_init(&r->done);
     list_init(&r->acking);
+    list_init(&r->spares);
+    entry_names_init(&r->names, r->stream);
     r->waiter = (struct waiter){.resume = on_resume, .arg = r};
     r->claim = timer_new(e->env.loop, on_claim_due, r);
     r->retry = timer_new(e->env.loop, on_retry, r);
@@ -705,10 +726,12 @@ void reader_free(struct reader *r)
     list_free(&r->inflight);
     list_free(&r->done);
     list_free(&r->acking);
+    list_free(&r->spares);
     timer_free(r->claim);
     timer_free(r->retry);
     mem_free(r->error);
     buf_fini(&r->made);
+    entry_names_fini(&r->names);
     loop_later(r->endpoint->env.loop, forget, r); /* flush() and offer_later() may still be due */
 }
 

@@ -186,7 +186,7 @@ static struct msg *make(struct peer *p, const struct nest_request *req, struct s
     struct intake *in = p->endpoint->env.intake;
     struct buf headers = BUF_EMPTY;
     struct msg_input input = {.kind = req->id.p != NULL ? MSG_REQUEST : MSG_EVENT, .subject = subject,
-                              .line = STR("content-type: application/json\n"), .body = req->data,
+                              .lines = STR("content-type: application/json\n"), .line_count = 1, .body = req->data,
                               .source = str_of(in->name), .pool = p->endpoint->pool};
     if (req->metadata.p != NULL) {
         nest_metadata_headers(req->metadata, &headers);
