@@ -67,6 +67,11 @@ struct endpoint {
 
 struct broker *amqp_connect(struct endpoint *e, const char *role);
 
+static inline bool holds(const struct buf *b, struct str text)
+{
+    return b->len == text.n && (b->base == NULL || str_eq(buf_str(b), text));
+}
+
 /* The codec of a route's side, which is not nest. */
 const struct codec *amqp_codec(unsigned choice);
 
