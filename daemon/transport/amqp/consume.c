@@ -758,6 +758,14 @@ size_t consumer_busy(const struct consumer *c)
     return busy;
 }
 
+bool consumer_is_ready(const struct consumer *c)
+{
+    size_t consuming = 0;
+    for (size_t i = 0; i < c->count; i++)
+        consuming += c->sources[i].consuming;
+    return consuming == c->count || c->stopped;
+}
+
 const char *consumer_error(const struct consumer *c)
 {
     for (size_t i = 0; i < c->count; i++) {
