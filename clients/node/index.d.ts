@@ -107,7 +107,8 @@ export interface ClientOptions {
     connectTimeout?: number;
     /** How long close() waits for handlers before it releases their deliveries. Default 10000. */
     drainTimeout?: number;
-    /** Hears of handlers that failed and subscriptions refused after a reconnect. Default: console.error. */
+    /** Hears of handlers that failed, of a daemon that is away, and of subscriptions refused after a reconnect. Default:
+     *  console.error. */
     log?: (text: string, error: unknown) => void;
 }
 

@@ -5,7 +5,7 @@ const os = require('node:os');
 const codec = require('./codec.js');
 const { Wire, Message, Delivery, Items, Response, Retry, Reject, Release } = require('./wire.js');
 
-const { BellhopError, Decoder, Router, VERB, DEFAULT_BODY, encodeHeaders, parseHeaders, checkSubject, backoff } = codec;
+const { BellhopError, Decoder, Router, VERB, DEFAULT_BODY, encodeHeaders, parseHeaders, checkSubject, after, backoff } = codec;
 
 const DEFAULT_SOCKET = '/run/bellhop/bellhop.sock';
 const HELLO_TIMEOUT = 10000;
@@ -119,6 +119,7 @@ class Client {
             this._wake(error);
         }
         if (this._running && this._timer === undefined) {
+            if (this._attempt === 0) this.log(`no connection to ${this.socket}, trying again`, error.message);
             this._timer = setTimeout(() => this._dial(), backoff(this._attempt++));
         }
     }
@@ -149,7 +150,7 @@ class Client {
             let timer;
             const error = await new Promise((resolve) => {
                 this._waiters.push(resolve);
-                if (left !== Infinity) timer = setTimeout(resolve, left);
+                if (left !== Infinity) timer = after(left, resolve);
             });
             clearTimeout(timer);
             if (error !== undefined) throw error;
@@ -216,10 +217,10 @@ class Client {
             };
             const id = wire.call('PUB', text, value, raw, { resolve: done(resolve), reject: done(reject) });
             if (timeout !== undefined) {
-                timer = setTimeout(() => {
+                timer = after(timeout, () => {
                     wire.calls.delete(id);
                     reject(new BellhopError('timeout', 'no answer in time'));
-                }, timeout);
+                });
             }
         });
     }
@@ -320,7 +321,7 @@ class Client {
             let timer;
             await new Promise((resolve) => {
                 this._watchers.push(resolve);
-                timer = setTimeout(resolve, until - Date.now());
+                timer = after(until - Date.now(), resolve);
             });
             clearTimeout(timer);
         }
@@ -355,10 +356,10 @@ function bounded(wire, subject, value, raw, timeout, signal, call) {
         reject(error) { clear(); call.reject(error); },
     });
     if (timeout !== undefined) {
-        timer = setTimeout(() => {
+        timer = after(timeout, () => {
             stop();
             call.reject(new BellhopError('timeout', 'no answer in time'));
-        }, timeout);
+        });
     }
     if (signal !== undefined) signal.addEventListener('abort', abort, { once: true });
     return stop;

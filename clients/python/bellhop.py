@@ -43,7 +43,7 @@ __all__ = ["AsyncClient", "AsyncService", "Client", "Decoder", "Delivery", "Erro
            "Message", "Reject", "Release", "Response", "Retry", "Service", "Staged", "encode", "pattern"]
 
 DEFAULT_SOCKET = "/run/bellhop/bellhop.sock"
-MAX_LINE, MAX_SUBJECT, MAX_HEADERS, MAX_HEADER_LINES = 2048, 1024, 64 * 1024, 128
+MAX_LINE, MAX_SUBJECT, MAX_HEADERS, MAX_HEADER_LINES, MAX_NAME = 2048, 1024, 64 * 1024, 128, 128
 DEFAULT_BODY, MAX_BODY = 1 << 20, 64 << 20
 READ_SIZE, FLUSH_SIZE = 256 * 1024, 256 * 1024
 HELLO_TIMEOUT, PONG_TIMEOUT, FLUSH_AFTER = 10.0, 1.0, 0.001
@@ -219,11 +219,16 @@ def encode_headers(headers):
     lines = []
     for name, value in pairs:
         name, value = str(name).lower(), str(value)
-        if not _NAME.match(name) or _CONTROL.search(value):
-            raise Error("invalid", f"header {name[:80]!r}: a name is a token, a value has no control characters", False)
+        if not _NAME.match(name) or len(name) > MAX_NAME or _CONTROL.search(value):
+            raise Error("invalid", f"header {name[:80]!r}: a name is a token of at most {MAX_NAME} characters, a value "
+                        "has no control characters", False)
         lines.append(f"{name}: {value}\n")
-    raw = _utf8("".join(lines))
-    if len(raw) > MAX_HEADERS or len(lines) > MAX_HEADER_LINES:
+    return _bounded(_utf8("".join(lines)))
+
+
+def _bounded(raw):
+    """A raw block as it goes out: beyond the limits the daemon would end the connection."""
+    if len(raw) > MAX_HEADERS or raw.count(b"\n") > MAX_HEADER_LINES:
         raise Error("too-large", f"headers above {MAX_HEADERS} bytes or {MAX_HEADER_LINES} lines", False)
     return raw
 
@@ -262,6 +267,22 @@ def _to_body(value):
         return _utf8(value), "text/plain; charset=utf-8"
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return _utf8(text), "application/json"
+
+
+def _error_body(detail):
+    """_to_body of what a handler raised with: what is no value goes as its repr, for an answer there must be."""
+    try:
+        return _to_body(detail)
+    except (Error, TypeError, ValueError, RecursionError):
+        text = detail if isinstance(detail, str) else repr(detail)
+        return text.encode("utf-8", "backslashreplace"), "text/plain; charset=utf-8"
+
+
+def _error_code(code):
+    try:
+        return _subject(str(code))
+    except Error:
+        return "failed"
 
 
 def _from_body(body, content_type):
@@ -327,7 +348,8 @@ class Message:
 
 
 class Delivery(Message):
-    """A message handed to a handler. `is_request`: an answer is wanted (REQ); `cancelled`: the asker has gone."""
+    """A message handed to a handler. `is_request`: an answer is wanted (REQ); `cancelled`: the asker has gone, or
+    the connection."""
 
     def __init__(self, client, frame):
         super().__init__(frame.subject, frame.headers, frame.body)
@@ -536,7 +558,7 @@ class _Base:
         """Emits a frame of ours; returns its Staged (finished at once where no answer is asked for)."""
         raw, body = self._content(value, headers)
         if timeout is not None:
-            raw += b"timeout: %s\n" % _milliseconds(timeout).encode()
+            raw = _bounded(raw + b"timeout: %s\n" % _milliseconds(timeout).encode())
         subject = _subject(subject)
         self._last_id += 1
         call = Staged(self._last_id if ack else 0, keep)
@@ -555,7 +577,7 @@ class _Base:
             raise Error("too-large", f"body of {len(body)} bytes, the limit is {self.limit}", False)
         raw = encode_headers(headers)
         if kind and not (raw and Headers.parse(raw).get("content-type")):
-            raw += b"content-type: " + kind.encode() + b"\n"
+            raw = _bounded(raw + b"content-type: " + kind.encode() + b"\n")
         return raw, body
 
     def _settle(self, delivery, verb, subject="", raw=b"", body=b""):
@@ -592,9 +614,9 @@ class _Base:
         else:
             code, detail = "failed", f"{type(e).__name__}: {e}"
             log.warning("handler of %r failed", delivery.subject, exc_info=e)
-        body, kind = _to_body(detail)
+        body, kind = _error_body(detail)
         raw = encode_headers([(n, v) for n, v in (("retry", retry), ("content-type", kind)) if v])
-        self._settle(delivery, "ERR", str(code), raw, body[:self.limit])
+        self._settle(delivery, "ERR", _error_code(code), raw, body[:self.limit])
 
     def _handler(self, delivery):
         handler = self._router.find(delivery.subject)
@@ -629,6 +651,8 @@ class _Base:
         """The connection is gone: everything of ours in flight fails with `unavailable`."""
         self._epoch += 1
         self._hello = False
+        for delivery in self._open.values():
+            delivery.cancelled = True          # nobody waits: a handler that makes items may stop
         self._open.clear()
         calls, self._calls = self._calls, {}
         for call in calls.values():
@@ -656,6 +680,11 @@ def _to_error(frame):
 
 
 # --- the blocking client ------------------------------------------------------------------------------------------
+
+def _say_away(socket, error, attempt):
+    """Once for each time that the daemon is away: whoever waits for it wants to know what for."""
+    log.log(logging.DEBUG if attempt else logging.WARNING, "no connection to %s, trying again: %s", socket, error)
+
 
 class Client(_Base):
     """The blocking client; no threads, and not to be shared between threads. Handlers run one after the other in
@@ -855,6 +884,7 @@ class Client(_Base):
             attempt += 1
             if patience is not None and time.monotonic() + wait > start + patience:
                 raise self._unreachable(error)
+            _say_away(self.socket, error, attempt - 1)
             self._sleep(wait)
         return deadline
 
@@ -1254,8 +1284,8 @@ class AsyncClient(_Base):
                 if error and error.code not in PASSING and not self._first.done():
                     self._first.set_exception(error)
                     return
-            log.debug("not connected to %s: %s", self.socket, error)
             if not self._closing:
+                _say_away(self.socket, error or "the connection has ended", attempt)
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
 

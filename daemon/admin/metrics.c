@@ -1,11 +1,9 @@
 /* Prometheus text exposition of the counters that exist. Labels come from the configuration only: clients make up any
  * number of names. */
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "admin/internal.h"
 #include "base/mem.h"
 #include "delivery/log.h"
+#include "loop/loop.h"
 #include "metrics/exposition.h"
 
 static void write_messages(struct admin *a, struct buf *out)
@@ -113,24 +111,26 @@ static void write_logs(struct admin *a, struct buf *out)
     }
 }
 
-/* Cumulative, as the format wants it. */
 static void write_drift(struct admin *a, struct buf *out)
 {
-    static const char name[] = "bellhop_delay_drift_ms";
     struct hub_counts c;
-    uint64_t sum = 0;
-    char bound[24];
     if (hub_store(a->env.hub) == NULL)
         return;
     hub_counts(a->env.hub, &c);
-    metric_head(out, name, "histogram", "How long after their time delayed messages were first handed over.");
-    for (size_t i = 0; i < DRIFT_BUCKETS; i++) {
-        sum += c.drift[i];
-        snprintf(bound, sizeof(bound), "%" PRId64, i < DRIFT_BUCKETS - 1 ? drift_bounds_ms[i] : 0);
-        metric_u64(out, "bellhop_delay_drift_ms_bucket", "le", i < DRIFT_BUCKETS - 1 ? bound : "+Inf", sum);
-    }
-    metric_u64(out, "bellhop_delay_drift_ms_sum", NULL, NULL, c.drift_sum_ms);
-    metric_u64(out, "bellhop_delay_drift_ms_count", NULL, NULL, sum);
+    metric_head(out, "bellhop_delay_drift_ms", "histogram",
+                "How long after their time delayed messages were first handed over.");
+    metric_histogram(out, "bellhop_delay_drift_ms",
+                     &(struct metric_buckets){c.drift, drift_bounds_ms, DRIFT_BUCKETS, c.drift_sum_ms});
+}
+
+static void write_loop(struct admin *a, struct buf *out)
+{
+    const struct loop_turns *t = loop_turns(a->env.loop);
+    metric_head(out, "bellhop_loop_turn_ms", "histogram", "How long the event loop answered nobody, turn by turn.");
+    metric_histogram(out, "bellhop_loop_turn_ms",
+                     &(struct metric_buckets){t->count, loop_turn_bounds_ms, LOOP_TURN_BUCKETS, t->sum_ms});
+    metric_head(out, "bellhop_loop_turn_max_ms", "gauge", "The longest turn so far.");
+    metric_i64(out, "bellhop_loop_turn_max_ms", NULL, NULL, t->longest_ms);
 }
 
 static int64_t times_published(const struct schedule_status *s)
@@ -333,6 +333,7 @@ static void write_whole(struct admin *a, struct buf *out)
 void metrics_write(struct admin *a, struct buf *out)
 {
     write_whole(a, out);
+    write_loop(a, out);
     write_messages(a, out);
     write_store(a, out);
     write_logs(a, out);

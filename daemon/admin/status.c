@@ -101,7 +101,7 @@ static json_t *store(struct admin *a)
     if (st == NULL)
         return json_null();
     store_stats(st, &s);
-    return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "path", a->env.ops->config(a->env.app)->store.path, "state",
+    return json_pack("{s:s?,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "path", s.path, "state",
                      s.faulted ? "faulted" : s.full ? "full" : "good", "bytes", (json_int_t)s.bytes, "max_bytes",
                      (json_int_t)s.max_bytes, "commits", (json_int_t)s.commits, "slowest_commit_ms",
                      (json_int_t)s.slowest_commit_ms, "quarantined", (json_int_t)s.totals.quarantined,

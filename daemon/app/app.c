@@ -153,9 +153,9 @@ static bool make_core(struct app *a, struct err *err)
     a->hub = hub_new(&env, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
     a->schedules = schedules_new(a->loop, a->hub, a->log);
-    a->started_ms = loop_now(a->loop);
     if (!open_store(a, err))
         return false;
+    a->started_ms = loop_now(a->loop); /* read now, for the store's time goes by it too */
     if (a->store != NULL)
         hub_use_store(a->hub, a->store);
     routes_orders(a, NULL, c);

@@ -112,6 +112,8 @@ static bool reload(struct app *a, bool dry_run, struct texts *changes, struct er
     good = good && names_are_free(a, conf, err);
     if (good)
         config_diff(a->current->conf, conf, changes);
+    if (good)
+        config_keep(conf, a->current->conf);
     if (good && !dry_run)
         good = open_fresh(a, g, err);
     if (good && !dry_run)

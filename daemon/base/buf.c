@@ -94,7 +94,7 @@ char *buf_steal(struct buf *b)
     return text;
 }
 
-static const uint64_t powers[20] = { /* of ten; [0] is 0, for a value of 0 has one digit as well */
+static const uint64_t powers[20] = { /* of ten; [0] is never asked for */
     0, UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000), UINT64_C(1000000),
     UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000),
     UINT64_C(100000000000), UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000),
@@ -105,7 +105,7 @@ static const uint64_t powers[20] = { /* of ten; [0] is 0, for a value of 0 has o
 /* log10(2) is close to 1233 / 4096: right, or one too few. */
 static size_t digits_of(uint64_t value)
 {
-    size_t bits = 64 - (size_t)__builtin_clzll(value | 1), least = bits * 1233 >> 12;
+    size_t bits = 64 - (size_t)__builtin_clzll(value), least = bits * 1233 >> 12;
     return least + (value >= powers[least]);
 }
 
@@ -115,8 +115,12 @@ static const char pairs[100][2] = {
     TEN('0'), TEN('1'), TEN('2'), TEN('3'), TEN('4'), TEN('5'), TEN('6'), TEN('7'), TEN('8'), TEN('9'),
 };
 
-char *bytes_u64(char *out, uint64_t value)
+char *bytes_long_u64(char *out, uint64_t value)
 {
+    if (value >= 100 && value < 1000) { /* as most lengths are */
+        *out = (char)('0' + value / 100);
+        return bytes_copy(out + 1, pairs[value % 100], 2);
+    }
     char *end = out + digits_of(value), *at = end;
     for (; value >= 100; value /= 100) {
         at -= 2;

@@ -93,8 +93,16 @@ static inline char *bytes_str(char *to, struct str s)
     return bytes_copy(to, s.p, s.n);
 }
 
+char *bytes_long_u64(char *out, uint64_t value); /* bytes_u64() of two digits and more */
+
 /* Decimal digits of value into `out` (room for 20); returns the byte after the last digit. */
-char *bytes_u64(char *out, uint64_t value);
+static inline char *bytes_u64(char *out, uint64_t value)
+{
+    if (value >= 10)
+        return bytes_long_u64(out, value);
+    *out = (char)('0' + value);
+    return out + 1;
+}
 
 /* 16 lower-case hex digits, all at once: high and low nibbles side by side, then each into its digit.
  * Returns the byte after the last one. */

@@ -52,10 +52,8 @@ void heap_push(struct heap *h, struct heap_node *n, int64_t key)
     sift_up(h, h->count++, n);
 }
 
-void heap_remove(struct heap *h, struct heap_node *n)
+void heap_take_out(struct heap *h, struct heap_node *n)
 {
-    if (n->index == 0)
-        return;
     size_t at = n->index - 1;
     assert(at < h->count && h->nodes[at] == n);
     struct heap_node *last = h->nodes[--h->count];

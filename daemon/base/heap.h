@@ -19,7 +19,7 @@ struct heap {
 
 void heap_fini(struct heap *h); /* does not touch the nodes */
 void heap_push(struct heap *h, struct heap_node *n, int64_t key);
-void heap_remove(struct heap *h, struct heap_node *n); /* legal when in none */
+void heap_take_out(struct heap *h, struct heap_node *n); /* heap_remove() of one that is in it */
 
 static inline struct heap_node *heap_min(const struct heap *h) /* or NULL */
 {
@@ -29,4 +29,10 @@ static inline struct heap_node *heap_min(const struct heap *h) /* or NULL */
 static inline bool heap_linked(const struct heap_node *n)
 {
     return n->index != 0;
+}
+
+static inline void heap_remove(struct heap *h, struct heap_node *n) /* legal when in none */
+{
+    if (heap_linked(n))
+        heap_take_out(h, n);
 }

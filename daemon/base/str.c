@@ -265,9 +265,10 @@ bool str_printable(struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
     uint64_t odd = 0;
+    if (s.n == 0)
+        return true;
     if (s.n < 8) {
-        for (size_t i = 0; i < s.n; i++)
-            odd |= p[i] < 0x20 || p[i] >= 0x7F;
+        odd = odd_bytes(str_word(s));
     } else {
         for (size_t i = 0; i + 8 < s.n; i += 8)
             odd |= odd_bytes(load(p + i));

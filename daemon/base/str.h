@@ -38,6 +38,33 @@ static inline bool str_is(struct str a, const char *z)
     return str_eq(a, str_of(z));
 }
 
+/* A text of 1 to 8 bytes in one word: each of its bytes at least once and blanks, so that two of one length are equal as
+ * their words are. */
+static inline uint64_t str_word(struct str s)
+{
+    uint32_t ends[2];
+    if (s.n < 4)
+        return UINT64_C(0x2020202020000000) | (uint64_t)(unsigned char)s.p[0] << 16 |
+               (uint64_t)(unsigned char)s.p[s.n / 2] << 8 | (unsigned char)s.p[s.n - 1];
+    memcpy(&ends[0], s.p, 4);
+    memcpy(&ends[1], s.p + s.n - 4, 4);
+    return (uint64_t)ends[0] << 32 | ends[1];
+}
+
+/* A quick hash for small caches, the high bits the best. Not for tables that a stranger could flood. */
+static inline uint64_t str_spread(struct str s)
+{
+    uint64_t hash = s.n, word;
+    if (s.n == 0)
+        return 0;
+    for (size_t i = 0; i + 8 < s.n; i += 8) {
+        memcpy(&word, s.p + i, 8);
+        hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    }
+    word = str_word(s.n > 8 ? str_make(s.p + s.n - 8, 8) : s);
+    return (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 int str_cmp(struct str a, struct str b);       /* byte order, like strcmp */

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +30,7 @@ static json_t *body_parse(struct call *c, const struct bellhop_answer *a)
 static void item_received(struct call *c, struct bellhop *b, const struct bellhop_answer *a)
 {
     json_t *item = c->on_item != NULL && !c->ended ? body_parse(c, a) : NULL;
-    if (item != NULL && !c->on_item(c->cli, item, c->user)) {
+    if (item != NULL && (!c->on_item(c->cli, item, c->user) || ferror(stdout))) {
         bellhop_cancel(b, (int64_t)a->id);
         c->done = c->ended = true;
     }

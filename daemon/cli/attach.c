@@ -66,7 +66,7 @@ static void connect_failed(const struct cli *cli, const char *path, int rc)
 }
 
 /* Waits for HELLO: limits.body and refusals are known after it. */
-static bool greeted(struct cli *cli, struct bellhop *b, const char *path)
+static bool greeted(struct cli *cli, struct bellhop *b, const char *path, const char *name)
 {
     int64_t end = clock_mono_ms() + GREETING_MS;
     while (!bellhop_is_ready(b)) {
@@ -74,7 +74,7 @@ static bool greeted(struct cli *cli, struct bellhop *b, const char *path)
         if (left > 0 && cli_turn(cli, b, (int)left))
             continue;
         if (left > 0)
-            cli_fail(cli, "%s: %s", path, bellhop_reason(b));
+            cli_fail(cli, "%s, as “%s”: %s", path, name, bellhop_reason(b));
         else
             cli_fail(cli, "%s: whoever listens there does not answer as bellhopd does", path);
         return false;
@@ -92,7 +92,7 @@ struct bellhop *cli_attach_path(struct cli *cli, const char *path, const char *n
     }
     bool set = cli->settings == NULL || cli->settings(cli, b, user);
     int rc = set ? bellhop_connect(b, path) : 0;
-    if (set && rc == 0 && greeted(cli, b, path))
+    if (set && rc == 0 && greeted(cli, b, path, name))
         return b;
     if (rc != 0)
         connect_failed(cli, path, rc);

@@ -56,9 +56,11 @@ static void on_answer(struct bellhop *b, const struct bellhop_answer *a, void *u
     bench->idle = slot;
     if (a->result != BELLHOP_ERROR)
         return;
-    if (bench->failed++ == 0)
-        snprintf(bench->error, sizeof bench->error, "%s%s%.*s", a->code, a->body_len > 0 ? ": " : "",
-                 (int)(a->body_len < 120 ? a->body_len : 120), (const char *)a->body);
+    if (bench->failed++ > 0)
+        return;
+    snprintf(bench->error, sizeof bench->error, "%s%s%.*s", a->code, a->body_len > 0 ? ": " : "",
+             (int)(a->body_len < 120 ? a->body_len : 120), (const char *)a->body);
+    output_calm(bench->error);
 }
 
 static bool is_over(const struct bench *bench, int64_t now)
@@ -127,7 +129,7 @@ static void result_print(const struct bench *bench)
 static int bench_run(struct bench *bench, struct bellhop *b)
 {
     bool fine = true;
-    bench->first_ns = now_ns();
+    bench->first_ns = bench->last_ns = now_ns();
     bench->end_ns = bench->first_ns + bench->duration_ms * 1000000;
     while (fine && !bench->cli->interrupted) {
         fine = send_more(bench, b);

@@ -63,8 +63,8 @@ const struct command command_check = {
     .summary = "Check a configuration file without starting anything",
     .usage = "[FILE]",
     .details = "FILE is /etc/bellhop/bellhop.yaml unless given. All errors are printed, each with its place and what is\n"
-               "allowed there; exit code 78. Warnings name routes that can never match, names that nothing uses and\n"
-               "endpoints that share an address.",
+               "allowed there; exit code 78. Warnings name routes that can never match, names that nothing uses,\n"
+               "endpoints that share an address, and users and certificates that this host does not have.",
     .example = "bellhop check /etc/bellhop/bellhop.yaml",
     .args_max = 1,
     .run = run,

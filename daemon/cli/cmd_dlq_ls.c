@@ -12,16 +12,16 @@ static const struct column columns[] = {
     { "ID", "id", COLUMN_TEXT },           { "ROUTE", "route", COLUMN_TEXT },
     { "DESTINATION", "destination", COLUMN_TEXT }, { "SUBJECT", "subject", COLUMN_TEXT },
     { "REASON", "reason", COLUMN_TEXT },   { "ATTEMPTS", "attempts", COLUMN_COUNT },
-    { "LAST ERROR", "last_error", COLUMN_TEXT }, { "TIME", "time", COLUMN_TEXT },
-    { "SIZE", "size", COLUMN_SIZE },
+    { "TIME", "time", COLUMN_TEXT },       { "SIZE", "size", COLUMN_SIZE },
+    { "LAST ERROR", "last_error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
 static const struct column groups[] = {
     { "COUNT", "count", COLUMN_COUNT },    { "ROUTE", "route", COLUMN_TEXT },
     { "DESTINATION", "destination", COLUMN_TEXT }, { "REASON", "reason", COLUMN_TEXT },
-    { "ERROR", "error", COLUMN_TEXT },     { "FIRST", "first", COLUMN_TEXT },
-    { "LAST", "last", COLUMN_TEXT },       { "EXAMPLE", "example", COLUMN_TEXT },
+    { "FIRST", "first", COLUMN_TEXT },     { "LAST", "last", COLUMN_TEXT },
+    { "EXAMPLE", "example", COLUMN_TEXT }, { "ERROR", "error", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 

@@ -1,4 +1,5 @@
 /* bellhop, the tool of bellhopd: picks the command and hands over. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,10 +49,24 @@ static int dispatch(struct cli *cli, const struct command *const *list, int argc
     return dispatch(cli, c->subs, cli->argc, cli->argv);
 }
 
+/* What other tools call it. */
+static void habit_follow(char **argv)
+{
+    static const char *const words[][2] = { { "--version", "version" }, { "-V", "version" }, { "help", "--help" } };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(argv[1], words[i][0]) == 0) {
+            argv[1] = (char *)(uintptr_t)words[i][1];
+            return;
+        }
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = { .path = "bellhop", .signals = -1 };
     cli.color_err = isatty(STDERR_FILENO);
+    setlocale(LC_CTYPE, "C.UTF-8"); /* what we print is UTF-8 whatever the terminal thinks: no escapes in tables */
+    if (argc > 1)
+        habit_follow(argv);
     int rc = cli_parse_global(&cli, argc, argv);
     if (rc >= 0)
         return rc;
@@ -60,7 +75,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     rc = dispatch(&cli, commands, cli.argc, cli.argv);
-    if (fflush(stdout) != 0 && rc == EXIT_OK)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EXIT_OK)
         rc = cli_fail(&cli, "standard output cannot be written");
     return rc;
 }

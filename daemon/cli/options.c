@@ -225,6 +225,7 @@ int cli_parse(struct cli *cli, int argc, char **argv, void *values)
     if (cli->argc < c->args_min)
         return cli_misuse(cli, "too few arguments: %s %s", cli->path, c->usage);
     if (c->args_max >= 0 && cli->argc > c->args_max)
-        return cli_misuse(cli, "“%s” is one argument too many: %s %s", cli->argv[c->args_max], cli->path, c->usage);
+        return cli_misuse(cli, "“%s” is one argument too many: %s%s%s", cli->argv[c->args_max], cli->path,
+                          *c->usage != '\0' ? " " : "", c->usage);
     return -1;
 }

@@ -50,6 +50,10 @@ static size_t ascii_run(const uint8_t *p, size_t n)
         if (high != 0)
             return i + swar_first(high);
     }
+    if (n >= 8) { /* the last eight, of which the first are known to be ASCII */
+        uint64_t high = swar_load(p + n - 8) & SWAR_HIGH;
+        return high != 0 ? n - 8 + swar_first(high) : n;
+    }
     while (i < n && p[i] < 0x80)
         i++;
     return i;

@@ -95,8 +95,9 @@ static void check_unused(struct walk *w)
     }
     for (size_t i = 0; i < c->service_count; i++) {
         const struct service_conf *s = &c->services[i];
-        /* One that may publish or subscribe has work without a route to it. */
-        if (!is_used(&u, USED_SERVICE, s->name) && !s->has_publish && !s->has_subscribe)
+        /* One that may publish, request or subscribe has work without a route to it. */
+        if (!is_used(&u, USED_SERVICE, s->name) && !is_used(&u, USED_ENDPOINT, "local") && !s->has_publish &&
+            !s->has_subscribe)
             unused(w, s->place, "service", s->name);
     }
     for (size_t i = 0; i < c->policy_count; i++) {

@@ -122,7 +122,8 @@ enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 
 struct url {
     char *text;   /* as written, for messages: password masked */
-    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; port has no default here */
+    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; UTF-8 without control characters;
+                                                            port has no default here */
 };
 
 struct endpoint_conf {
@@ -222,12 +223,13 @@ struct config {
  */
 struct config *config_load(const char *file, const struct config_transport *const *transports,
                            struct err *err);
-/* The same from memory (tests, fuzzing), without config_find_users(); `file` is only named in messages. */
+/* The same from memory (tests, fuzzing), without config_find_…(); `file` is only named in messages. */
 struct config *config_parse(const char *file, struct str text,
                             const struct config_transport *const *transports, struct err *err);
-/* Looks up the users and groups of the services, which may block, so that nobody has to later; a warning for each
+/* Looks up the users and groups of services and sockets, which may block, so that nobody has to later; a warning for each
  * that this host does not know. */
 void config_find_users(struct config *c);
+void config_find_files(struct config *c); /* a warning for each file of a TLS profile that cannot be read */
 void config_free(struct config *c); /* NULL is legal; secrets are wiped */
 
 /* The effective configuration as YAML with every default, secrets as "********". Appends to out. */
@@ -255,6 +257,8 @@ int64_t schedule_next(const struct schedule_conf *s, int64_t after_wall_ms);
 /* What differs between two configurations, a line each for people ("endpoint edge: changed",
  * "limits.body: 1MiB -> 2MiB (needs a restart)"). Appends to lines. */
 void config_diff(const struct config *before, const struct config *after, struct texts *lines);
+/* Gives `after` the values of `before` where a change needs a restart, so that nothing is half in force. */
+void config_keep(struct config *after, const struct config *before);
 void texts_add(struct texts *t, char *item_take);
 void texts_fini(struct texts *t);
 

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/build.h"
@@ -166,4 +168,40 @@ void config_diff(const struct config *before, const struct config *after, struct
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
         section_diff(&d, &sections[i]);
     order_diff(&d);
+}
+
+static void value_keep(struct arena *arena, const struct key *key, void *to, const void *from)
+{
+    switch (key->type) {
+    case KEY_TEXT: {
+        const char *text = *(char *const *)from;
+        *(char **)to = text != NULL ? arena_str(arena, str_of(text)) : NULL;
+        break;
+    }
+    case KEY_SIZE:
+        *(uint64_t *)to = *(const uint64_t *)from;
+        break;
+    case KEY_MODE:
+        *(unsigned *)to = *(const unsigned *)from;
+        break;
+    default:
+        assert(!"a type that no key with KEY_RESTART has");
+    }
+}
+
+static void table_keep(struct arena *arena, const struct key *table, void *to, const void *from)
+{
+    for (const struct key *k = table; k->name != NULL; k++) {
+        void *mine = (char *)to + k->offset;
+        const void *old = (const char *)from + k->offset;
+        if (k->type == KEY_TABLE)
+            table_keep(arena, k->table, mine, old);
+        else if ((k->flags & KEY_RESTART) != 0)
+            value_keep(arena, k, mine, old);
+    }
+}
+
+void config_keep(struct config *after, const struct config *before)
+{
+    table_keep(after->arena, config_root_keys, after, before);
 }

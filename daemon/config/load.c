@@ -274,7 +274,9 @@ struct config *config_load(const char *file, const struct config_transport *cons
     else
         err_add(err, "%s: %s", file, strerror(errno));
     buf_wipe(&text);
-    if (c != NULL)
+    if (c != NULL) {
         config_find_users(c);
+        config_find_files(c);
+    }
     return c;
 }

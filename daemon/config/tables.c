@@ -36,7 +36,7 @@ static const struct key local_keys[] = {
 static const struct key store_keys[] = {
     {"path", KEY_TEXT, AT(store_conf, path), "/var/lib/bellhop", .flags = KEY_RESTART,
      .help = "folder of the store"},
-    {"max_size", KEY_SIZE, AT(store_conf, max_size), "8GiB", 1048576, 0, KEY_UNLIMITED,
+    {"max_size", KEY_SIZE, AT(store_conf, max_size), "8GiB", 5 * 1048576.0, 0, KEY_UNLIMITED | KEY_RESTART,
      .help = "bytes that the store may take on disk"},
     {"when_full", KEY_CHOICE, AT(store_conf, when_full), "reject", .choices = fulls,
      .help = "what happens to a new durable message when it is full"},

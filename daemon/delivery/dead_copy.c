@@ -41,6 +41,8 @@ static struct msg *copy_of(struct delivery *v, enum code reason)
                            .line_count = 1, .body = m->body, .source = m->source};
     struct msg *copy = msg_new(&v->dest->hub->factory, &in, &what);
     buf_fini(&line);
+    if (copy != NULL)
+        copy->ttl_ms = -1; /* for whoever sees to it: a broker must not let it expire */
     return copy;
 }
 
@@ -64,7 +66,7 @@ bool dead_copy(struct delivery *v, enum code reason)
     struct msg *m = copy_of(v, reason);
     if (m == NULL)
         return false; /* no room for one more header: it is kept */
-    struct plan p = {to->dest, v->route, to->conf, TARGET_DEAD};
+    struct plan p = {.dest = to->dest, .route = v->route, .to = to->conf, .target = TARGET_DEAD};
     struct delivery *c = delivery_new(v->dest->hub, m, MSG_EVENT, &p, &none);
     msg_unref(m);
     c->deadline_ms = SCHED_NEVER;

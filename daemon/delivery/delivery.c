@@ -16,9 +16,10 @@ bool delivery_is_live(enum delivery_state s)
 
 static struct list *list_of(struct dest *d, enum delivery_state s)
 {
-    struct list *lists[DELIVERY_STATES] = {
-        [DELIVERY_READY] = &d->ready, [DELIVERY_PARKED] = &d->parked, [DELIVERY_WAITING] = &d->waiting, [DELIVERY_INFLIGHT] = &d->inflight};
-    return lists[s];
+    static const size_t lists[DELIVERY_STATES] = {
+        [DELIVERY_READY] = offsetof(struct dest, ready), [DELIVERY_PARKED] = offsetof(struct dest, parked),
+        [DELIVERY_WAITING] = offsetof(struct dest, waiting), [DELIVERY_INFLIGHT] = offsetof(struct dest, inflight)};
+    return (struct list *)(void *)((char *)d + lists[s]);
 }
 
 /* Which moves are legal: rows from, columns to (see the drawing in hub.h). */
@@ -109,6 +110,7 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->route = p->route;
     v->route->set->refs++;
     v->charge = m->size + sizeof(*v);
+    v->id_hash = history_hash(m->id);
     h->memory += v->charge;
     v->target = p->target;
     v->number = ++h->numbers;
@@ -160,6 +162,12 @@ void delivery_spares_free(struct hub *h)
         h->spare = v->h.carrier;
         mem_free(v);
     }
+    while (h->spare_receipt != NULL) {
+        struct receipt *r = h->spare_receipt;
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        mem_free(r);
+    }
 }
 
 static void note_error(struct delivery *v, const struct reply *r)
@@ -177,10 +185,34 @@ static void note_error(struct delivery *v, const struct reply *r)
 
 /* ---------------------------------------------------------------- the asker */
 
+struct receipt *receipt_new(struct hub *h, const struct asker *asker)
+{
+    if (asker == NULL || asker->ops == NULL)
+        return NULL;
+    struct receipt *r = h->spare_receipt;
+    if (r == NULL) {
+        r = mem_alloc(sizeof(*r));
+    } else {
+        mem_unpoison(r, sizeof(*r));
+        h->spare_receipt = r->next;
+        h->spare_receipts--;
+    }
+    *r = (struct receipt){.hub = h, .asker = *asker};
+    return r;
+}
+
 static void receipt_free(struct receipt *r)
 {
+    struct hub *h = r->hub;
     mem_free(r->detail);
-    mem_free(r);
+    if (h->spare_receipts == SPARES_MAX) {
+        mem_free(r);
+        return;
+    }
+    r->next = h->spare_receipt;
+    h->spare_receipt = r;
+    h->spare_receipts++;
+    mem_poison(r, sizeof(*r));
 }
 
 void receipt_end(struct receipt *r, const struct reply *reply, bool kept)
@@ -250,6 +282,16 @@ void delivery_refuse(struct delivery *v, enum code code, const char *why)
     answer_error(v, code, why);
 }
 
+void delivery_refuse_nobody(struct delivery *v)
+{
+    bool handed = v->h.redelivered != NULL && strcmp(v->h.redelivered, "released") != 0;
+    if (handed)
+        delivery_refuse(v, CODE_UNAVAILABLE, "who had the request has gone, and nobody else is there");
+    else
+        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE,
+                        "nobody is there to take the request");
+}
+
 /* ---------------------------------------------------------------- moves */
 
 /* ms from now until v's deadline, SCHED_NEVER without one. */
@@ -304,13 +346,13 @@ void delivery_unpark(struct delivery *v)
     set_state(v, DELIVERY_READY);
 }
 
-void delivery_sent(struct delivery *v)
+void delivery_sent(struct delivery *v, int64_t now)
 {
     struct hub *h = v->dest->hub;
-    v->sent_ms = hub_now(h);
-    int64_t span = v->h.deadline_ms - v->sent_ms;
+    v->sent_ms = now;
+    int64_t span = v->h.deadline_ms - now;
     set_state(v, DELIVERY_INFLIGHT);
-    hub_schedule(h, &v->due, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
+    hub_schedule_from(h, &v->due, now, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
     hub_trace(h, TAP_DELIVERED, v);
     if (v->drifts)
         durable_drift(v);
@@ -462,7 +504,7 @@ static void hold(struct delivery *v)
     if (v->key != 0 && v->last_error == NULL)
         v->last_error = mem_strdup(v->h.redelivered); /* on disk: the next life knows that it has been seen */
     if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
-        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
+        delivery_refuse_nobody(v);
     else
         wait_for(v, GIVEN_BACK_MS);
 }
@@ -485,6 +527,14 @@ void delivery_done(struct delivery *v, const struct reply *reply)
     end_with(v, DELIVERY_DONE, reply);
 }
 
+static void go_on(struct dest *d)
+{
+    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
+        dest_pump(d);
+    else
+        durable_refill(d);
+}
+
 void delivery_settle(struct delivery *v, const struct settlement *s)
 {
     struct dest *d = v->dest;
@@ -499,10 +549,15 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     } else {
         failed(v, s);
     }
-    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
-        dest_pump(d);
-    else
-        durable_refill(d);
+    go_on(d);
+}
+
+void delivery_undone(struct delivery *v, const struct settlement *s)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_INFLIGHT);
+    failed(v, s);
+    go_on(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

@@ -454,7 +454,7 @@ static void on_deferred(void *arg, enum store_result result)
     if (v != NULL && result == STORE_OK)
         delivery_done(v, &reply);
     else if (v != NULL)
-        delivery_settle(v, &again);
+        delivery_undone(v, &again);
     deferred_free(f);
 }
 
@@ -527,6 +527,8 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
         return NULL;
     struct delivery *v = delivery_new(h, m, MSG_EVENT, &p, &none);
     m->accepted_ms = r->accepted_ms - h->store_offset_ms;
+    if (r->expires_ms != STORE_NEVER) /* not a dead letter, nor what was sent again */
+        str_parse_duration(headers_get(m->headers, "ttl"), &m->ttl_ms);
     msg_unref(m);
     set_route(v, h->routes, r);
     v->key = r->key;

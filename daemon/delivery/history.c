@@ -243,18 +243,9 @@ static bool tells_source(const struct delivery *v, enum past_event event)
     return end && r != NULL && r->asker.ops != NULL && r->open == 1;
 }
 
-void history_note(const struct delivery *v, enum past_event event, int64_t pause_ms, struct str detail)
+static void note(struct history *t, const struct delivery *v, enum past_event event, int64_t pause_ms, struct str detail)
 {
-    struct hub *h = v->dest->hub;
-    struct history *t = h->history;
-    if (t == NULL || t->keep == 0)
-        return;
-    int64_t now = hub_now(h);
-    bool brief = uneventful(v, event);
-    if (brief && v->key == 0) {
-        light_note(t->light, v, now, tells_source(v, event));
-        return;
-    }
+    int64_t now = hub_now(t->hub);
     struct telling w = {
         .event = event, .msg = v->h.msg, .dest = v->dest, .route = v->route, .route_name = v->origin,
         .holder = v->h.holder, .attempt = v->h.attempt, .age_ms = now - v->h.msg->accepted_ms,
@@ -262,8 +253,19 @@ void history_note(const struct delivery *v, enum past_event event, int64_t pause
         .cause = str_of(v->h.redelivered)};
     w.flags = (uint8_t)((v->sent_ms != 0 ? NOTE_SENT : 0) | (v->key != 0 ? NOTE_STORED : 0) |
                         (tells_source(v, event) ? NOTE_TOLD : 0) | (v->h.kind == MSG_REQUEST ? NOTE_REQUEST : 0) |
-                        (brief ? NOTE_BRIEF : 0));
+                        (uneventful(v, event) ? NOTE_BRIEF : 0));
     tell(t, &w);
+}
+
+void history_note(const struct delivery *v, enum past_event event, int64_t pause_ms, struct str detail)
+{
+    struct history *t = v->dest->hub->history;
+    if (t == NULL || t->keep == 0)
+        return;
+    if (v->key == 0 && uneventful(v, event))
+        light_note(t->light, v, hub_now(t->hub), tells_source(v, event));
+    else
+        note(t, v, event, pause_ms, detail);
 }
 
 void history_note_dead(struct hub *h, const struct dead_letter *d, enum past_event event, const char *detail)

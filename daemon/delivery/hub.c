@@ -145,14 +145,18 @@ bool hub_draining(const struct hub *h)
 
 /* ---------------------------------------------------------------- time */
 
-void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular)
+void hub_schedule_from(struct hub *h, struct due *d, int64_t now, int64_t span_ms, bool regular)
 {
-    int64_t now = hub_now(h);
     sched_set(&h->sched, d, now, span_ms, regular);
     if (span_ms != SCHED_NEVER && d->when_ms < h->armed_ms) {
         h->armed_ms = d->when_ms;
         h->env.arm(h->env.arg, d->when_ms);
     }
+}
+
+void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular)
+{
+    hub_schedule_from(h, d, hub_now(h), span_ms, regular);
 }
 
 void hub_tick(struct hub *h)
@@ -197,26 +201,27 @@ struct intake *hub_intake(struct hub *h, const char *key, const char *name)
     return &s->intake;
 }
 
-static void plan_add(struct hub *h, struct plan p)
+/* Written and read where they stand: a copy in wide pieces would wait for the narrow ones to be written. */
+static struct plan *plan_add(struct hub *h)
 {
     if (h->plan_count == h->plan_cap) {
         h->plan_cap = h->plan_cap > 0 ? h->plan_cap * 2 : 8;
         h->plans = mem_realloc(h->plans, h->plan_cap * sizeof(*h->plans));
     }
-    h->plans[h->plan_count++] = p;
+    return &h->plans[h->plan_count++];
 }
 
 static void plan_subscriber(void *arg, uint32_t value)
 {
     struct hub *h = arg;
-    plan_add(h, (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions});
+    *plan_add(h) = (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions};
 }
 
 static void plan_targets(struct hub *h, struct route *r, const char *only)
 {
     for (size_t i = 0; i < r->conf->to_count; i++) {
         if (only == NULL || strcmp(r->targets[i].dest->name, only) == 0)
-            plan_add(h, (struct plan){r->targets[i].dest, r, r->targets[i].conf, (uint32_t)i});
+            *plan_add(h) = (struct plan){.dest = r->targets[i].dest, .route = r, .to = r->targets[i].conf, .target = (uint32_t)i};
     }
 }
 
@@ -269,23 +274,14 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
     if (logged != CODE_OK)
         return logged;
     for (size_t i = 0; i < h->plan_count; i++) {
+        struct plan *p = &h->plans[i];
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
-        enum code code = durable_wanted(h, &h->plans[i], kind, m) ? durable_room(h->plans[i].dest, m, w)
-                                                                  : dest_room(h->plans[i].dest, kind, w);
+        p->durable = durable_wanted(h, p, kind, m);
+        enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, kind, w);
         if (code != CODE_OK)
             return code;
     }
     return memory_room(h, m, w);
-}
-
-static struct receipt *receipt_new(struct hub *h, const struct asker *asker)
-{
-    if (asker == NULL || asker->ops == NULL)
-        return NULL;
-    struct receipt *r = mem_zalloc(sizeof(*r));
-    r->hub = h;
-    r->asker = *asker;
-    return r;
 }
 
 /* What is planned becomes deliveries. Where it is logged or some are durable, the asker is answered when
@@ -295,13 +291,12 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
     const struct route *logged = h->logged;
     struct acceptance *durable = logged != NULL ? durable_log(h, logged, m) : NULL;
     size_t count = h->plan_count;
-    bool stored = durable != NULL ||
-                  (count > 0 && m->kind == MSG_EVENT && durable_wanted(h, &h->plans[0], MSG_EVENT, m));
+    bool stored = durable != NULL || (count > 0 && h->plans[0].durable);
     for (size_t n = 0; n < count; n++) {
         enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
-        struct plan p = h->plans[n];
-        struct delivery *v = delivery_new(h, m, kind, &p, c);
-        if (durable_wanted(h, &p, kind, m)) {
+        const struct plan *p = &h->plans[n];
+        struct delivery *v = delivery_new(h, m, kind, p, c);
+        if (p->durable) {
             durable = durable_accept(h, durable, v);
             continue;
         }
@@ -329,12 +324,13 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
 {
     struct source *s = (struct source *)i;
     struct hub *h = s->hub;
-    struct captures c = {.count = 0};
+    struct captures c; /* 150 bytes, most often empty */
+    c.count = 0;
     plan_message(s, m, &c);
     enum code code = plan_check(h, m, w);
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
-            h->counts.refused[code]++;
+            hub_refused(h, code);
         return code;
     }
     struct receipt *r = receipt_new(h, asker);
@@ -543,6 +539,11 @@ size_t hub_deliverable(const struct hub *h)
     return sum;
 }
 
+void hub_refused(struct hub *h, enum code code)
+{
+    h->counts.refused[code]++;
+}
+
 int64_t hub_unaccounted(const struct hub *h)
 {
     uint64_t live[DELIVERY_STATES] = {0}, sum = 0;
@@ -566,10 +567,8 @@ void hub_tap(struct hub *h, void (*fn)(void *arg, const struct tap *t), void *ar
     h->tap_arg = arg;
 }
 
-void hub_trace(struct hub *h, enum tap_event event, const struct delivery *v)
+void hub_tell_tap(struct hub *h, enum tap_event event, const struct delivery *v)
 {
-    if (h->tap == NULL)
-        return;
     struct tap t = {event, v->h.msg, route_name(v->route), v->dest->name, v->h.attempt};
     h->tap(h->tap_arg, &t);
 }

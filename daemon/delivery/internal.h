@@ -10,7 +10,6 @@
 #include "store/store_log.h"
 
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
-#define DEST_NOBODY "nobody is there to take the request"
 
 enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
@@ -114,6 +113,7 @@ struct receipt {
     enum code code;     /* events: the first thing that went wrong */
     char *detail;
     bool lost;          /* events: something went wrong with one of which no dead letter is on disk */
+    struct receipt *next; /* among the hub's spare ones */
 };
 
 struct delivery {
@@ -146,6 +146,7 @@ struct delivery {
     uint32_t target, redrives;
     char *origin;            /* the name of its route, where that is no more; owned */
     size_t charge;           /* bytes counted against the memory limit */
+    uint64_t id_hash;        /* history_hash() of the message's id, which is far away by the time of its end */
     char *subject;           /* owned when it differs from the message's */
     char *first_error, *last_error;
 };
@@ -161,6 +162,7 @@ struct plan {
     struct route *route;
     const struct target_conf *to; /* NULL for a subscription */
     uint32_t target; /* its place in the route's `to` */
+    bool durable;    /* set by plan_check() */
 };
 
 struct hub {
@@ -207,7 +209,8 @@ struct hub {
     unsigned group;              /* depth of hub_group_begin() */
     struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
-    size_t spares;
+    struct receipt *spare_receipt;
+    size_t spares, spare_receipts;
     struct hub_counts counts;
     bool draining;
     bool paying;                 /* durable_pay() is at work further up */
@@ -223,8 +226,14 @@ int64_t hub_now(struct hub *h);
 int64_t hub_wall(struct hub *h); /* ms since 1970 */
 void hub_arm(struct hub *h); /* after something was scheduled */
 void hub_schedule(struct hub *h, struct due *d, int64_t span_ms, bool regular);
+void hub_schedule_from(struct hub *h, struct due *d, int64_t now, int64_t span_ms, bool regular); /* who knows the time */
 void hub_release_memory(struct hub *h, size_t bytes);
-void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d);
+void hub_tell_tap(struct hub *h, enum tap_event event, const struct delivery *d);
+static inline void hub_trace(struct hub *h, enum tap_event event, const struct delivery *d)
+{
+    if (h->tap != NULL)
+        hub_tell_tap(h, event, d);
+}
 
 /* routes.c */
 void route_set_unref(struct route_set *s);
@@ -241,16 +250,21 @@ void dest_due(struct dest *d);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);
+struct receipt *receipt_new(struct hub *h, const struct asker *asker); /* NULL where nobody asks */
 struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, const struct plan *p,
                               const struct captures *c);
 void delivery_ready(struct delivery *v);
-void delivery_sent(struct delivery *v);
+void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
+void delivery_undone(struct delivery *v, const struct settlement *s); /* settled, which could not be stored: the same,
+                                                                         but nothing that its destination is to blame for */
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);
 void delivery_drop(struct delivery *v);    /* nobody wants it any more */
 void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
+/* The same, since nobody is up; another code where an earlier attempt may have done it. */
+void delivery_refuse_nobody(struct delivery *v);
 
 bool delivery_is_live(enum delivery_state s);
 void delivery_discard(struct delivery *v);  /* frees one that is in no list and in no books */
@@ -262,7 +276,11 @@ void delivery_leave(struct delivery *v);  /* PARKED -> STORED: it is in no lane,
 void delivery_unpark(struct delivery *v); /* PARKED -> READY; the caller sees to dest_pump() */
 
 /* lane.c: order within a key */
-bool lane_enter(struct delivery *v); /* false: another one of its key is out, it has to be parked */
+bool lane_enter_order(struct delivery *v);
+static inline bool lane_enter(struct delivery *v) /* false: another one of its key is out, it has to be parked */
+{
+    return (v->dest->order == NULL && v->lane == NULL) || lane_enter_order(v);
+}
 void lane_pause(struct delivery *v); /* it will wait for its next attempt */
 void lane_leave(struct delivery *v); /* the next one of its key is unparked; legal when in no lane */
 void lanes_fini(struct dest *d);

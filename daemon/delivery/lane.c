@@ -93,7 +93,7 @@ size_t lane_room(const struct lane *l)
     return l->out != NULL && l->out->state == DELIVERY_WAITING ? LANE_BLOCKED_MAX : LANE_PARKED_MAX;
 }
 
-bool lane_enter(struct delivery *v)
+bool lane_enter_order(struct delivery *v)
 {
     if (v->lane == NULL)
         v->lane = lane_of(v, true);

@@ -121,7 +121,7 @@ void light_note(struct light *l, const struct delivery *v, int64_t now_ms, bool 
     if (!all_spelled(c, v))
         spell_all(c, v);
     c->entries[c->count++] = (struct entry){
-        .hash = history_hash(m->id), .now_ms = now_ms, .age_ms = ms32(now_ms - m->accepted_ms),
+        .hash = v->id_hash, .now_ms = now_ms, .age_ms = ms32(now_ms - m->accepted_ms),
         .span_ms = ms32(now_ms - v->sent_ms), .told = told, .request = v->h.kind == MSG_REQUEST,
         .route = v->route->noted.light_number, .to = v->dest->noted.light_number,
         .holder = v->h.holder != NULL ? v->h.holder->noted.light_number : 0};

@@ -44,20 +44,20 @@ static bool uid_allowed(const struct service_conf *c, unsigned uid, const struct
     return false;
 }
 
-bool greet_uid_known(struct session *s)
+const char *greet_stranger(struct session *s)
 {
     const struct config *c = s->server->env.conf;
     struct groups groups;
     if (s->uid == NOBODY)
-        return false;
+        return "uid 65534 (nobody) does not tell who this is: run the service as a user of its own";
     if (c->services_open)
-        return true;
+        return NULL;
     groups_of(&groups, stream_fd(s->stream), s->gid);
     for (size_t i = 0; i < c->service_count; i++) {
         if (uid_allowed(&c->services[i], s->uid, &groups))
-            return true;
+            return NULL;
     }
-    return false;
+    return "no service may attach under this uid (services: users)";
 }
 
 static bool name_legal(struct str name)

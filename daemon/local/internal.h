@@ -110,7 +110,8 @@ void session_answer(struct session *s, enum verb v, uint64_t id, const struct re
 void session_bye(struct session *s);
 
 /* greet.c */
-bool greet_uid_known(struct session *s);
+/* NULL = some service may attach under this uid; else why none may. */
+const char *greet_stranger(struct session *s);
 void greet_hello(struct session *s, const struct frame *f);
 
 /* user.c */

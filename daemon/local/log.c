@@ -151,12 +151,10 @@ static void start(struct session *s, const struct frame *f, struct log_ask *ask)
     session_error(s, f->id, CODE_NO_ROUTE, "there is no log of this name (routes: log)");
 }
 
-bool log_asked(struct session *s, const struct frame *f)
+static void ask_log(struct session *s, const struct frame *f)
 {
     struct log_ask ask = {0};
     enum code code;
-    if (f->verb != VERB_REQ || !str_starts(f->subject, STR(LOG_PREFIX)))
-        return false;
     ask.name = str_make(f->subject.p + sizeof(LOG_PREFIX) - 1, f->subject.n - sizeof(LOG_PREFIX) + 1);
     const char *why = refused(s, f, &code);
     if (why == NULL && (why = parse(s, f->headers, &ask)) != NULL)
@@ -165,6 +163,13 @@ bool log_asked(struct session *s, const struct frame *f)
         session_error(s, f->id, code, why);
     else
         start(s, f, &ask);
+}
+
+bool log_asked(struct session *s, const struct frame *f)
+{
+    if (f->verb != VERB_REQ || !str_starts(f->subject, STR(LOG_PREFIX)))
+        return false;
+    ask_log(s, f);
     return true;
 }
 

@@ -47,10 +47,11 @@ void session_open(struct server *server, int fd)
         .input = FRAME_LINE_MAX + FRAME_HEADERS_MAX + body, .high = SESSION_HIGH,
         .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS});
     server->counts.accepted++;
+    const char *stranger = greet_stranger(s);
     if (server->sessions.count > server->env.conf->limits.clients)
         session_drop(s, CODE_OVERLOADED, "limits.clients connections are open");
-    else if (!greet_uid_known(s))
-        session_drop(s, CODE_DENIED, "no service may attach under this uid (services: users)");
+    else if (stranger != NULL)
+        session_drop(s, CODE_DENIED, stranger);
     else if (!user_join(s))
         session_drop(s, CODE_OVERLOADED, "limits.clients_per_user connections of this uid are open");
 }
@@ -238,6 +239,8 @@ static void on_big(struct session *s, const struct frame *f)
     s->skip = f->body_size;
     buf_printf(&text, "a body of %llu bytes; limits.body is %s", (unsigned long long)f->body_size,
                str_format_size(s->server->env.conf->limits.body, limit));
+    if (f->verb == VERB_PUB || f->verb == VERB_REQ)
+        hub_refused(s->server->env.hub, CODE_TOO_LARGE);
     if ((f->verb == VERB_PUB && f->id != 0) || f->verb == VERB_REQ)
         session_error(s, f->id, CODE_TOO_LARGE, buf_cstr(&text));
     else if (is_answer(f->verb))
@@ -248,8 +251,8 @@ static void on_big(struct session *s, const struct frame *f)
 /* One step at the start of p: how many bytes it took; 0 = unfinished, or the session must wait. */
 static size_t step(struct session *s, const uint8_t *p, size_t n)
 {
-    struct frame f = {0};
-    struct frame_error e = {0};
+    struct frame f;
+    struct frame_error e;
     if (s->skip > 0) {
         size_t skipped = s->skip < n ? (size_t)s->skip : n;
         s->skip -= skipped;

@@ -96,6 +96,7 @@ static void dial_on_event(evutil_socket_t fd, short what, void *arg)
     int error = 0, on = 1;
     socklen_t size = sizeof(error);
     (void)what;
+    loop_woke(d->loop);
     getsockopt((int)fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error == 0 && socket_met_itself((int)fd))
         error = ECONNREFUSED;

@@ -20,9 +20,11 @@ struct later {
 struct loop_clock {
     int64_t now;
     bool fresh; /* read in this turn */
+    struct loop_turns turns;
 };
 
 struct loop_handler {
+    struct loop *loop;
     struct event *event;
     loop_fn *fn;
     void *arg;
@@ -41,6 +43,12 @@ struct loop {
     struct loop_handler *handlers;
     bool stopped;
 };
+
+/* First in whatever libevent calls: a turn is as long as it is since then. */
+static inline void loop_woke(const struct loop *l)
+{
+    loop_now(l);
+}
 
 /* timer.c: timers_arm() before each wait; at most one system call. */
 struct timers *timers_new(struct loop *l);

@@ -71,6 +71,7 @@ static void listen_on_event(evutil_socket_t listening, short what, void *arg)
 {
     struct listener *n = arg;
     (void)what;
+    loop_woke(n->loop);
     for (int i = 0; i < ACCEPT_MAX && !n->paused && !n->closed; i++) {
         int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {

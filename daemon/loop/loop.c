@@ -67,13 +67,36 @@ void loop_free(struct loop *l)
     mem_free(l);
 }
 
+const int64_t loop_turn_bounds_ms[LOOP_TURN_BUCKETS - 1] = {1, 10, 100, 1000};
+
+/* What it has read ahead of the wait is a part of it. */
+static void end_turn(struct loop_clock *c)
+{
+    if (!c->fresh)
+        return; /* nothing came */
+    int64_t span = clock_mono_ms() - c->now;
+    size_t i = 0;
+    while (i < LOOP_TURN_BUCKETS - 1 && span > loop_turn_bounds_ms[i])
+        i++;
+    c->turns.count[i]++;
+    c->turns.sum_ms += (uint64_t)span;
+    if (span > c->turns.longest_ms)
+        c->turns.longest_ms = span;
+    c->fresh = false;
+}
+
+const struct loop_turns *loop_turns(const struct loop *l)
+{
+    return &l->clock->turns;
+}
+
 bool loop_turn(struct loop *l, bool wait)
 {
     if (l->later_count > 0 || stream_hub_busy(l->streams))
         wait = false;
     stream_hub_ready(l->streams);
     timers_arm(l->timers);
-    l->clock->fresh = false;
+    end_turn(l->clock);
     event_base_loop(l->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
     loop_run_later(l);
     stream_hub_flush(l->streams);
@@ -85,6 +108,7 @@ bool loop_turn(struct loop *l, bool wait)
 void loop_run(struct loop *l)
 {
     l->stopped = false;
+    l->clock->fresh = false; /* the start was no turn */
     while (loop_turn(l, true))
         continue;
 }
@@ -123,12 +147,14 @@ static void loop_on_signal(evutil_socket_t signo, short what, void *arg)
     struct loop_handler *h = arg;
     (void)signo;
     (void)what;
+    loop_woke(h->loop);
     h->fn(h->arg);
 }
 
 void loop_signal(struct loop *l, int signo, loop_fn *fn, void *arg)
 {
     struct loop_handler *h = mem_zalloc(sizeof(*h));
+    h->loop = l;
     h->fn = fn;
     h->arg = arg;
     h->event = event_new(l->base, signo, EV_SIGNAL | EV_PERSIST, loop_on_signal, h);

@@ -25,6 +25,16 @@ struct log *loop_log(const struct loop *l);
 /* Monotonic ms, read once per turn (base/clock.h: same origin as clock_mono_ms). */
 int64_t loop_now(const struct loop *l);
 
+/* How long turns took, without the wait: the loop answers nobody meanwhile. */
+#define LOOP_TURN_BUCKETS 5
+extern const int64_t loop_turn_bounds_ms[LOOP_TURN_BUCKETS - 1]; /* 1, 10, …; the last bucket has none */
+struct loop_turns {
+    uint64_t count[LOOP_TURN_BUCKETS]; /* each turn in one */
+    uint64_t sum_ms;
+    int64_t longest_ms;
+};
+const struct loop_turns *loop_turns(const struct loop *l); /* up to the last one; good as long as the loop */
+
 /* Runs fn(arg) at the end of this turn, before output is written; in order. What is put off from
  * inside such a call runs in the same turn. Cannot be cancelled: whoever frees arg uses
  * loop_later to free it, never before. */

@@ -11,6 +11,7 @@
 #include "loop/impl.h"
 
 struct post {
+    struct loop *loop;
     void (*fn)(void *arg, void *job);
     void *arg;
     struct event *event;
@@ -35,14 +36,17 @@ static void post_run(struct post *p)
 
 static void post_on_event(evutil_socket_t fd, short what, void *arg)
 {
+    struct post *p = arg;
     (void)fd;
     (void)what;
-    post_run(arg);
+    loop_woke(p->loop);
+    post_run(p);
 }
 
 struct post *post_new(struct loop *l, void (*fn)(void *arg, void *job), void *arg)
 {
     struct post *p = mem_zalloc(sizeof(*p));
+    p->loop = l;
     p->fn = fn;
     p->arg = arg;
     p->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -1,12 +1,14 @@
 #include "loop/quickack.h"
 
+#include <assert.h>
+#include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include "loop/timer.h"
+#include "loop/impl.h"
 
-#define QUICKACK_MS 4
+#define QUICKACK_US 4000
 #define QUICKACK_MOST 64 /* a tick: where so many wait, we are late ourselves, and each costs a call */
 
 static void add(struct quickacks *all, struct quickack *q, enum quick_age age)
@@ -20,7 +22,7 @@ static void plan(struct quickacks *all)
     if (all->planned)
         return;
     all->planned = true;
-    timer_after(all->timer, QUICKACK_MS);
+    event_add(all->tick, &(struct timeval){.tv_usec = QUICKACK_US});
 }
 
 static struct quickack *first(struct quickacks *all, enum quick_age age)
@@ -39,10 +41,12 @@ static void acknowledge(struct quickacks *all, enum quick_age age, size_t most)
     }
 }
 
-static void on_timer(void *arg)
+static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct quickacks *all = arg;
     struct quickack *q;
+    (void)fd;
+    (void)what;
     all->planned = false;
     acknowledge(all, QUICK_OLD, QUICKACK_MOST);
     while ((q = first(all, QUICK_NEW)) != NULL) {
@@ -57,14 +61,15 @@ void quickacks_init(struct quickacks *all, struct loop *l)
 {
     all->loop = l;
     all->planned = false;
-    all->timer = timer_new(l, on_timer, all);
+    all->tick = event_new(l->base, -1, 0, on_tick, all);
+    assert(all->tick != NULL);
     for (int i = 0; i < QUICK_AGES; i++)
         list_init(&all->lists[i]);
 }
 
 void quickacks_fini(struct quickacks *all)
 {
-    timer_free(all->timer);
+    event_free(all->tick);
 }
 
 void quickacks_end_turn(struct quickacks *all)
@@ -84,4 +89,8 @@ void quickack_waits(struct quickacks *all, struct quickack *q)
 void quickack_forget(struct quickacks *all, struct quickack *q)
 {
     list_remove(&all->lists[q->age], &q->link);
+    if (all->planned && list_empty(&all->lists[QUICK_NEW]) && list_empty(&all->lists[QUICK_OLD])) {
+        all->planned = false;
+        event_del(all->tick);
+    }
 }

@@ -111,6 +111,7 @@ static void lookup_on_dns(int rc, struct evutil_addrinfo *found, void *arg)
 {
     struct lookup *u = arg;
     u->request = NULL;
+    loop_woke(u->loop);
     for (struct evutil_addrinfo *a = rc == 0 ? found : NULL; a != NULL; a = a->ai_next)
         lookup_add(u, a->ai_addr, (socklen_t)a->ai_addrlen);
     if (found != NULL)

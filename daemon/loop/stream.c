@@ -441,7 +441,6 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
 static void stream_read_open(struct stream *s)
 {
     size_t head = s->in.len;
-    s->resumed = false;
     bool own = head > INPUT_HEAD;
     uint8_t *to = own ? buf_reserve(&s->in, STREAM_READ_MAX) : hub_input(s->hub);
     ssize_t n = stream_receive(s, to, own ? STREAM_READ_MAX : READ_USUAL);
@@ -474,7 +473,7 @@ static void stream_read(struct stream *s)
     } else if (s->paused) {
         s->reading = false; /* first now: most pauses end before more input comes */
         stream_watch(s);
-    } else if (s->state == STREAM_OPEN) {
+    } else if (s->state == STREAM_OPEN && !s->resumed) { /* what is there may be the end: the leftover first */
         stream_read_open(s);
     }
 }
@@ -513,6 +512,7 @@ static void stream_on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct stream *s = arg;
     (void)fd;
+    loop_woke(s->hub->loop);
     if (s->state == STREAM_OPENING) {
         stream_open(s);
         if (s->layer != NULL)
@@ -537,7 +537,7 @@ static void stream_go_on(struct stream *s)
         s->resumed = false;
         stream_show(s, buf_data(&s->in), s->in.len, true);
     }
-    if (s->state == STREAM_OPEN && !s->paused && s->layer != NULL)
+    if (s->state == STREAM_OPEN && !s->paused && !s->resumed && s->layer != NULL)
         stream_read_open(s);
 }
 

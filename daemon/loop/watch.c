@@ -110,6 +110,7 @@ static void watch_on_event(evutil_socket_t fd, short what, void *arg)
     struct watch *w = arg;
     char events[4096];
     (void)what;
+    loop_woke(w->loop);
     while (read((int)fd, events, sizeof(events)) > 0)
         continue;
     if (w->settling)

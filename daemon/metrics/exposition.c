@@ -32,3 +32,15 @@ void metric_i64(struct buf *out, const char *name, const char *label, const char
     put_name(out, name, label, label_value);
     buf_printf(out, " %" PRId64 "\n", value);
 }
+
+void metric_histogram(struct buf *out, const char *name, const struct metric_buckets *b)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < b->buckets; i++) {
+        sum += b->count[i];
+        if (i < b->buckets - 1)
+            buf_printf(out, "%s_bucket{le=\"%" PRId64 "\"} %" PRIu64 "\n", name, b->bounds[i], sum);
+    }
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %" PRIu64 "\n%s_count %" PRIu64 "\n", name, sum, name, b->sum,
+               name, sum);
+}

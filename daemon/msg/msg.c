@@ -137,13 +137,16 @@ static void keep(struct kept *k, struct str line, struct scan *s)
         s->what = TOO_LARGE;
 }
 
+/* Of a message that came without headers. */
+static const struct scan nothing = {.id = {NULL, UUID_LENGTH}, .correlation_id = {NULL, UUID_LENGTH},
+                                    .traceparent = {NULL, TRACEPARENT_LENGTH}, .timeout_ms = -1, .ttl_ms = -1,
+                                    .delay_ms = -1, .expected_version = MSG_ANY_VERSION};
+
 static void scan_headers(struct scan *s, struct kept *k, const struct msg_input *in)
 {
     struct str block = in->headers;
     struct header h;
-    *s = (struct scan){.id = {NULL, UUID_LENGTH}, .traceparent = {NULL, TRACEPARENT_LENGTH},
-                       .timeout_ms = -1, .ttl_ms = -1, .delay_ms = -1, .expected_version = MSG_ANY_VERSION};
-    k->bytes = k->lines = k->count = 0;
+    *s = nothing;
     while (headers_next(&block, &h)) {
         reserved_fn *fn = reserved_find(h.name);
         if (fn == NULL || fn(s, h.value) == KEEP)
@@ -229,29 +232,33 @@ static size_t header_bytes(const struct scan *s, const struct kept *k, const str
 
 struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const char **what)
 {
-    struct scan s;
+    struct scan found;
+    const struct scan *s = &nothing;
     struct kept kept;
-    scan_headers(&s, &kept, in);
-    size_t headers = header_bytes(&s, &kept, in);
-    if (s.what == NULL && (headers > HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES ||
-                           kept.lines + in->line_count > HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES))
-        s.what = TOO_LARGE;
-    if (s.what != NULL) {
-        *what = s.what;
+    kept.bytes = kept.lines = kept.count = 0;
+    if (in->headers.n > 0 || in->id.n > 0) {
+        scan_headers(&found, &kept, in);
+        s = &found;
+    }
+    size_t headers = header_bytes(s, &kept, in);
+    bool fits = headers <= HEADERS_MAX_BYTES - HEADERS_DELIVERY_BYTES &&
+                kept.lines + in->line_count <= HEADERS_MAX_LINES - MADE_LINES - HEADERS_DELIVERY_LINES;
+    if (s->what != NULL || !fits) {
+        *what = s->what != NULL ? s->what : TOO_LARGE;
         return NULL;
     }
     size_t size = sizeof(struct msg) + in->subject.n + headers + in->body.n;
     int64_t now = f->now(f->arg);
     struct msg *m = msg_pool_take(in->pool, size);
     *m = (struct msg){.refs = 1, .kind = in->kind, .accepted_ms = now,
-                      .timeout_ms = s.timeout_ms, .ttl_ms = s.ttl_ms, .size = size,
-                      .id_made = s.id.p == NULL, .pool = in->pool,
-                      .expected_version = s.expected_version};
-    set_not_before(f, &s, m);
+                      .timeout_ms = s->timeout_ms, .ttl_ms = s->ttl_ms, .size = size,
+                      .id_made = s->id.p == NULL, .pool = in->pool,
+                      .expected_version = s->expected_version};
+    set_not_before(f, s, m);
     char *at = bytes_str(m->data, in->subject);
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
-    at = put_made(f, m, at, &s, in->source);
+    at = put_made(f, m, at, s, in->source);
     at = bytes_str(at, in->lines);
     for (size_t i = 0; i < kept.count; i++)
         at = bytes_str(at, kept.pieces[i]);

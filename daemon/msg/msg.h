@@ -1,7 +1,7 @@
 #pragma once
 /*
  * A message: immutable, made once, reference-counted (plain counter: one loop). Subject, headers and body live in
- * one allocation. Its header block is what every destination gets: the application's own headers,
+ * one allocation, the body right behind the headers. Its header block is what every destination gets: the application's own headers,
  * and `id`, `correlation-id`, `traceparent`, `source`, made where absent. What differs per destination (attempt,
  * remaining time-out) is added when it is handed over.
  */

@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "route/recent.h"
 #include "route/subject.h"
 
 #define EDGES_FIRST 16
@@ -35,6 +36,7 @@ struct matcher {
     size_t edges_count, edges_cap;
     uint64_t key[2]; /* of the token hashes */
     size_t count; /* (filter, value) pairs */
+    struct recent *recent; /* of matcher_first(); NULL until the first, and after each change */
 };
 
 /* ---- values ---- */
@@ -304,7 +306,14 @@ void matcher_free(struct matcher *m)
         node_free_stars(m->edges[i]);
     mem_free(m->edges);
     node_free_stars(m->root);
+    mem_free(m->recent);
     mem_free(m);
+}
+
+static void forget_recent(struct matcher *m)
+{
+    mem_free(m->recent);
+    m->recent = NULL;
 }
 
 size_t matcher_count(const struct matcher *m)
@@ -329,6 +338,7 @@ static struct values **trie_add(struct matcher *m, struct str filter, uint32_t v
 void matcher_add(struct matcher *m, struct str filter, uint32_t value)
 {
     m->count++;
+    forget_recent(m);
     if (filter_wildcards(filter) > 0) {
         values_add(trie_add(m, filter, value), value);
         return;
@@ -370,6 +380,7 @@ bool matcher_remove(struct matcher *m, struct str filter, uint32_t value)
     bool gone = filter_wildcards(filter) > 0 ? trie_remove(m, filter, value)
                                              : exact_remove(m, filter, value);
     m->count -= gone;
+    forget_recent(m);
     return gone;
 }
 
@@ -447,12 +458,10 @@ static void better(const struct values *v, struct match how, uint32_t *best, str
     }
 }
 
-static uint32_t trie_first(const struct matcher *m, struct str subject, uint32_t best,
-                           struct captures *c)
+/* The lowest value below `best`, or `best`; *how only where one was found. */
+static uint32_t trie_first(const struct matcher *m, struct str subject, uint32_t best, struct match *how)
 {
     struct walk w;
-    struct match how = {0, MATCH_NONE};
-    uint32_t before = best;
     walk_start(&w, m, subject);
     while (w.count > 0) {
         struct step s = w.steps[--w.count];
@@ -460,25 +469,52 @@ static uint32_t trie_first(const struct matcher *m, struct str subject, uint32_t
             continue;
         if (walk_at_end(&w, &s)) {
             if (!w.subject.more)
-                better(s.node->here, (struct match){s.stars, MATCH_NONE}, &best, &how);
+                better(s.node->here, (struct match){s.stars, MATCH_NONE}, &best, how);
             continue;
         }
-        better(s.node->tail, (struct match){s.stars, s.depth}, &best, &how);
+        better(s.node->tail, (struct match){s.stars, s.depth}, &best, how);
         walk_down(&w, &s, best);
     }
-    if (c != NULL && best < before)
-        match_captures(&w.subject, &how, c);
     return best;
 }
 
-uint32_t matcher_first(const struct matcher *m, struct str subject, struct captures *c)
+static uint32_t search(const struct matcher *m, struct str subject, struct match *how)
 {
+    uint32_t best = values_lowest(exact_get(m, subject));
+    *how = (struct match){0, MATCH_NONE};
+    return m->root->lowest < best && !trie_empty(m) ? trie_first(m, subject, best, how) : best;
+}
+
+static uint32_t search_recent(struct matcher *m, struct str subject, struct match *how)
+{
+    if (subject.n > RECENT_SUBJECT_MAX)
+        return search(m, subject, how);
+    if (m->recent == NULL)
+        m->recent = mem_zalloc(sizeof(*m->recent));
+    struct recent_entry *e = recent_place(m->recent, subject);
+    if (!recent_is(e, subject)) {
+        e->value = search(m, subject, &e->how);
+        e->length = (uint32_t)subject.n;
+        bytes_str(e->subject, subject);
+    }
+    *how = e->how;
+    return e->value;
+}
+
+uint32_t matcher_first(struct matcher *m, struct str subject, struct captures *c)
+{
+    struct match how;
+    struct subject split;
     if (c != NULL)
         c->count = 0;
     if (subject.n == 0)
         return MATCH_NONE;
-    uint32_t best = values_lowest(exact_get(m, subject));
-    return m->root->lowest < best && !trie_empty(m) ? trie_first(m, subject, best, c) : best;
+    uint32_t found = search_recent(m, subject, &how);
+    if (c != NULL && (how.stars != 0 || how.tail != MATCH_NONE)) {
+        subject_split(subject, &split);
+        match_captures(&split, &how, c);
+    }
+    return found;
 }
 
 void matcher_all(const struct matcher *m, struct str subject, void (*fn)(void *arg, uint32_t value),

@@ -42,8 +42,9 @@ void matcher_add(struct matcher *m, struct str filter, uint32_t value);
 bool matcher_remove(struct matcher *m, struct str filter, uint32_t value); /* false: not there */
 size_t matcher_count(const struct matcher *m);
 
-/* The lowest value of all filters that match, or MATCH_NONE. c may be NULL; slices of subject. */
-uint32_t matcher_first(const struct matcher *m, struct str subject, struct captures *c);
+/* The lowest value of all filters that match, or MATCH_NONE. c may be NULL; slices of subject. What the subjects
+ * that came lately match is remembered until a filter comes or goes. */
+uint32_t matcher_first(struct matcher *m, struct str subject, struct captures *c);
 
 /* Every value that matches, in no particular order; each (filter, value) once. fn must not
  * change m. */

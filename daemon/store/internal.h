@@ -15,7 +15,7 @@
 /* Numbers are put aside in the store this many at a time: those that were given out and never
  * came to be on disk are not given out again. */
 #define SEQ_BLOCK (UINT64_C(1) << 20)
-#define TIME_STEP_MS 1000
+#define TIME_STEP_MS 100
 
 enum op_kind { OP_PUT, OP_END, OP_UPDATE, OP_BURY, OP_REDRIVE, OP_PURGE, OP_EDIT, OP_APPEND, OP_MOVE, OP_ONCE,
                OP_KINDS };
@@ -96,11 +96,12 @@ struct store_time { /* 0, 0 = not known */
     int64_t now_ms, ahead_ms; /* of the wall clock */
 };
 
-/* Is it time to write it anew? */
-static inline bool time_moved(const struct store_time *kept, const struct store_time *now)
+/* What a commit keeps of it: the two clocks tick at different moments, which is no step of one of them. */
+static inline struct store_time time_kept(struct store_time kept, struct store_time now)
 {
-    int64_t by = now->now_ms - kept->now_ms, ahead = now->ahead_ms - kept->ahead_ms;
-    return by >= TIME_STEP_MS || ahead >= TIME_STEP_MS || ahead <= -TIME_STEP_MS;
+    int64_t by = now.ahead_ms - kept.ahead_ms;
+    bool stepped = by >= TIME_STEP_MS || by <= -TIME_STEP_MS;
+    return (struct store_time){now.now_ms, stepped ? now.ahead_ms : kept.ahead_ms};
 }
 
 struct store_batch {

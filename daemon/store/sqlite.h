@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "store/internal.h"
+#include "store/sqlite_gather.h"
 
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
@@ -14,7 +15,7 @@
 #define DUE_BY_WALL (INT64_C(1) << 60) /* this bit of `due`: in its index these are a range of their own */
 
 enum stmt {
-    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
+    STMT_BEGIN, STMT_COMMIT, STMT_PUT, STMT_PUT_PLAIN, STMT_END_READY, STMT_DUE_OF, STMT_DELETE, STMT_GET, STMT_UPDATE,
     STMT_TAKEN, STMT_DEAD_PUT, STMT_DEAD_GET, STMT_DEAD_DELETE, STMT_QUARANTINE, STMT_DEAD_QUARANTINE,
     STMT_QUEUE, STMT_COUNTER, STMT_LOAD, STMT_TAKE_DUE, STMT_NEXT_DUE, STMT_LOAD_DEAD, STMT_PAGES,
     STMT_FREE_PAGES, STMT_AUDIT_LIVE, STMT_AUDIT_DEAD, STMT_AUDIT_QUARANTINE, STMT_SEEN, STMT_SEEN_PUT,
@@ -58,6 +59,7 @@ struct audit { /* zeroed: none runs */
 
 struct db {
     sqlite3 *sql;
+    struct gather *gather;
     sqlite3_stmt *stmts[STMTS];
     char *dir, *path;
     struct counter *counters;
@@ -103,6 +105,8 @@ int db_prepare(struct db *db);
 /* sqlite_row.c: a row as a dead letter; a live one has number, died_ms 0 and no reason. */
 /* The columns behind the key, with their checksums. */
 void row_bind(sqlite3_stmt *s, int at, struct store_dead *d);
+bool row_is_plain(const struct store_dead *d);
+void row_bind_plain(sqlite3_stmt *s, const struct store_dead *d); /* of STMT_PUT_PLAIN, the key too */
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d); /* attempt, both errors, their checksum */
 /* Strings are the statement's until it is reset. False: the checksum is wrong. */
 bool row_read(sqlite3_stmt *s, struct store_dead *d);
@@ -113,7 +117,7 @@ uint32_t book_crc(uint64_t id, uint64_t value, struct str name); /* of a counter
 /* sqlite_counter.c */
 uint64_t counter_get(const struct db *db, size_t id);
 struct store_time counters_time(const struct db *db);
-void counters_set_time(struct db *db);
+void counters_set_time(struct db *db, struct store_time time);
 void counter_set(struct db *db, size_t id, uint64_t value);
 void counter_add(struct db *db, size_t id, int by);
 int counters_write(struct db *db);

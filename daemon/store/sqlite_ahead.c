@@ -18,7 +18,7 @@ static int write_zeros(sqlite3_file *f, sqlite3_int64 from, sqlite3_int64 end)
     errno = 0;
     for (; from < end && rc == SQLITE_OK; from += (sqlite3_int64)sizeof(zeros))
         rc = f->pMethods->xWrite(f, zeros, (int)sizeof(zeros), from);
-    return rc;
+    return rc == SQLITE_OK ? f->pMethods->xFileSize(f, &from) : rc; /* nothing of it is gathered any more */
 }
 
 static bool lacks_room(int rc)

@@ -31,10 +31,15 @@ static int dead_get(struct db *db, uint64_t number, struct store_dead *d, bool *
 
 static int live_put(struct db *db, struct store_dead *d)
 {
-    sqlite3_stmt *s = db_stmt(db, STMT_PUT);
-    sqlite3_bind_int64(s, 1, (int64_t)d->record.key);
-    row_bind(s, 2, d);
+    bool plain = row_is_plain(d);
+    sqlite3_stmt *s = db_stmt(db, plain ? STMT_PUT_PLAIN : STMT_PUT);
     counter_live(db, d->record.key, d->record.due_ms, +1);
+    if (plain) {
+        row_bind_plain(s, d);
+    } else {
+        sqlite3_bind_int64(s, 1, (int64_t)d->record.key);
+        row_bind(s, 2, d);
+    }
     return db_step(s);
 }
 

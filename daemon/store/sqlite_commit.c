@@ -117,13 +117,6 @@ static int begin(struct db *db)
     return db_step(db_stmt(db, STMT_BEGIN));
 }
 
-static void keep_time(struct db *db)
-{
-    struct store_time kept = counters_time(db);
-    if (time_moved(&kept, &db->time))
-        counters_set_time(db);
-}
-
 static int commit(struct db *db, int rc)
 {
     uint64_t reserved = counter_get(db, COUNTER_RESERVED), wanted = seq_reserved(db->next_seq, reserved);
@@ -131,7 +124,7 @@ static int commit(struct db *db, int rc)
         counter_set(db, COUNTER_RESERVED, wanted);
     if (db->dirty_count > 0 || sqlite3_total_changes64(db->sql) != db->changes) {
         counter_add(db, COUNTER_COMMITS, 1);
-        keep_time(db);
+        counters_set_time(db, time_kept(counters_time(db), db->time));
     }
     if (rc == SQLITE_OK)
         rc = seen_trim(db);
@@ -391,7 +384,7 @@ void db_end(struct db *db)
         return;
     counter_set(db, COUNTER_RESERVED, db->next_seq);
     counter_set(db, COUNTER_CLEAN, 1);
-    counters_set_time(db);
+    counters_set_time(db, time_kept(counters_time(db), db->time));
     int rc = begin(db);
     if (rc == SQLITE_OK)
         rc = counters_write(db);

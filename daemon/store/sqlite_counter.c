@@ -40,10 +40,10 @@ struct store_time counters_time(const struct db *db)
     return (struct store_time){(int64_t)counter_get(db, COUNTER_TIME), (int64_t)counter_get(db, COUNTER_AHEAD)};
 }
 
-void counters_set_time(struct db *db)
+void counters_set_time(struct db *db, struct store_time time)
 {
-    counter_set(db, COUNTER_TIME, (uint64_t)db->time.now_ms);
-    counter_set(db, COUNTER_AHEAD, (uint64_t)db->time.ahead_ms);
+    counter_set(db, COUNTER_TIME, (uint64_t)time.now_ms);
+    counter_set(db, COUNTER_AHEAD, (uint64_t)time.ahead_ms);
 }
 
 void counters_load(struct db *db, size_t id, uint64_t value)

@@ -75,6 +75,28 @@ void row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
     bind_str(s, at + REASON, d->reason);
 }
 
+/* As most are when they come. */
+bool row_is_plain(const struct store_dead *d)
+{
+    const struct store_record *r = &d->record;
+    return d->number == 0 && r->due_ms <= 0 && (r->attempt | r->target | r->redrives) == 0 &&
+           (r->as.n | r->first_error.n | r->last_error.n) == 0;
+}
+
+void row_bind_plain(sqlite3_stmt *s, const struct store_dead *d)
+{
+    const struct store_record *r = &d->record;
+    sqlite3_bind_int64(s, 1, (int64_t)r->key);
+    sqlite3_bind_int64(s, 2, r->accepted_ms);
+    sqlite3_bind_int64(s, 3, r->expires_ms);
+    sqlite3_bind_int64(s, 4, row_crc(d));
+    sqlite3_bind_int64(s, 5, row_state_crc(d));
+    bind_str(s, 6, r->route);
+    bind_str(s, 7, r->subject);
+    bind_str(s, 8, r->headers);
+    bind_str(s, 9, r->body);
+}
+
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d)
 {
     sqlite3_bind_int64(s, at, d->record.attempt);

@@ -46,6 +46,9 @@ static const char *const statements[STMTS] = {
     [STMT_BEGIN] = "BEGIN",
     [STMT_COMMIT] = "COMMIT",
     [STMT_PUT] = "INSERT INTO delivery(key, " COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    /* Of row_is_plain(): half of the columns need not be bound. */
+    [STMT_PUT_PLAIN] = "INSERT INTO delivery(key, " COLUMNS ") "
+                       "VALUES(?,NULL,0,0,0,?,?,?,?,?,?,x'',x'',x'',?,?)",
     [STMT_END_READY] = "DELETE FROM delivery WHERE key = ? AND due IS NULL",
     [STMT_DUE_OF] = "SELECT due FROM delivery WHERE key = ?",
     [STMT_DELETE] = "DELETE FROM delivery WHERE key = ?",
@@ -111,6 +114,7 @@ void db_close(struct db *db)
     if (db->sql != NULL && db->faulted)
         sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_close(db->sql);
+    gather_free(db->gather);
     audit_fini(&db->audit);
     mark_close(db);
     mem_free(db->counters);
@@ -413,7 +417,10 @@ bool db_open(struct db *db, const char *vfs, struct db_state *state, struct err 
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     if (!check_folder(db, err) || !check_file(db, err))
         return false;
-    int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);
+    db->gather = gather_new(vfs);
+    if (db->gather == NULL)
+        return err_add(err, "store %s: SQLite has no way to files here", db->path);
+    int rc = sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, gather_name(db->gather));
     if (rc == SQLITE_OK)
         rc = exec(db, "PRAGMA locking_mode=EXCLUSIVE"); /* before the journal is touched: no shared memory */
     if (rc == SQLITE_OK)

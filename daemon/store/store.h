@@ -228,12 +228,13 @@ void store_history_find(struct store *st, uint64_t from, uint64_t hash, store_hi
 
 /* ---------------------------------------------------------------- time */
 
-/* What time it is: kept with the commits that follow, to a second, and exactly when it is closed. */
+/* What time it is, before what is put then: kept with the next commit, and when it is closed. */
 void store_tell_time(struct store *st, struct store_when when);
 
 /* ---------------------------------------------------------------- state */
 
 struct store_stats {
+    const char *path;              /* its folder, borrowed; NULL where it is in memory */
     struct store_totals totals;    /* as of the last commit reported */
     uint64_t bytes, max_bytes;     /* of pages in use; the limit */
     uint64_t commits, units;

@@ -365,8 +365,7 @@ static void do_unit(struct store_mem *m, struct store_batch *b, struct store_job
         job->result = STORE_CONFLICT;
     } else {
         d->reserved = seq_reserved(m->base.next_seq, d->reserved);
-        if (time_moved(&d->time, &m->base.time))
-            d->time = m->base.time;
+        d->time = time_kept(d->time, m->base.time);
         for (size_t at = job->ops_at; at < job->ops_at + job->ops_len;) {
             struct store_op *op = batch_op(b, &at);
             ops[op->kind](d, op);
@@ -674,7 +673,7 @@ static bool mem_close(struct store *st)
     if (whole)
         m->disk->reserved = st->next_seq;
     if (whole)
-        m->disk->time = st->time;
+        m->disk->time = time_kept(m->disk->time, st->time);
     mem_free_all(m, whole);
     return whole;
 }

@@ -229,6 +229,7 @@ static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const st
     s->loop = l;
     s->log = log;
     s->db.dir = mem_strdup(o->path);
+    s->base.stats.path = s->db.dir;
     buf_printf(&path, "%s/bellhop.db", o->path);
     s->db.path = buf_steal(&path);
     s->db.max_bytes = o->max_size;

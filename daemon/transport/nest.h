@@ -26,7 +26,7 @@ const char *nest_refusal(enum code code);
 struct str nest_id(uint32_t salt, uint64_t number, char out[static NEST_ID_DIGITS + 1]);
 bool nest_id_parse(struct str raw, uint32_t salt, uint64_t *number); /* false: not one of ours */
 
-/* The packet of a handover whose body is data (nest_body_json()); id {NULL, 0} = an event. Of a request the time
+/* For protocols without headers of their own. The packet of a handover whose body is data (nest_body_json()); id {NULL, 0} = an event. Of a request the time
  * that is left crosses the hop. */
 void nest_put_handover(struct buf *out, const struct handover *h, struct str data, struct str id, int64_t now_ms);
 

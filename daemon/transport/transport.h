@@ -89,7 +89,7 @@ struct settlement {
     struct reply reply;
     int64_t retry_after_ms; /* the peer's wish with RETRY; -1 = none */
     bool final;             /* with RETRY for a request: the peer itself answered with an error,
-                               which goes to the asker instead of being tried again */
+                               which goes to the asker instead of being tried again; else without effect */
 };
 
 /* Who has deliveries in hand, for people: "pid 4711, client 3". The carrier's, but for what the core notes. */
@@ -162,7 +162,8 @@ struct sink {
     void *dest;                   /* the core's */
 };
 
-/* How a carrier reports; called from the loop, never from inside send() or cancel(). */
+/* How a carrier reports; called from the loop, never from inside send() or cancel(). From inside settled(), more(), ready() and
+ * state() the core may call send() and cancel() of other handovers, and done() of what the same carrier has asked. */
 struct sink_up {
     void (*settled)(struct handover *h, const struct settlement *s); /* once; h is gone after it */
     /* An item of a streamed reply. false: the asker cannot take more at the moment and w is enrolled;
@@ -251,7 +252,7 @@ struct endpoint_env {
     int listen_fd;            /* handed over by systemd, or -1 */
     struct intake *intake;    /* listen: for what comes in */
     const struct endpoint_source *sources; /* connect: what to consume; borrowed, outlive the endpoint */
-    size_t source_count;
+    size_t source_count;      /* whether routes lead to the endpoint is not told: they come and go while it is open */
 };
 
 /* What a person should know of the far end: settings that betray the promise, and what to do about them. */

@@ -124,8 +124,7 @@ static inline const char *usual_verb(const char *p, enum verb *out)
 static inline const char *usual_number(const char *p, uint64_t *out)
 {
     const char *from = p;
-    unsigned digit = (unsigned char)*p - '0';
-    uint64_t value = digit;
+    uint64_t digit = (uint64_t)(unsigned char)*p - '0', value = digit;
     if (digit > 9)
         return NULL;
     p++;
@@ -133,7 +132,7 @@ static inline const char *usual_number(const char *p, uint64_t *out)
         *out = 0;
         return p;
     }
-    for (; (digit = (unsigned char)*p - '0') <= 9; p++)
+    for (; (digit = (uint64_t)(unsigned char)*p - '0') <= 9; p++)
         value = value * 10 + digit;
     *out = value;
     return p - from <= 18 ? p : NULL;
@@ -155,8 +154,8 @@ static bool usual_line(const char *p, const char *lf, struct frame *f, uint64_t 
     return *headers <= FRAME_HEADERS_MAX && f->body_size <= FRAME_SKIP_MAX;
 }
 
-static enum frame_status careful_line(struct str line, const char *lf, struct frame *f, uint64_t *headers,
-                                      struct frame_error *e)
+__attribute__((cold, noinline)) static enum frame_status careful_line(struct str line, const char *lf, struct frame *f,
+                                                                      uint64_t *headers, struct frame_error *e)
 {
     struct cursor c = {.line = line.p, .end = lf != NULL ? (size_t)(lf - line.p) : line.n, .whole = lf != NULL, .e = e};
     enum frame_status s = read_line(&c, f, headers);
@@ -189,10 +188,9 @@ enum frame_status frame_parse(const uint8_t *p, size_t n, uint64_t body_max, str
     return FRAME_OK;
 }
 
-void frame_head(struct buf *out, const struct frame_line *l)
+char *frame_line_put(char *to, const struct frame_line *l)
 {
-    char *start = (char *)buf_reserve(out, VERB_LONGEST + 3 * 21 + 2 + l->subject.n), *at;
-    at = bytes_str(start, verbs[l->verb]);
+    char *at = bytes_str(to, verbs[l->verb]);
     *at++ = ' ';
     at = bytes_u64(at, l->id);
     *at++ = ' ';
@@ -204,5 +202,11 @@ void frame_head(struct buf *out, const struct frame_line *l)
         at = bytes_str(at, l->subject);
     }
     *at++ = '\n';
-    buf_commit(out, (size_t)(at - start));
+    return at;
+}
+
+void frame_head(struct buf *out, const struct frame_line *l)
+{
+    char *start = (char *)buf_reserve(out, FRAME_LINE_ROOM + l->subject.n);
+    buf_commit(out, (size_t)(frame_line_put(start, l) - start));
 }

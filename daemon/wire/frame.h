@@ -58,6 +58,9 @@ struct frame_line {
 /* Appends the first line. */
 void frame_head(struct buf *out, const struct frame_line *l);
 
+#define FRAME_LINE_ROOM 80 /* bytes of a line at most, but for its subject */
+char *frame_line_put(char *to, const struct frame_line *l); /* the same where there is room; the byte behind it */
+
 /* A whole frame of nothing but its line. */
 static inline void frame_bare(struct buf *out, enum verb v, uint64_t id)
 {

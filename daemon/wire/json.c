@@ -44,6 +44,7 @@ static inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end)
 /* To the first byte that is not plain ASCII text. */
 static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *end)
 {
+    const uint8_t *from = p;
     while (end - p >= 16 && swar_plain_16(p))
         p += 16;
     while (end - p >= 8) {
@@ -51,6 +52,10 @@ static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *end)
         if (stop != 0)
             return p + swar_first(stop);
         p += 8;
+    }
+    if (end - from >= 8) { /* the last eight, of which the first are known to be plain */
+        uint64_t stop = swar_not_plain(swar_load(end - 8));
+        return stop != 0 ? end - 8 + swar_first(stop) : end;
     }
     while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
         p++;

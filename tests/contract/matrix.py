@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The acceptance matrix of NestJS 12: matrix.py [tcp|redis|rabbit…]. Real clients of @nestjs/microservices to a
+"""The acceptance matrix of NestJS 12: matrix.py [tcp|redis|rabbit|nats…]. Real clients of @nestjs/microservices to a
 local service, and a local caller to its real servers, over each transport; one table, and the closing line."""
 import contextlib
 import importlib.util
@@ -13,6 +13,7 @@ from adapter import HERE
 
 import rooms
 from harness import (NO_HANDLER, Daemon, NestClient, NestServer, free_port, policy, wait_until)
+from nats_server import NatsServer
 from rabbit_server import Rabbit
 from redis_server import RedisServer
 
@@ -138,7 +139,21 @@ class RabbitMq:
         return NestServer(VERSION, **self.options("stock"))
 
 
-TRANSPORTS = {"tcp": Tcp, "redis": Redis, "rabbit": RabbitMq}
+class Nats:
+    def __init__(self, stack):
+        self.callers, self.servers = (stack.enter_context(contextlib.closing(NatsServer())) for _ in range(2))
+        self.endpoints = {"edge": {"connect": f"nats://127.0.0.1:{self.callers.port}"},
+                          "stock": {"connect": f"nats://127.0.0.1:{self.servers.port}", "ack": True}}
+        self.source, self.target = {"endpoint": "edge", "subject": ">", "queue": "rooms"}, "stock"
+
+    def client(self):
+        return NestClient(VERSION, 0, transport="NATS", servers=[f"127.0.0.1:{self.callers.port}"])
+
+    def server(self):
+        return NestServer(VERSION, transport="NATS", servers=[f"127.0.0.1:{self.servers.port}"])
+
+
+TRANSPORTS = {"tcp": Tcp, "redis": Redis, "rabbit": RabbitMq, "nats": Nats}
 
 
 def configuration(transport):

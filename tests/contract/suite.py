@@ -281,6 +281,20 @@ class Contract:
         self.wait_seen(service.deliveries, "in.flood", 100)
         self.assertEqual(len(service.deliveries), 100)
 
+    @needs("request")
+    def test_a_full_source_holds_up_no_reply(self):
+        """A service that asks through the same far end before it settles: what waits at the source is in nobody's way."""
+        self.far.start()
+        self.far.server(lambda got: got.body)
+        daemon = self.daemon(self.configuration(limits={"queue": 4}))
+        local = self.keep(daemon.connect())
+        service = daemon.serve("room", lambda d, s: local.request("out.now.inner", d.body)[1].body, credit=1)
+        self.wait_up(daemon)
+        caller = self.caller()
+        for i in range(100):
+            caller.publish("in.full", json.dumps(i).encode())
+        self.wait_seen(service.deliveries, "in.full", 100)
+
     # ---- coming and going
 
     @needs("confirm")

@@ -446,6 +446,15 @@ class GreetingCase(Case):
             self.keep(daemon.connect(f"own{n}"))
         self.assertIn("limits.clients_per_user", daemon.log("client_dropped")[0]["reason"])
 
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_the_user_nobody(self):
+        """What a process of a foreign user namespace looks like: it is refused even where anybody may attach."""
+        daemon = self.start({"open": True})
+        program = ("import os, sys\nsys.path.insert(0, sys.argv[1])\nimport harness\nos.setuid(65534)\n"
+                   "print([f.body.decode() for f in harness.Local(sys.argv[2], hello=False).ended(5)])\n")
+        out = subprocess.run([sys.executable, "-c", program, HERE, daemon.socket], capture_output=True, text=True)
+        self.assertIn("uid 65534 (nobody) does not tell who this is", out.stdout, out.stderr)
+
     def attaches(self, daemon):
         try:
             daemon.connect("again").close()

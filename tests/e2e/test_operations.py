@@ -213,6 +213,20 @@ class ReloadCase(Case):
         self.assertEqual(daemon.log("reloaded")[-1]["generation"], str(before + 1))
         self.assertEqual(daemon.tool("reload"), (0, f"nothing changes\nnow generation {before + 2}\n", ""))
 
+    def test_what_needs_a_restart_is_not_shown_as_done(self):
+        config = {"routes": [ECHO], "store": {"path": self.temporary() + "/store"}, "node": "old"}
+        daemon = self.daemon(config)
+        before = daemon.admin("status")["store"]
+        daemon.write({**config, "store": {"path": self.temporary() + "/other", "max_size": "6MiB"}, "node": "new",
+                      "limits": {"body": "2MiB"}})
+        for _ in range(2):  # it is not forgotten either
+            status, out, _ = daemon.tool("reload")
+            self.assertEqual((status, out.count("(needs a restart)")), (0, 4), out)
+        with daemon.connect() as client:
+            self.assertEqual((client.hello.headers["node"], client.hello.headers["limits.body"]), ("old", "1048576"))
+        now = daemon.admin("status")["store"]
+        self.assertEqual((now["path"], now["max_bytes"]), (before["path"], before["max_bytes"]))
+
     def test_bad_file_by_command(self):
         port = free_port()
         daemon = self.daemon(edge(port))
@@ -229,6 +243,18 @@ class ReloadCase(Case):
         self.assertTrue(self.listens(port))
         daemon.write(edge(port))
         self.assertEqual(daemon.tool("reload")[0], 0)
+
+
+class ExplainCase(Case):
+    def test_where_a_message_would_go(self):
+        daemon = self.daemon(edge(free_port()))
+        for arguments, expected in ((("echo",), "the first route from `local`"),
+                                    (("-f", "edge", "echo"), "the first route from `edge`"),
+                                    (("-f", "egde", "echo"), "no route is from `egde`"),
+                                    (("other",), "no route from `local` matches this subject")):
+            status, out, _ = daemon.tool("explain", *arguments)
+            self.assertEqual(status, 0)
+            self.assertIn(expected, out)
 
 
 class StopCase(Case):
@@ -329,9 +355,9 @@ class StopCase(Case):
         self.assertEqual((status, out), (2, ""))
         self.assertIn("--yes", err)
         self.assertEqual(daemon.tool("drain", "--dry-run"),
-                         (0, "would drain: 2 services, 1 deliveries in flight\n", ""))
+                         (0, "would drain: 2 services, 1 delivery in flight\n", ""))
         self.assertEqual(daemon.admin("status")["state"], "running")
-        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 deliveries in flight\n", ""))
+        self.assertEqual(daemon.tool("drain", "--yes"), (0, "draining: 2 services, 1 delivery in flight\n", ""))
         caller.expect("BYE")
         self.assertIsNone(daemon.process.poll())
         release.set()
@@ -606,6 +632,13 @@ class LogCase(Case):
             self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$")
             self.assertIn(line["level"], ("error", "warn", "info", "debug"))
             self.assertRegex(line["event"], r"^[a-z0-9_]+$")
+
+    def test_callers_are_no_destinations(self):
+        daemon = self.daemon({"routes": [ECHO], "log": {"level": "info"}})
+        daemon.serve("echo")
+        daemon.connect("caller").close()
+        daemon.wait_log(lambda l: l["event"] == "client_detached" and l["service"] == "caller", "the end of the caller")
+        self.assertEqual([l["destination"] for l in daemon.log("destination_up")], ["echo"])
 
     def test_text(self):
         daemon = self.daemon({"log": {"format": "text", "level": "info"}}, wait=False)

@@ -34,7 +34,7 @@ static void one(uint64_t seed, bool verbose, bool twice, struct totals *t)
 static uint64_t never_seen(const struct totals *t, uint64_t seeds)
 {
     uint64_t missing = 0;
-    for (int i = 0; i < SIGHTS && seeds >= 1000; i++) {
+    for (int i = 0; i < SIGHTS && seeds >= 10000; i++) {
         if (t->seen[i] > 0)
             continue;
         printf("never happened in %" PRIu64 " seeds: %s\n", seeds, sight_names[i]);

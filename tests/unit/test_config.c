@@ -369,6 +369,7 @@ START_TEST(warnings)
            "t.yaml:2:8: nothing uses the tls profile `m`\n"
            "t.yaml:3:13: nothing uses the policy `p`\n"
            "t.yaml:4:13: nothing uses the service `s`\n");
+    warned("services: { s: {}, caller: {} }\nroutes: [ { from: local, to: s } ]\n", "");
     warned("endpoints:\n  a: { listen: \"tcp://127.0.0.1:1\" }\n  b: { listen: \"tcp://127.0.0.1:1\" }\n"
            "routes: [ { from: a, to: m }, { from: b, to: m } ]\n",
            "t.yaml:3:3: endpoints `a` and `b` share an address: tcp://127.0.0.1:1\n");
@@ -583,8 +584,19 @@ START_TEST(diff)
             found |= strcmp(lines.items[j], expected[i]) == 0;
         ck_assert_msg(found, "missing: %s", expected[i]);
     }
+    config_keep(b, a);
+    ck_assert_uint_eq(b->limits.body, 1 << 20);
+    ck_assert_uint_eq(b->log.level, 3); /* debug */
     texts_fini(&lines);
     config_free(a);
+    config_free(b);
+    a = parse("node: old\nlocal: { mode: \"0600\" }\n");
+    b = parse("local: { group: g }\nadmin: { http: \"127.0.0.1:1\" }\n");
+    config_keep(b, a);
+    config_free(a);
+    ck_assert_str_eq(b->node, "old");
+    ck_assert_uint_eq(b->local.mode, 0600);
+    ck_assert(b->local.group == NULL && b->admin.http == NULL);
     config_free(b);
     a = parse("routes: [ { name: a, from: local, match: x, to: m }, { name: b, from: local, to: m } ]");
     b = parse("routes: [ { name: b, from: local, to: m }, { name: a, from: local, match: x, to: m } ]");
@@ -620,6 +632,24 @@ START_TEST(users_become_numbers)
                      "does and the configuration is read again");
     ck_assert_ptr_nonnull(strstr(c->warnings.items[1], "no user `4294967295`"));
     ck_assert_ptr_nonnull(strstr(c->warnings.items[2], "t.yaml:3:3: service `b`: this host knows no group `no-such.group`"));
+    config_free(c);
+    c = parse("local: { group: root }\nadmin: { group: no-such.group }\n");
+    config_find_users(c);
+    ck_assert_uint_eq(c->warnings.count, 1);
+    ck_assert_str_eq(c->warnings.items[0],
+                     "t.yaml: `admin.group`: this host knows no group `no-such.group`, and the socket needs it");
+    config_free(c);
+}
+END_TEST
+
+START_TEST(certificates_that_cannot_be_read)
+{
+    struct config *c = parse("tls:\n  m: { ca: /etc/passwd, cert: /nonexistent/c.pem, key: /nonexistent/k.pem }\n");
+    size_t before = c->warnings.count;
+    config_find_files(c);
+    ck_assert_uint_eq(c->warnings.count, before + 2);
+    ck_assert_str_eq(c->warnings.items[before],
+                     "t.yaml:2:3: tls profile `m`: cert /nonexistent/c.pem: No such file or directory");
     config_free(c);
 }
 END_TEST
@@ -660,6 +690,7 @@ static Suite *config_suite(void)
     tcase_add_test(errors, secrets_are_read_and_never_printed);
     tcase_add_loop_test(errors, secrets_are_never_in_errors, 0, 20);
     tcase_add_loop_test(errors, literal_passwords_are_never_in_errors, 0, 6);
+    tcase_add_test(errors, certificates_that_cannot_be_read);
     tcase_add_test(errors, files_that_cannot_be_read);
     suite_add_tcase(s, values);
     suite_add_tcase(s, errors);

@@ -37,12 +37,26 @@ START_TEST(label_values_are_escaped)
 }
 END_TEST
 
+START_TEST(histograms_are_cumulative)
+{
+    static const uint64_t count[] = {3, 0, 2};
+    static const int64_t bounds[] = {1, 10};
+    metric_histogram(&out, "h", &(struct metric_buckets){count, bounds, 3, 77});
+    wrote("h_bucket{le=\"1\"} 3\n"
+          "h_bucket{le=\"10\"} 3\n"
+          "h_bucket{le=\"+Inf\"} 5\n"
+          "h_sum 77\n"
+          "h_count 5\n");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("exposition");
     TCase *t = tcase_create("exposition");
     tcase_add_test(t, heads_and_samples);
     tcase_add_test(t, label_values_are_escaped);
+    tcase_add_test(t, histograms_are_cumulative);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

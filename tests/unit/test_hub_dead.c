@@ -254,6 +254,34 @@ START_TEST(dead_goes_to_another_destination)
 }
 END_TEST
 
+/* It stays until somebody sees to it: no broker may let it expire. */
+static void lives_on(void)
+{
+    publish("math.sum", "ttl: 1h\n", NULL);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    settle(&math, OUTCOME_REJECT, CODE_INVALID, "bad data");
+    run_store();
+    ck_assert_int_eq(oldest(&shop)->msg->ttl_ms, -1);
+    settle_ok(&shop);
+    run_store();
+    all_over();
+}
+
+START_TEST(a_dead_letter_has_no_ttl)
+{
+    lives_on();
+    end();
+    disk = store_disk_new(1);
+    set_up(); /* and without a store */
+    to_shop();
+    routes_usual();
+    routes_use();
+    store = store_mem_open(disk); /* for what the rig does with it */
+    lives_on();
+}
+END_TEST
+
 /* S11: the end of the one and the beginning of the other are one step. */
 START_TEST(moved_in_one_step)
 {
@@ -462,7 +490,7 @@ int main(void)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);
     const TTest *const moving[] = {
-        dead_goes_to_another_destination, moved_in_one_step, moved_within_a_group, dies_there_too, moves_when_the_store_is_full,
+        dead_goes_to_another_destination, a_dead_letter_has_no_ttl, moved_in_one_step, moved_within_a_group, dies_there_too, moves_when_the_store_is_full,
     };
     t = tcase_create("moving");
     tcase_add_checked_fixture(t, start_moving, end_moving);

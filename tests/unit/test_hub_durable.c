@@ -208,6 +208,25 @@ START_TEST(long_pause_is_on_disk)
 }
 END_TEST
 
+/* A broker is told how long it lives (RabbitMQ: expiration). */
+START_TEST(ttl_over_a_restart)
+{
+    publish("math.sum", "id: one\nttl: 1h\n", NULL);
+    publish("math.sum", "id: two\n", NULL);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    pass(600);
+    crash(100);
+    run_store();
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, 3600000);
+    settle_ok(&math);
+    ck_assert_int_eq(oldest(&math)->msg->ttl_ms, -1);
+    settle_ok(&math);
+    run_store();
+    all_over();
+}
+END_TEST
+
 START_TEST(delayed_over_a_restart)
 {
     struct ask a;
@@ -479,6 +498,31 @@ START_TEST(refused_outbox_undoes_nothing_else)
 }
 END_TEST
 
+static void touchy(void)
+{
+    plain->policy.breaker = (struct breaker_conf){.failures = 1, .open_for_ms = 10000, .probes = 1};
+}
+
+/* It has done what it was asked: that its outbox finds no room says nothing of it. */
+START_TEST(a_full_store_does_not_open_the_breaker)
+{
+    adjust = touchy;
+    disk_of(1);
+    publish("math.sum", "", NULL);
+    run_store();
+    hub_group_begin(hub);
+    publish("shop", "", NULL);
+    settle_ok(&math);
+    hub_group_end(hub);
+    run_store(); /* no room for what was staged */
+    ck_assert_uint_eq(totals().done, 0);
+    ck_assert_str_eq(status_of(&math).breaker, "closed");
+    pass(60000);
+    ck_assert_uint_eq(math.sent, 2);
+    adjust = NULL;
+}
+END_TEST
+
 /* Draining: what is safe on disk stays there, and holds nobody else up. */
 START_TEST(draining_hands_over_what_is_not_on_disk)
 {
@@ -519,11 +563,12 @@ int main(void)
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
         best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
-        long_pause_is_on_disk, delayed_over_a_restart, dead_letters_survive_and_come_back,
+        long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
         drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,
         blocked_source_goes_on_when_some_have_ended, refused_outbox_undoes_nothing_else,
+        a_full_store_does_not_open_the_breaker,
         draining_hands_over_what_is_not_on_disk, request_with_a_stored_copy_is_counted_once,
     };
     tcase_add_checked_fixture(t, start, end);

@@ -229,6 +229,72 @@ START_TEST(posts_from_threads)
 }
 END_TEST
 
+static int worked;
+
+static void work(void *arg)
+{
+    int64_t until = clock_mono_ms() + 30;
+    (void)arg;
+    while (clock_mono_ms() < until)
+        continue;
+    worked++;
+}
+
+static void work_for(void *arg, void *job)
+{
+    (void)job;
+    work(arg);
+}
+
+/* Has one more turn taken as long as the work of a callback? */
+static void was_long(int long_turns)
+{
+    const struct loop_turns *t = loop_turns(rig.loop);
+    RIG_UNTIL(&rig, worked == long_turns);
+    loop_turn(rig.loop, false); /* it is told once it is over */
+    uint64_t above = 0;
+    for (size_t i = 2; i < LOOP_TURN_BUCKETS; i++)
+        above += t->count[i];
+    ck_assert_uint_ge(above, (uint64_t)long_turns);
+    ck_assert_uint_ge(t->sum_ms, 29 * (uint64_t)long_turns);
+    ck_assert_int_ge(t->longest_ms, 29);
+}
+
+START_TEST(turns_are_timed_whatever_began_them)
+{
+    struct timer *timer = timer_new(rig.loop, work, NULL);
+    struct post *post = post_new(rig.loop, work_for, NULL);
+    worked = 0;
+    loop_later(rig.loop, work, NULL); /* of a turn that nothing began: not seen */
+    loop_turn(rig.loop, false);
+    ck_assert_int_eq(worked, 1);
+    worked = 0;
+    timer_after(timer, 0);
+    was_long(1);
+    post_send(post, NULL);
+    was_long(2);
+    loop_signal(rig.loop, SIGUSR1, work, NULL);
+    raise(SIGUSR1);
+    was_long(3);
+    timer_free(timer);
+    post_free(post);
+}
+END_TEST
+
+START_TEST(waiting_is_no_part_of_a_turn)
+{
+    int64_t begin = clock_mono_ms();
+    for (int i = 0; i < 10; i++) {
+        timer_after(rig.tick, 30);
+        loop_turn(rig.loop, true);
+    }
+    loop_turn(rig.loop, false);
+    ck_assert_int_ge(clock_mono_ms() - begin, 300);
+    ck_assert_uint_lt(loop_turns(rig.loop)->sum_ms, 200);
+    ck_assert_uint_gt(loop_turns(rig.loop)->count[0], 0);
+}
+END_TEST
+
 static char folder[] = "/tmp/bellhop-watch-XXXXXX";
 static int calls;
 
@@ -303,7 +369,8 @@ int main(void)
         later_runs_in_order_in_the_same_turn, run_ends_with_the_turn_that_stops_it,
         timers_keep_order_and_are_never_early, timers_move, timer_freed_in_its_callback,
         timer_that_is_always_due_does_not_hold_the_turn, now_stands_still_within_a_turn,
-        signals_come_by_the_loop, posts_from_threads, watch_tells_of_writes_renames_and_swaps,
+        signals_come_by_the_loop, posts_from_threads,
+        turns_are_timed_whatever_began_them, waiting_is_no_part_of_a_turn, watch_tells_of_writes_renames_and_swaps,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -105,6 +105,37 @@ START_TEST(resume_shows_the_leftover_without_new_bytes)
 }
 END_TEST
 
+static size_t resumes_the_other(void *arg, const uint8_t *p, size_t n)
+{
+    (void)arg;
+    (void)p;
+    stream_resume(end.stream);
+    return n;
+}
+
+START_TEST(what_was_left_is_shown_before_the_end)
+{
+    static const struct stream_ops ops = {.on_data = resumes_the_other, .on_close = end_on_close};
+    int pair[2];
+    struct end other = {0};
+    end.most = 1;
+    end.pause = true;
+    say("a\nb\nc\n", 6);
+    RIG_UNTIL(&rig, end.shown == 1);
+    end.most = 9;
+    end.pause = false;
+    pair_unix(pair, SOCK_STREAM);
+    other.stream = stream_new(rig.loop, pair[0], &ops, &other);
+    rig_for(&rig, 1);
+    ck_assert_int_eq(write(pair[1], "x", 1), 1); /* both in one turn, this one first */
+    shutdown(fds[1], SHUT_WR);
+    RIG_UNTIL(&rig, end.closed);
+    ck_assert_uint_eq(end.got.len, 6);
+    close(pair[1]);
+    RIG_UNTIL(&rig, other.closed);
+}
+END_TEST
+
 START_TEST(paused_reads_nothing)
 {
     RIG_UNTIL(&rig, end.opened);
@@ -500,7 +531,8 @@ END_TEST
 START_TEST(leftovers_of_all_sizes)
 {
     /* From small to large: every way a leftover is kept and joined. */
-    static const size_t sizes[] = {1, 100, 16383, 16384, 16385, 32767, 32768, 32769, 49151, 49152, 49153, 100000, 131071, 131072, 131073, 300000};
+    static const size_t sizes[] = {1, 100, 16383, 16384, 16385, 32767, 32768, 32769, 49151, 49152, 49153,
+                                   100000, 131071, 131072, 131073, 300000};
     stream_limit(end.stream, &(struct stream_limits){.input = 1u << 20});
     for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
         struct buf all = BUF_EMPTY;
@@ -609,6 +641,30 @@ START_TEST(a_crowd_is_acknowledged_bit_by_bit)
 }
 END_TEST
 
+static void on_bell(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* Nobody is woken for what an answer has acknowledged. */
+START_TEST(an_answer_takes_the_tick_along)
+{
+    struct quickack q = {.fd = -1, .how = QUICKACK_LAZY};
+    struct quickacks all;
+    bool rung = false;
+    struct timer *bell = timer_new(rig.loop, on_bell, &rung);
+    rig_for(&rig, 5); /* what opens the streams of this rig */
+    quickacks_init(&all, rig.loop);
+    quickack_waits(&all, &q);
+    quickack_forget(&all, &q);
+    timer_after(bell, 30);
+    loop_turn(rig.loop, true);
+    ck_assert(rung);
+    timer_free(bell);
+    quickacks_fini(&all);
+}
+END_TEST
+
 #define IDLE 10000
 
 START_TEST(idle_streams_are_small)
@@ -650,7 +706,8 @@ int main(void)
     TCase *t = tcase_create("stream");
     const TTest *const tests[] = {
         split_at_every_byte, byte_by_byte, glued_comes_in_one_call,
-        resume_shows_the_leftover_without_new_bytes, paused_reads_nothing,
+        resume_shows_the_leftover_without_new_bytes, what_was_left_is_shown_before_the_end,
+        paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
         one_write_a_turn, finish_writes_all_then_closes,
@@ -661,7 +718,7 @@ int main(void)
         peer_that_never_reads_times_out, slow_reader_is_no_dead_one,
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
-        quickack_after_input_without_answer, quickack_at_once,
+        quickack_after_input_without_answer, quickack_at_once, an_answer_takes_the_tick_along,
         a_crowd_is_acknowledged_bit_by_bit, idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);

@@ -1,8 +1,11 @@
 """What the fake daemon does in the tests that both clients share: one script per scenario. Each is run by
 test_plain.py and test_async.py against its own client."""
 import json
+import logging
 import threading
 import time
+
+logging.getLogger("bellhop").addHandler(logging.NullHandler())
 
 
 def sums(c):
@@ -48,6 +51,26 @@ def outcomes(c):
     assert c.read("PONG")[1] == 77
     c.send("FUTURE", 1, "verb")                   # a verb of a later version
     assert ask("attempt", attempt="3", timeout="1500ms")[4] == b"[3,1.5]"
+
+
+def odd_errors(c):
+    """What a handler raises is answered whatever it holds; some of it comes from who asked."""
+    c.hello()
+    c.send("REQ", 1, "odd", {}, b'"\\ud800"')       # JSON's way to a text that is no UTF-8
+    for i in range(2, 5):
+        c.send("REQ", i, "odd", {}, b"%d" % i)
+    frames = sorted((c.read("ERR") for _ in range(4)), key=lambda f: f[1])
+    assert [f[2] for f in frames] == ["failed", "failed", "failed", "failed"], frames
+    assert b"ud800" in frames[0][4] and frames[1][4] == b"{2}" and frames[3][4] == b"four", frames
+    c.send("REQ", 9, "text")
+    assert c.read("REP")[1] == 9
+
+
+def lost_in_a_stream(c):
+    """The connection ends while a handler makes item after item."""
+    c.hello()
+    c.send("REQ", 1, "endless")
+    c.read("MORE")
 
 
 def stream(c):

@@ -42,6 +42,13 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
         with self.assertLogs("bellhop", "WARNING"):
             await self.serve(scenarios.outcomes)
 
+    async def test_odd_errors(self):
+        with self.assertLogs("bellhop", "WARNING"):
+            await self.serve(scenarios.odd_errors)
+
+    async def test_lost_in_a_stream_then_reconnect(self):
+        await self.serve(scenarios.lost_in_a_stream, scenarios.sums)
+
     async def test_stream(self):
         with self.assertLogs("bellhop", "WARNING"):
             await self.serve(scenarios.stream)
@@ -75,7 +82,9 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
         await self.serve(scenarios.daemon_bye, scenarios.sums)
 
     async def test_waits_out_a_draining_daemon(self):
-        await self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        with self.assertLogs("bellhop", "WARNING") as logs:
+            await self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        self.assertEqual(len([r for r in logs.output if "trying again: draining" in r]), 1, logs.output)  # once, not each time
 
     async def test_handlers_run_at_once(self):
         def script(c):

@@ -86,10 +86,21 @@ class HeadersTest(unittest.TestCase):
     def test_refused(self):
         for headers, code in (({"a b": 1}, "invalid"), ({"a": "x\ny"}, "invalid"), ({"": 1}, "invalid"),
                               ({"a": "\ud800"}, "invalid"), ({"a": "x" * 65536}, "too-large"),
-                              ([("a", 1)] * 129, "too-large")):
+                              ([("a", 1)] * 129, "too-large"), ({"a" * 129: 1}, "invalid")):
             with self.assertRaises(bellhop.Error) as e:
                 encode_headers(headers)
             self.assertEqual(e.exception.code, code)
+
+    def test_with_ours_too_many(self):
+        """The daemon would take a block above the limits for a bad frame, and end the connection."""
+        client = bellhop.Client("unit")
+        lines = [("a", 1)] * 127
+        client._call("REQ", "x", None, lines, 1.0)
+        for value, headers in ((None, lines + [("b", 2)]), ("x", lines), (None, {"a": "x" * 65520})):
+            with self.assertRaises(bellhop.Error) as e:
+                client._call("REQ", "x", value, headers, 1.0)
+            self.assertEqual(e.exception.code, "too-large")
+        self.assertEqual(len(client._calls), 1)
 
 
 class ValuesTest(unittest.TestCase):

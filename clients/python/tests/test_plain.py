@@ -67,6 +67,22 @@ def add_handlers(s):
         yield 1
         raise ValueError
 
+    @s.on("odd")
+    def odd(data, delivery):
+        if data == 2:
+            raise bellhop.Reject("failed", {2})
+        if data == 3:
+            raise bellhop.Reject("no\nsuch", "x")
+        if data == 4:
+            raise bellhop.Retry("four", code="x" * 1025)
+        raise ValueError(data)
+
+    @s.on("endless")
+    def endless(data, delivery):
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            yield "x" * 1000
+
     @s.on("stage")
     def stage(fail, delivery):
         delivery.extend()
@@ -98,6 +114,15 @@ class PlainTest(unittest.TestCase):
         with self.assertLogs("bellhop", "WARNING"):
             self.serve(scenarios.outcomes)
 
+    def test_odd_errors(self):
+        with self.assertLogs("bellhop", "WARNING"):
+            self.serve(scenarios.odd_errors)
+
+    def test_lost_in_a_stream_then_reconnect(self):
+        start = time.monotonic()
+        self.serve(scenarios.lost_in_a_stream, scenarios.sums)
+        self.assertLess(time.monotonic() - start, 4)
+
     def test_stream(self):
         with self.assertLogs("bellhop", "WARNING"):
             self.serve(scenarios.stream)
@@ -121,7 +146,9 @@ class PlainTest(unittest.TestCase):
         self.serve(scenarios.daemon_bye, scenarios.sums)
 
     def test_waits_out_a_draining_daemon(self):
-        self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        with self.assertLogs("bellhop", "WARNING") as logs:
+            self.serve(scenarios.draining, scenarios.draining, scenarios.sums)
+        self.assertEqual(len([r for r in logs.output if "trying again: draining" in r]), 1, logs.output)  # once, not each time
 
     def test_denied(self):
         with Fake(scenarios.denied) as fake, self.assertRaises(bellhop.Error) as e:

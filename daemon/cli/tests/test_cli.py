@@ -121,7 +121,7 @@ class Tool(unittest.TestCase):
         self.assertIn("3 items of a stream were not shown", err)
 
     def test_request_fails(self):
-        self.assertIn("overloaded: later (try again in 5s)", self.fails(1, "request", "busy"))
+        self.assertIn("overloaded: later [2J (try again in 5s)", self.fails(1, "request", "busy"))
         self.assertIn("timeout", self.fails(1, "request", "silence", "-t", "50ms"))
         self.assertIn("unavailable: the daemon closed the connection", self.fails(1, "request", "vanish"))
         self.assertIn("too-large: the daemon takes bodies up to 1000B", self.fails(1, "request", "a", "x" * 1001))
@@ -156,6 +156,15 @@ class Tool(unittest.TestCase):
         out, _ = p.communicate(timeout=10)
         self.assertEqual((p.returncode, out.count(b"\n")), (0, 3))
         self.assertEqual(len(self.wait_for("BYE")), 1)
+
+    def test_output_that_cannot_be_written(self):
+        for arguments in (("status",), ("request", "echo", "x"), ("log", "show", "orders"), ("subscribe", "x"), ("tap",)):
+            with self.subTest(arguments), open("/dev/full", "w") as full:
+                done = subprocess.run([BIN, *arguments], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                      env=self.env, timeout=10)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"standard output cannot be written", done.stderr)
+        self.assertEqual(self.frames("OK"), [])  # the event that was not written is not settled
 
     # ---- serve
 
@@ -275,7 +284,9 @@ class Tool(unittest.TestCase):
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")
         self.assertEqual(code, 0)
-        self.assertIn("order.created", out)
+        self.assertIn("order.créé", out)
+        self.assertIn("timeout ✓", out)
+        self.assertNotIn("\x1b", out)
         self.assertIn("1 of 3 shown", err)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
                          {"route": "orders", "match": "order.*", "limit": 1, "dry_run": False})
@@ -283,6 +294,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
+        self.assertIn("last error   timeout [2J\n", out)  # what a service says of it cannot either
         self.assertIn("the body\x1b[2J\n\tover", out)
         self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")
@@ -392,6 +404,8 @@ class Tool(unittest.TestCase):
     def test_version(self):
         self.assertIn("bellhopd 9.9.9", self.ok("version"))
         self.assertIn("(not reached)", self.ok("version", "-s", "/nonexistent"))
+        self.assertEqual(self.ok("--version"), self.ok("version"))
+        self.assertEqual(self.ok("help"), self.ok("--help"))
 
     def test_bench(self):
         report = json.loads(self.ok("bench", "--subject", "echo", "-n", "500", "-i", "16", "-o", "json"))
@@ -399,9 +413,13 @@ class Tool(unittest.TestCase):
         self.assertGreaterEqual(report["max_us"], report["p50_us"])
         self.assertIn("200 events", self.ok("bench", "publish", "--subject", "e", "-n", "200"))
         self.assertIn("per second", self.ok("bench", "--subject", "echo", "-d", "200ms"))
+        p = self.start_tool("bench", "--subject", "silence", stdout=subprocess.PIPE)
+        self.wait_for("REQ", len(self.frames("REQ")) + 1)
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"0 requests of 100 B, 64 in flight, in 0.00 s", p.communicate(timeout=10)[0])
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
-        self.assertIn("failed   5, the first with overloaded: later", out)
+        self.assertIn("failed   5, the first with overloaded: later [2J", out)
 
     # ---- without a daemon
 

@@ -12,21 +12,21 @@ uint64_t nats_conn_ping(struct conn *c)
     return ++c->pings;
 }
 
-/* A paused connection does not read the answer. */
+/* A connection that waits does not read the answer, and one that has waited may have much to read before it. */
 static void on_watch(void *arg)
 {
     struct conn *c = arg;
     timer_after(c->watch, c->spec.reply_ms);
     if (!nats_conn_is_up(c))
         return;
-    bool paused = stream_paused(link_stream(c->link));
-    if (!paused && c->pongs < c->watched) {
+    if (c->pongs < c->watched && !c->heard) {
         link_reset(c->link, "no PONG within reply_timeout");
         return;
     }
     if (c->pings == c->pongs)
         nats_conn_ping(c);
-    c->watched = paused ? 0 : c->pings;
+    c->watched = c->pings;
+    c->heard = stream_paused(link_stream(c->link));
 }
 
 static void on_pong(struct conn *c)
@@ -162,6 +162,7 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
 {
     struct conn *c = arg;
     size_t done = 0, taken = 1;
+    c->heard = true;
     while (done < n && taken > 0 && link_is_open(c->link) && !stream_paused(link_stream(c->link))) {
         taken = take(c, str_make(p + done, n - done));
         done += taken;

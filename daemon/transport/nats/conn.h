@@ -33,7 +33,7 @@ struct conn_spec { /* all of it borrowed for the connection's life */
     uint64_t body_max;
     const char *name;  /* what the server shows of us */
     const char *token; /* or NULL */
-    int64_t reply_ms;  /* a PING is answered within this, or the connection is given up (within twice this) */
+    int64_t reply_ms;  /* a server that owes a PONG and says nothing for so long (at most twice) is given up */
     int64_t reconnect_max_ms;
 };
 
@@ -46,6 +46,7 @@ struct conn {
     struct timer *watch;
     uint64_t pings, pongs; /* sent and answered since it connected */
     uint64_t watched;      /* pings that have to be answered when the watch looks again */
+    bool heard;            /* something was read since it looked last */
     size_t skip;           /* bytes of a message that was too large */
     bool greeted;          /* CONNECT is sent */
     uint64_t bad;          /* protocol errors */

@@ -192,10 +192,10 @@ static bool is_true(const struct json_member *m)
 
 bool nats_info_parse(struct str json, struct wire_info *out, const char **what)
 {
-    enum { PAYLOAD, HEADERS, REQUIRED, AVAILABLE, AUTH, LAME, COUNT };
+    enum { PAYLOAD, HEADERS, REQUIRED, AVAILABLE, LAME, COUNT };
     struct json_member m[COUNT] = {[PAYLOAD] = {.name = STR("max_payload")}, [HEADERS] = {.name = STR("headers")},
                                    [REQUIRED] = {.name = STR("tls_required")}, [AVAILABLE] = {.name = STR("tls_available")},
-                                   [AUTH] = {.name = STR("auth_required")}, [LAME] = {.name = STR("ldm")}};
+                                   [LAME] = {.name = STR("ldm")}};
     *out = (struct wire_info){.max_payload = 0};
     *what = "an INFO that is none";
     if (!json_members(json, m, COUNT, NULL, NULL) || !str_parse_u64(m[PAYLOAD].value, &out->max_payload))
@@ -203,7 +203,6 @@ bool nats_info_parse(struct str json, struct wire_info *out, const char **what)
     out->headers = is_true(&m[HEADERS]);
     out->tls_required = is_true(&m[REQUIRED]);
     out->tls_available = is_true(&m[AVAILABLE]);
-    out->auth_required = is_true(&m[AUTH]);
     out->lame_duck = is_true(&m[LAME]);
     return true;
 }
@@ -262,7 +261,7 @@ static void member_put(struct buf *out, const char *name, const char *value)
 void nats_put_connect(struct buf *out, const struct wire_hello *h)
 {
     buf_puts(out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"headers\":true,\"no_responders\":true,"
-                  "\"lang\":\"c\",\"version\":\"1\"");
+                  "\"echo\":false,\"lang\":\"c\",\"version\":\"1\"");
     member_put(out, "name", h->name);
     member_put(out, "user", h->user);
     member_put(out, "pass", h->password);

@@ -51,7 +51,7 @@ bool nats_next(struct str *rest, struct header *h);
 
 struct wire_info {
     uint64_t max_payload; /* headers and body */
-    bool headers, tls_required, tls_available, auth_required, lame_duck;
+    bool headers, tls_required, tls_available, lame_duck;
 };
 
 bool nats_info_parse(struct str json, struct wire_info *out, const char **what);
@@ -72,6 +72,7 @@ struct wire_hello {
     const char *user, *password, *token; /* NULL = none; UTF-8 */
 };
 
+/* Nothing that a connection publishes comes back to it: a source of `>` does not hear our answers. */
 void nats_put_connect(struct buf *out, const struct wire_hello *h);
 void nats_put_sub(struct buf *out, struct str subject, const char *queue, uint64_t sid); /* queue NULL = none */
 void nats_put_unsub(struct buf *out, uint64_t sid);

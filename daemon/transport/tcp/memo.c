@@ -2,20 +2,10 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "wire/swar.h"
-
-#define SPREAD UINT64_C(0x9E3779B97F4A7C15)
 
 static size_t place_of(struct str pattern)
 {
-    uint64_t hash = pattern.n;
-    const char *p = pattern.p;
-    size_t left = pattern.n;
-    for (; left >= 8; left -= 8, p += 8)
-        hash = (hash ^ swar_load(p)) * SPREAD;
-    for (; left > 0; left--, p++)
-        hash = (hash ^ (unsigned char)*p) * SPREAD;
-    return (size_t)(hash >> 32) & (MEMO_PLACES - 1);
+    return (size_t)(str_spread(pattern) >> 32) & (MEMO_PLACES - 1);
 }
 
 void memo_fini(struct memo *m)

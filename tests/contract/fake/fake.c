@@ -62,18 +62,16 @@ static void fake_doctor(struct endpoint *e, struct doctor *d)
     frame_bare(stream_out(link_stream(e->link)), VERB_PING, 1);
 }
 
-/* false: not taken. */
-static bool on_frame(struct endpoint *e, const struct frame *f)
+static void on_frame(struct endpoint *e, const struct frame *f)
 {
     if (!link_is_up(e->link))
         on_greeting(e, f);
     else if (f->verb == VERB_PUB || f->verb == VERB_REQ)
-        return fake_take(e, f);
+        fake_take(e, f);
     else if (f->verb == VERB_OK || f->verb == VERB_MORE || f->verb == VERB_REP || f->verb == VERB_ERR)
         fake_answer(e, f);
     else if (f->verb == VERB_PONG)
         doctor_end(e, f->body);
-    return true;
 }
 
 static size_t on_data(void *arg, const uint8_t *p, size_t n)
@@ -91,16 +89,13 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
             link_reset(e->link, why.what);
             return n;
         }
-        if (!on_frame(e, &f)) {
-            stream_pause(link_stream(e->link));
-            break;
-        }
+        on_frame(e, &f);
         done += f.size;
     }
     return done;
 }
 
-static void on_resume(void *arg)
+static void on_unstalled(void *arg)
 {
     struct endpoint *e = arg;
     if (link_is_up(e->link))
@@ -133,7 +128,8 @@ static struct endpoint *fake_open(const struct endpoint_conf *conf, const struct
                                         .high = FAKE_OUTPUT_HIGH, .partial_ms = 30000, .write_ms = 30000}};
     (void)err;
     *e = (struct endpoint){.conf = conf, .env = *env, .sink = {.name = conf->name, .ops = &fake_sink_ops},
-                           .waiter = {.resume = on_resume, .arg = e}, .stalled = {.resume = on_resume, .arg = e}};
+                           .waiter = {.resume = fake_plan, .arg = e}, .stalled = {.resume = on_unstalled, .arg = e}};
+    list_init(&e->held);
     e->link = link_new(&spec, &link_ops, e);
     return e;
 }
@@ -163,7 +159,7 @@ static void fake_stop_intake(struct endpoint *e)
 
 static size_t fake_busy(const struct endpoint *e)
 {
-    return e->waiting.count + e->taken.count + (link_is_up(e->link) && stream_pending(link_stream(e->link)) > 0);
+    return e->waiting.count + e->taken.count + e->held.count + (link_is_up(e->link) && stream_pending(link_stream(e->link)) > 0);
 }
 
 static void fake_status(const struct endpoint *e, struct endpoint_status *out)
@@ -172,15 +168,21 @@ static void fake_status(const struct endpoint *e, struct endpoint_status *out)
                                     .connections = link_is_up(e->link), .received = e->received, .sent = e->sent, .bad = e->bad};
 }
 
+static void free_later(void *arg)
+{
+    mem_free(arg);
+}
+
 static void fake_close(struct endpoint *e)
 {
+    e->closed = true;
     fake_withdraw(e);
     doctor_end(e, STR_NONE);
     link_free(e->link);
     waiter_cancel(&e->stalled);
     idmap_fini(&e->waiting);
     codec_room_fini(&e->room);
-    mem_free(e);
+    loop_later(e->env.loop, free_later, e); /* held ones may be on their way to the core */
 }
 
 const struct transport fake_transport = {

@@ -7,7 +7,7 @@
 static bool has_room(const struct endpoint *e)
 {
     return link_is_up(e->link) && e->waiting.count < FAKE_UNANSWERED &&
-           stream_pending(link_stream(e->link)) < FAKE_OUTPUT_HIGH;
+           stream_pending(link_stream(e->link)) <= FAKE_OUTPUT_HIGH;
 }
 
 void fake_ready(struct endpoint *e)
@@ -62,7 +62,7 @@ static void fake_cancel(struct sink *s, struct handover *h, bool abandoned)
     idmap_remove(&e->waiting, h->carrier_id);
     if (abandoned && link_is_up(e->link))
         frame_bare(stream_out(link_stream(e->link)), VERB_CANCEL, h->carrier_id);
-    fake_ready(e);
+    fake_plan(e);
 }
 
 const struct sink_ops fake_sink_ops = {.send = fake_send, .cancel = fake_cancel};
@@ -102,12 +102,9 @@ void fake_answer(struct endpoint *e, const struct frame *f)
 
 void fake_lose(struct endpoint *e, const char *reason)
 {
-    struct idmap lost = e->waiting;
     struct idmap_entry *entry;
     struct reply gone = {.code = CODE_UNAVAILABLE, .body = str_of(reason)};
-    e->waiting = (struct idmap){0};
     waiter_cancel(&e->stalled);
-    for (size_t i = 0; (entry = idmap_next(&lost, &i)) != NULL;)
-        report(entry->value, OUTCOME_RETRY, &gone, false);
-    idmap_fini(&lost);
+    for (size_t i = 0; (entry = idmap_next(&e->waiting, &i)) != NULL; i = 0)
+        report(idmap_remove(&e->waiting, entry->id), OUTCOME_RETRY, &gone, false);
 }

@@ -88,20 +88,73 @@ static struct msg *make(struct endpoint *e, const struct frame *f, const struct 
                    what);
 }
 
-static enum code offer(struct endpoint *e, const struct frame *f, struct intake *in, struct msg *m)
+struct held { /* on its way to the core */
+    struct list_node link;
+    struct taken *t;
+    struct msg *msg;
+};
+
+static void held_free(struct endpoint *e, struct held *h)
 {
-    struct taken *t = mem_alloc(sizeof(*t));
-    *t = (struct taken){.endpoint = e, .id = f->id, .event = f->verb == VERB_PUB, .intake = in};
-    struct asker asker = {.ops = &asker_ops, .ctx = t};
-    enum code code = intake_accept(in, m, &asker, &e->waiter, &t->receipt);
-    if (code == CODE_OK)
-        idmap_add(&e->taken, f->id, t);
-    else
-        mem_free(t);
-    return code;
+    list_remove(&e->held, &h->link);
+    msg_unref(h->msg);
+    mem_free(h);
 }
 
-bool fake_take(struct endpoint *e, const struct frame *f)
+/* false: the core is full. */
+static bool offer(struct endpoint *e, struct held *h)
+{
+    struct taken *t = h->t;
+    struct asker asker = {.ops = &asker_ops, .ctx = t};
+    enum code code = intake_accept(t->intake, h->msg, &asker, &e->waiter, &t->receipt);
+    if (code == CODE_BUSY)
+        return false;
+    e->received++;
+    if (code == CODE_OK) {
+        idmap_add(&e->taken, t->id, t);
+    } else {
+        refuse(e, t->id, code, STR_NONE);
+        mem_free(t);
+    }
+    held_free(e, h);
+    return true;
+}
+
+/* What may not be done from inside a call of the core; messages in the order in which they came. */
+static void end_turn(void *arg)
+{
+    struct endpoint *e = arg;
+    struct list_node *first;
+    e->planned = false;
+    if (e->closed)
+        return;
+    fake_ready(e);
+    while ((first = list_first(&e->held)) != NULL && offer(e, CONTAINER_OF(first, struct held, link)))
+        ;
+}
+
+void fake_plan(void *arg)
+{
+    struct endpoint *e = arg;
+    if (!e->planned)
+        loop_later(e->env.loop, end_turn, e);
+    e->planned = true;
+}
+
+/* The stream is read on while the core is full: what the core waits for may stand behind this. */
+static void hold(struct endpoint *e, const struct frame *f, struct intake *in, struct msg *m)
+{
+    struct taken *t = mem_alloc(sizeof(*t));
+    struct held *h = mem_zalloc(sizeof(*h));
+    *t = (struct taken){.endpoint = e, .id = f->id, .event = f->verb == VERB_PUB, .intake = in};
+    h->t = t;
+    h->msg = m;
+    list_push(&e->held, &h->link);
+    if (e->held.count == 1)
+        offer(e, h);
+}
+
+void fake_take(struct endpoint *e, const struct frame *f)
 {
     const char *what = "a message without its `sub`";
     size_t offset;
@@ -111,16 +164,9 @@ bool fake_take(struct endpoint *e, const struct frame *f)
     if (m == NULL) {
         e->bad++;
         refuse(e, f->id, CODE_INVALID, str_of(what));
-        return true;
+    } else {
+        hold(e, f, source->intake, m);
     }
-    enum code code = offer(e, f, source->intake, m);
-    msg_unref(m);
-    if (code == CODE_BUSY)
-        return false;
-    e->received++;
-    if (code != CODE_OK)
-        refuse(e, f->id, code, STR_NONE);
-    return true;
 }
 
 void fake_subscribe(struct endpoint *e)
@@ -138,7 +184,13 @@ void fake_subscribe(struct endpoint *e)
 void fake_withdraw(struct endpoint *e)
 {
     struct idmap_entry *entry;
+    struct list_node *first;
     waiter_cancel(&e->waiter);
+    while ((first = list_first(&e->held)) != NULL) {
+        struct held *h = CONTAINER_OF(first, struct held, link);
+        mem_free(h->t);
+        held_free(e, h);
+    }
     for (size_t i = 0; (entry = idmap_next(&e->taken, &i)) != NULL;) {
         struct taken *t = entry->value;
         t->intake->ops->withdraw(t->receipt);

@@ -38,7 +38,9 @@ struct endpoint {
     struct idmap waiting;   /* number -> struct handover */
     uint64_t next_id;
     struct idmap taken;     /* the broker's number -> struct taken */
-    struct waiter waiter;   /* the core is full: the frame in front waits */
+    struct list held;       /* messages that the core could not take yet, as many as there was credit for */
+    struct waiter waiter;   /* the core is full */
+    bool planned, closed;   /* at the end of this turn held ones are offered, and the core is told of room */
     struct waiter stalled;  /* an asker that does not read its stream */
     struct doctor *doctor;  /* who asked, and waits for PONG */
     bool starved, stopped;
@@ -55,6 +57,7 @@ void fake_ready(struct endpoint *e);                         /* there may be roo
 void fake_lose(struct endpoint *e, const char *reason);      /* the connection is gone with all that was sent */
 
 /* fake_source.c */
-bool fake_take(struct endpoint *e, const struct frame *f); /* PUB, REQ; false = wait, nothing has been taken */
+void fake_take(struct endpoint *e, const struct frame *f); /* PUB, REQ */
+void fake_plan(void *arg); /* also the waiter's resume */
 void fake_subscribe(struct endpoint *e);
 void fake_withdraw(struct endpoint *e); /* the broker will bring them again */

@@ -47,6 +47,7 @@ function messageHandlers({ RpcException, Observable, from, throwError, concat, t
     ['plain.error', () => { throw new Error('the secret cause'); }],
     ['wild.*', (data, ctx) => ctx.getChannel?.() ?? null], // a glob on Redis, with `wildcards`
     ['metadata', (data, ctx) => ctx.getMetadata?.() ?? null],
+    ['native.headers', (data, ctx) => { const h = ctx.getHeaders(); return Object.fromEntries(h.keys().map((k) => [k, h.get(k)])); }],
   ];
 }
 
