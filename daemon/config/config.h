@@ -122,7 +122,8 @@ enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 
 struct url {
     char *text;   /* as written, for messages: password masked */
-    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; port has no default here */
+    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; UTF-8 without control characters;
+                                                            port has no default here */
 };
 
 struct endpoint_conf {

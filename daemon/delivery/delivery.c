@@ -527,6 +527,14 @@ void delivery_done(struct delivery *v, const struct reply *reply)
     end_with(v, DELIVERY_DONE, reply);
 }
 
+static void go_on(struct dest *d)
+{
+    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
+        dest_pump(d);
+    else
+        durable_refill(d);
+}
+
 void delivery_settle(struct delivery *v, const struct settlement *s)
 {
     struct dest *d = v->dest;
@@ -541,10 +549,15 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     } else {
         failed(v, s);
     }
-    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
-        dest_pump(d);
-    else
-        durable_refill(d);
+    go_on(d);
+}
+
+void delivery_undone(struct delivery *v, const struct settlement *s)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_INFLIGHT);
+    failed(v, s);
+    go_on(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

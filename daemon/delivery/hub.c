@@ -201,26 +201,27 @@ struct intake *hub_intake(struct hub *h, const char *key, const char *name)
     return &s->intake;
 }
 
-static void plan_add(struct hub *h, struct plan p)
+/* Written and read where they stand: a copy in wide pieces would wait for the narrow ones to be written. */
+static struct plan *plan_add(struct hub *h)
 {
     if (h->plan_count == h->plan_cap) {
         h->plan_cap = h->plan_cap > 0 ? h->plan_cap * 2 : 8;
         h->plans = mem_realloc(h->plans, h->plan_cap * sizeof(*h->plans));
     }
-    h->plans[h->plan_count++] = p;
+    return &h->plans[h->plan_count++];
 }
 
 static void plan_subscriber(void *arg, uint32_t value)
 {
     struct hub *h = arg;
-    plan_add(h, (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions});
+    *plan_add(h) = (struct plan){.dest = h->subscribers[value].dest, .route = &h->routes->subscriptions};
 }
 
 static void plan_targets(struct hub *h, struct route *r, const char *only)
 {
     for (size_t i = 0; i < r->conf->to_count; i++) {
         if (only == NULL || strcmp(r->targets[i].dest->name, only) == 0)
-            plan_add(h, (struct plan){.dest = r->targets[i].dest, .route = r, .to = r->targets[i].conf, .target = (uint32_t)i});
+            *plan_add(h) = (struct plan){.dest = r->targets[i].dest, .route = r, .to = r->targets[i].conf, .target = (uint32_t)i};
     }
 }
 
@@ -293,9 +294,9 @@ static void accept_all(struct hub *h, struct msg *m, struct receipt *r, const st
     bool stored = durable != NULL || (count > 0 && h->plans[0].durable);
     for (size_t n = 0; n < count; n++) {
         enum msg_kind kind = n == 0 ? m->kind : MSG_EVENT;
-        struct plan p = h->plans[n];
-        struct delivery *v = delivery_new(h, m, kind, &p, c);
-        if (p.durable) {
+        const struct plan *p = &h->plans[n];
+        struct delivery *v = delivery_new(h, m, kind, p, c);
+        if (p->durable) {
             durable = durable_accept(h, durable, v);
             continue;
         }
@@ -329,7 +330,7 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     enum code code = plan_check(h, m, w);
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
-            h->counts.refused[code]++;
+            hub_refused(h, code);
         return code;
     }
     struct receipt *r = receipt_new(h, asker);
@@ -536,6 +537,11 @@ size_t hub_deliverable(const struct hub *h)
             sum += d->ready.count + d->parked.count + d->waiting.count + d->inflight.count - stays_on_disk(d);
     }
     return sum;
+}
+
+void hub_refused(struct hub *h, enum code code)
+{
+    h->counts.refused[code]++;
 }
 
 int64_t hub_unaccounted(const struct hub *h)

@@ -256,6 +256,8 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
 void delivery_ready(struct delivery *v);
 void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
+void delivery_undone(struct delivery *v, const struct settlement *s); /* settled, which could not be stored: the same,
+                                                                         but nothing that its destination is to blame for */
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);

@@ -40,19 +40,14 @@ static void read_retry(struct settlement *st, const struct handover *h, struct s
     }
 }
 
-static struct settlement read_answer(const struct frame *f, const struct handover *h)
+static void read_error(struct settlement *st, const struct frame *f, const struct handover *h)
 {
-    struct settlement st = {.outcome = OUTCOME_OK, .retry_after_ms = -1,
-                            .reply = {.headers = f->headers, .body = f->body}};
-    if (f->verb != VERB_ERR)
-        return st;
     if (str_is(f->subject, "release")) {
-        st.outcome = OUTCOME_HOLD;
-        return st;
+        st->outcome = OUTCOME_HOLD;
+        return;
     }
-    st.reply.code = code_parse(f->subject);
-    read_retry(&st, h, headers_get(f->headers, "retry"));
-    return st;
+    st->reply.code = code_parse(f->subject);
+    read_retry(st, h, headers_get(f->headers, "retry"));
 }
 
 void answer_final(struct session *s, const struct frame *f)
@@ -60,7 +55,10 @@ void answer_final(struct session *s, const struct frame *f)
     struct handover *h = take(s, f->id);
     if (h == NULL)
         return;
-    struct settlement st = read_answer(f, h);
+    struct settlement st = {.outcome = OUTCOME_OK, .retry_after_ms = -1,
+                            .reply = {.headers = f->headers, .body = f->body}};
+    if (f->verb == VERB_ERR)
+        read_error(&st, f, h);
     struct hub *hub = s->server->env.hub;
     hub_group_begin(hub);
     if (!list_empty(&s->staged))

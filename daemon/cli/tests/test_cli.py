@@ -294,6 +294,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
+        self.assertIn("last error   timeout ✓ [2J\n", out)  # what a service says of it cannot either
         self.assertIn("the body\x1b[2J\n\tover", out)
         self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")
@@ -418,7 +419,7 @@ class Tool(unittest.TestCase):
         self.assertIn(b"0 requests of 100 B, 64 in flight, in 0.00 s", p.communicate(timeout=10)[0])
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
-        self.assertIn("failed   5, the first with overloaded: later", out)
+        self.assertIn("failed   5, the first with overloaded: later [2J", out)
 
     # ---- without a daemon
 
