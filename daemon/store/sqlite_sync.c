@@ -95,6 +95,14 @@ void syncer_put(struct syncer *y, struct store_batch *first, bool here)
         pthread_cond_signal(&y->wake);
 }
 
+bool syncer_is_idle(struct syncer *y)
+{
+    pthread_mutex_lock(&y->lock);
+    bool idle = !y->busy && y->first == NULL;
+    pthread_mutex_unlock(&y->lock);
+    return idle;
+}
+
 void syncer_drain(struct syncer *y)
 {
     pthread_mutex_lock(&y->lock);

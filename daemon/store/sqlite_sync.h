@@ -20,5 +20,6 @@ struct syncer *syncer_new(struct gather *g, void (*done)(void *arg, struct store
 void syncer_free(struct syncer *y); /* what is under way is done first; NULL is legal */
 /* A list of batches, the first of which may owe a sync. here: by the calling thread, where nothing else is under way. */
 void syncer_put(struct syncer *y, struct store_batch *first, bool here);
-void syncer_drain(struct syncer *y); /* until nothing is under way */
+bool syncer_is_idle(struct syncer *y); /* nothing is under way */
+void syncer_drain(struct syncer *y); /* until it is */
 const char *syncer_failed(struct syncer *y); /* why, or NULL */

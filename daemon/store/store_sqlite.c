@@ -121,10 +121,8 @@ static void work(struct store_sqlite *s, struct store_batch *first, bool waited)
         if (db_is_sound(&s->db))
             ahead_write(&s->db);
         db_checkpoint(&s->db);
-    } else if (!s->db.audit.running) {
-        syncer_drain(s->db.syncer);
-        if (db_is_sound(&s->db))
-            db_idle(&s->db);
+    } else if (!s->db.audit.running && syncer_is_idle(s->db.syncer) && db_is_sound(&s->db)) {
+        db_idle(&s->db);
     }
     audit(s);
     if (faulted == s->db.faulted && full == s->db.disk_full)

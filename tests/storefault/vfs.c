@@ -30,6 +30,7 @@ static struct {
     bool hit;
     bool hold, held;
     unsigned sync_us;
+    bool no_checkpoints;
     int64_t skip_ms;
     bool recording;
     struct buf entries, bytes;
@@ -316,6 +317,11 @@ uint64_t vfs_syncs_after_hit(void)
     return read_locked(&g.syncs_after_hit);
 }
 
+void vfs_no_checkpoints(void)
+{
+    g.no_checkpoints = true;
+}
+
 void vfs_slow_syncs(unsigned us)
 {
     g.sync_us = us;
@@ -412,7 +418,7 @@ int64_t __wrap_clock_mono_ms(void)
 
 static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 {
-    return g.on_wal(arg, db, name, pages * VFS_WAL_SCALE);
+    return g.on_wal(arg, db, name, g.no_checkpoints ? pages : pages * VFS_WAL_SCALE);
 }
 
 void *__wrap_sqlite3_wal_hook(sqlite3 *db, int (*fn)(void *, sqlite3 *, const char *, int), void *arg)

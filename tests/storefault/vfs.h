@@ -6,7 +6,8 @@
  *
  * Wrapped at the link too (module.mk): posix_fallocate() (the ballast takes no room, and there is none while
  * the disk is full), clock_mono_ms() (vfs_skip_ms()) and sqlite3_wal_hook() (a journal looks VFS_WAL_SCALE
- * times as long as it is, so that the store checkpoints every 20 pages: every scenario has some).
+ * times as long as it is, so that the store checkpoints every 20 pages: every scenario has some; but where a test wants
+ * none).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,6 +49,7 @@ void vfs_hold_sync(void);      /* the next sync does not return … */
 bool vfs_sync_is_held(void);
 void vfs_release_sync(void);   /* … before this */
 void vfs_hold_sync_after_this(void); /* the same, and the one after it does not */
+void vfs_no_checkpoints(void);     /* in this process: journals look as long as they are */
 void vfs_slow_syncs(unsigned us); /* each takes so long; 0 = as it comes */
 void vfs_skip_ms(int64_t ms);  /* the monotonic clock goes forward */
 

@@ -322,8 +322,8 @@ static void make_origin(struct source *s)
 static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
 {
     struct str exchange = bytes_of(m->exchange), key = bytes_of(m->routing_key);
-    bool same = s->origin.count > 0 && s->redelivered == m->redelivered && str_eq(exchange, text_of(s, IN_EXCHANGE)) &&
-                str_eq(key, text_of(s, IN_KEY));
+    bool same = s->origin.count > 0 && s->redelivered == m->redelivered && holds(&s->in[IN_EXCHANGE], exchange) &&
+                holds(&s->in[IN_KEY], key);
     s->tag = m->delivery_tag;
     s->redelivered = m->redelivered;
     if (!same) {
@@ -756,6 +756,14 @@ size_t consumer_busy(const struct consumer *c)
     for (size_t i = 0; i < c->count; i++)
         busy += c->sources[i].done.count;
     return busy;
+}
+
+bool consumer_is_ready(const struct consumer *c)
+{
+    size_t consuming = 0;
+    for (size_t i = 0; i < c->count; i++)
+        consuming += c->sources[i].consuming;
+    return consuming == c->count || c->stopped;
 }
 
 const char *consumer_error(const struct consumer *c)

@@ -489,11 +489,6 @@ static void on_reply(struct publisher *p, struct str body, bool oversized)
 
 /* ---------------------------------------------------------------- returns */
 
-static bool holds(const struct buf *b, struct str text)
-{
-    return b->len == text.n && (b->base == NULL || str_eq(buf_str(b), text));
-}
-
 /* The broker does not say which one it is: the first that is still out under this id and key. A later one of the same
  * kind comes back as well. */
 static void mark_returned(struct publisher *p)
