@@ -198,6 +198,50 @@ START_TEST(eof_within_a_frame_is_told)
 }
 END_TEST
 
+/* TCP is told once of what comes: all of it has to be taken, and its end found, without a further event. */
+static void tcp_ends(bool reset, bool paused)
+{
+    struct end tcp;
+    struct linger hard = {reset, 0};
+    struct buf text = BUF_EMPTY;
+    int pair[2];
+    while (text.len < (reset ? 50000 : 200000)) /* a reset takes along what is not on its way yet */
+        buf_printf(&text, "line %zu\n", text.len);
+    pair_tcp(pair);
+    end_init(&tcp, &rig, pair[0]);
+    RIG_UNTIL(&rig, tcp.opened);
+    if (paused)
+        stream_pause(tcp.stream);
+    ck_assert_int_eq(send(pair[1], buf_data(&text), text.len, MSG_NOSIGNAL), (ssize_t)text.len);
+    setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(pair[1]);
+    if (paused) {
+        rig_for(&rig, 20);
+        ck_assert(!tcp.closed && tcp.got.len == 0);
+        stream_resume(tcp.stream);
+    }
+    RIG_UNTIL(&rig, tcp.closed);
+    ck_assert_str_eq(tcp.reason, reset ? "connection reset by peer" : "closed by peer");
+    ck_assert_uint_eq(tcp.got.len, text.len);
+    ck_assert_mem_eq(buf_data(&tcp.got), buf_data(&text), text.len);
+    end_fini(&tcp);
+    buf_fini(&text);
+}
+
+START_TEST(an_end_behind_data_is_found)
+{
+    tcp_ends(false, false);
+    tcp_ends(false, true);
+}
+END_TEST
+
+START_TEST(a_reset_behind_data_is_found)
+{
+    tcp_ends(true, false);
+    tcp_ends(true, true);
+}
+END_TEST
+
 START_TEST(reset_is_told)
 {
     struct end tcp;
@@ -756,6 +800,7 @@ int main(void)
         paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
+        an_end_behind_data_is_found, a_reset_behind_data_is_found,
         one_write_a_turn, finish_writes_all_then_closes,
         finish_is_no_reset_for_a_peer_that_still_sends, close_in_callback_ends_all_callbacks,
         close_another_that_has_an_event_too, use_after_close_in_the_same_turn_is_harmless,
