@@ -136,6 +136,41 @@ START_TEST(what_was_left_is_shown_before_the_end)
 }
 END_TEST
 
+/* Over TCP nobody tells twice of what has come. */
+START_TEST(nothing_is_forgotten_of_a_paused_one)
+{
+    struct end tcp;
+    int pair[2];
+    struct buf all = BUF_EMPTY;
+    for (int i = 0; all.len < 3 * STREAM_READ_MAX / 2; i++)
+        buf_printf(&all, "line %d\n", i);
+    pair_tcp(pair);
+    end_init(&tcp, &rig, pair[0]);
+    tcp.most = 4000;
+    tcp.pause = true;
+    RIG_UNTIL(&rig, tcp.opened);
+    stream_pause(tcp.stream);
+    for (size_t sent = 0; sent < all.len;) {
+        ssize_t n = send(pair[1], buf_data(&all) + sent, all.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+        stream_resume(tcp.stream);
+        rig_for(&rig, 1);
+    }
+    shutdown(pair[1], SHUT_WR);
+    rig_for(&rig, 5);
+    while (!tcp.closed) {
+        stream_resume(tcp.stream);
+        size_t before = tcp.shown;
+        RIG_UNTIL(&rig, tcp.closed || tcp.shown > before);
+    }
+    ck_assert_uint_eq(tcp.got.len, all.len);
+    ck_assert_mem_eq(buf_data(&tcp.got), buf_data(&all), all.len);
+    close(pair[1]);
+    buf_fini(&tcp.got);
+    buf_fini(&all);
+}
+END_TEST
+
 START_TEST(paused_reads_nothing)
 {
     RIG_UNTIL(&rig, end.opened);
@@ -796,7 +831,7 @@ int main(void)
     TCase *t = tcase_create("stream");
     const TTest *const tests[] = {
         split_at_every_byte, byte_by_byte, glued_comes_in_one_call,
-        resume_shows_the_leftover_without_new_bytes, what_was_left_is_shown_before_the_end,
+        resume_shows_the_leftover_without_new_bytes, what_was_left_is_shown_before_the_end, nothing_is_forgotten_of_a_paused_one,
         paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
