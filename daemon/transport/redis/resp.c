@@ -179,9 +179,9 @@ static inline bool head_at(struct resp_reader *r, int64_t *value, size_t *used)
 {
     const uint8_t *from = buf_data(&r->in) + r->at, *end = from + (r->in.len - r->at), *p = from + 1;
     bool negative = p < end && *p == '-';
-    const uint8_t *first = p += negative;
+    const uint8_t *first = p += negative, *stop = end - p > DIGITS_MAX ? p + DIGITS_MAX : end;
     uint64_t n = 0;
-    for (; p < end && *p - (unsigned)'0' <= 9 && p - first < DIGITS_MAX; p++)
+    for (; p < stop && *p - (unsigned)'0' <= 9; p++)
         n = n * 10 + (*p - (unsigned)'0');
     *value = negative ? -(int64_t)n : (int64_t)n;
     *used = (size_t)(p - from) + 2;
@@ -418,8 +418,11 @@ bool push_parse(const struct resp *reply, struct push *out)
 
 bool entry_id_parse(struct str text, struct entry_id *out)
 {
-    struct str rest = text, ms = str_cut(&rest, '-');
-    return rest.p != NULL && str_parse_u64(ms, &out->ms) && str_parse_u64(rest, &out->seq);
+    const char *hyphen = text.n > 0 ? memchr(text.p, '-', text.n) : NULL;
+    if (hyphen == NULL)
+        return false;
+    size_t n = (size_t)(hyphen - text.p);
+    return str_parse_u64(str_make(text.p, n), &out->ms) && str_parse_u64(str_make(hyphen + 1, text.n - n - 1), &out->seq);
 }
 
 struct str entry_id_text(struct entry_id id, char out[static ENTRY_ID_MAX])
