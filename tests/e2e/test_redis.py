@@ -277,8 +277,10 @@ class ChannelsCase(Server, Case):
             self.assertEqual(caller.answer(call)[1].body, b"2")
 
     def test_reply_channels_are_bounded(self):
-        caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
-                                         policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
+        daemon = self.through({"from": "local", "match": ">", "to": "cache"},
+                              policies={"default": policy(attempts=1, breaker={"failures": 1000000})})
+        caller = self.local(daemon)
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
         for i in range(1100):
             caller.start("REQ", f"s.{i}", b"1")
         for _ in range(1100):

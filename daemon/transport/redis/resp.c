@@ -177,7 +177,7 @@ static bool read_line(struct resp_reader *r, struct resp *node)
  * (broken) none. */
 static inline bool head_at(struct resp_reader *r, int64_t *value, size_t *used)
 {
-    const uint8_t *from = buf_data(&r->in) + r->at, *end = from + (r->in.len - r->at), *p = from + 1;
+    const uint8_t *from = r->in.base + r->in.off + r->at, *end = from + (r->in.len - r->at), *p = from + 1;
     bool negative = p < end && *p == '-';
     const uint8_t *first = p += negative, *stop = end - p > DIGITS_MAX ? p + DIGITS_MAX : end;
     uint64_t n = 0;
@@ -258,7 +258,8 @@ static bool read_array(struct resp_reader *r, struct resp *node)
 
 static bool read_node(struct resp_reader *r, struct resp *node)
 {
-    uint8_t type = buf_data(&r->in)[r->at];
+    const uint8_t *bytes = buf_data(&r->in);
+    uint8_t type = bytes != NULL ? bytes[r->at] : 0;
     switch (type) {
     case '$': return read_string(r, node);
     case '*': return read_array(r, node);
