@@ -16,7 +16,7 @@ PKG_CONFIG = pkg-config
 -include config.mak
 
 B = build$(if $(SAN),/san)
-PACKAGES = libevent_core libevent_extra openssl yaml-0.1 jansson sqlite3 librabbitmq
+PACKAGES = libevent_core libevent_extra openssl yaml-0.1 jansson sqlite3 hiredis librabbitmq
 WARN = -Wall -Wextra -Wconversion -Wformat=2 -Wimplicit-fallthrough -Wshadow -Wstrict-prototypes \
        -Wmissing-prototypes -Werror=format-security -Werror=implicit -Werror=int-conversion \
        -Werror=incompatible-pointer-types $(if $(DEV),-Werror)

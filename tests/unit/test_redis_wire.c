@@ -132,64 +132,6 @@ START_TEST(limits)
 }
 END_TEST
 
-/* What has no end of its own is refused where it stands, in whatever pieces it comes. */
-START_TEST(ends_are_looked_at)
-{
-    static const struct str bad[] = {
-        {"$3\r\nabcd\n", 9}, {"$3\r\nabc\rx", 9}, {"$3\n", 3}, {"$3\rx", 4}, {":1\n", 3}, {"+a\n", 3}, {":01\r\n", 5}, {":-0\r\n", 5},
-        {":+1\r\n", 5}, {":\r\n", 3}, {":-\r\n", 4}, {"*1a\r\n", 5}, {":9223372036854775808\r\n", 22}, {"$ 1\r\n", 5}};
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        const struct resp *r;
-        const char *what = NULL;
-        enum resp_read got = RESP_MORE;
-        end();
-        begin();
-        expect(RESP_BAD, bad[i]);
-        end();
-        begin();
-        for (size_t at = 0; at < bad[i].n && got == RESP_MORE; at++) {
-            resp_feed(reader, str_make(bad[i].p + at, 1));
-            got = resp_read(reader, &r, &what);
-        }
-        ck_assert_msg(got == RESP_BAD, "%zu", i);
-    }
-    end();
-    begin();
-    ck_assert(one(STR(":9223372036854775807\r\n"))->integer == INT64_MAX);
-    ck_assert(one(STR(":0\r\n"))->integer == 0);
-}
-END_TEST
-
-/* The bytes move while a reply comes in; its texts move with them, and a NUL is behind each. */
-START_TEST(a_reply_that_outgrows_its_buffer)
-{
-    char text[3000];
-    const struct resp *r;
-    const char *what;
-    memset(text, 'x', sizeof(text));
-    for (int round = 0; round < 3; round++) {
-        one(STR("+before\r\n"));
-        expect(RESP_MORE, STR("*400\r\n"));
-        for (int i = 0; i < 400; i++) {
-            char head[32];
-            int n = snprintf(head, sizeof(head), "*2\r\n:%d\r\n$%d\r\n", i, (i * 7) % 3000);
-            resp_feed(reader, str_make(head, (size_t)n));
-            resp_feed(reader, str_make(text, (size_t)((i * 7) % 3000)));
-            ck_assert_int_eq(resp_read(reader, &r, &what), RESP_MORE);
-            if (i < 399)
-                expect(RESP_MORE, STR("\r\n"));
-        }
-        r = one(STR("\r\n"));
-        ck_assert_uint_eq(r->count, 400);
-        for (int i = 0; i < 400; i++) {
-            ck_assert_int_eq(r->items[i].items[0].integer, i);
-            struct str got = r->items[i].items[1].text;
-            ck_assert(str_eq(got, str_make(text, (size_t)((i * 7) % 3000))) && got.p[got.n] == '\0');
-        }
-    }
-}
-END_TEST
-
 START_TEST(long_lines_are_cut)
 {
     char text[2048];
@@ -339,8 +281,7 @@ int main(void)
     Suite *s = suite_create("transport/redis/resp");
     TCase *t = tcase_create("resp");
     tcase_add_checked_fixture(t, begin, end);
-    const TTest *const tests[] = {simple_replies, several_in_one_piece, split_at_every_byte, garbage_is_refused,
-                                  ends_are_looked_at, a_reply_that_outgrows_its_buffer, limits,
+    const TTest *const tests[] = {simple_replies, several_in_one_piece, split_at_every_byte, garbage_is_refused, limits,
                                   long_lines_are_cut, commands, faults, pushes, no_pushes, entry_ids, reads_of_a_stream, claims};
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);

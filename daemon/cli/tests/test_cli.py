@@ -101,6 +101,15 @@ class Tool(unittest.TestCase):
             err = self.fails(1, "-s", missing, *args)
             self.assertIn(f"no daemon listens on {missing}: start it with `bellhopd -c FILE`", err)
 
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_socket_of_others(self):
+        os.chmod(self.folder.name, 0o755)
+        for mode, hint in ((0o660, "join the group"), (0o600, "only its owner")):
+            os.chmod(self.daemon.admin_path, mode)
+            done = subprocess.run([BIN, "status"], env=self.env, user=65533, group=65533, extra_groups=[], capture_output=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"permission denied: {hint}", done.stderr.decode())
+
     def test_denied(self):
         self.assertIn("denied: this uid may not be intruder", self.fails(1, "request", "a", "--name", "intruder"))
 
@@ -294,7 +303,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
-        self.assertIn("last error   timeout [2J\n", out)  # what a service says of it cannot either
+        self.assertIn("last error   timeout ✓ [2J\n", out)  # what a service says of it cannot either
         self.assertIn("the body\x1b[2J\n\tover", out)
         self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")

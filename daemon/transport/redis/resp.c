@@ -1,147 +1,84 @@
 #include "transport/redis/resp.h"
 
-#include <stdarg.h>
+#include <hiredis/read.h>
 #include <stdio.h>
 
 #include "base/mem.h"
 
-#define BLOCK_NODES 512
-#define DEPTH_MAX 7      /* of arrays within arrays, the first included; an answer to XREADGROUP has 5 */
-#define DIGITS_MAX 19
-#define LINE_MAX_IN 65536 /* of a status or an error that is read */
-#define IDLE_BYTES 262144 /* an empty buffer above that is given back */
+#define BLOCK_BYTES 65536
+#define LINE_SLACK 64 /* "$1048576\r\n" and its end, beside the text */
 
-/* Nodes of one reply live in a chain of blocks; the first is kept from reply to reply. Texts stay where they were fed. */
+/* Nodes and texts of one reply live in a chain of blocks; the first is kept from reply to reply. */
 struct block {
     struct block *next;
-    size_t used, size; /* nodes */
-    struct resp nodes[];
-};
-
-struct level { /* an array whose items are being read */
-    struct resp *items;
-    size_t count, at;
+    size_t used, size;
+    max_align_t data[];
 };
 
 struct resp_reader {
+    redisReader *reader;
     struct resp_limits limits;
-    struct buf in;        /* from the start of the reply that is being read */
-    size_t at;            /* how far it was read */
-    size_t scanned;       /* of an unfinished line of text: there is no end in it yet */
-    bool done;            /* the reply was given out: it goes before the next one is read */
     struct block *blocks; /* the newest first */
-    size_t bytes;         /* of the reply */
+    size_t bytes;         /* of the reply that is being read */
     struct resp root;
-    struct level levels[DEPTH_MAX];
-    size_t depth;
-    bool broken, too_long;
+    bool too_long;
     char what[160];
 };
 
-/* ---------------------------------------------------------------- nodes */
+/* ---------------------------------------------------------------- the arena */
 
-static struct resp *nodes_take(struct resp_reader *r, size_t n)
+static void *take(struct resp_reader *r, size_t n)
 {
     struct block *b = r->blocks;
+    n = (n + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
+    r->bytes += n;
+    if (r->bytes > r->limits.reply) {
+        r->too_long = true;
+        return NULL;
+    }
     if (b == NULL || b->size - b->used < n) {
-        size_t size = n > BLOCK_NODES ? n : BLOCK_NODES;
-        b = mem_alloc(sizeof(*b) + size * sizeof(struct resp));
+        size_t size = n > BLOCK_BYTES ? n : BLOCK_BYTES;
+        b = mem_alloc(sizeof(*b) + size);
         *b = (struct block){.next = r->blocks, .size = size};
         r->blocks = b;
     }
-    struct resp *nodes = b->nodes + b->used;
     b->used += n;
-    for (size_t i = 0; i < n; i++)
-        nodes[i] = (struct resp){.type = RESP_NIL};
-    return nodes;
+    return (char *)b->data + b->used - n;
 }
 
-static void nodes_reset(struct resp_reader *r)
+static void reset(struct resp_reader *r)
 {
     struct block *b = r->blocks;
-    while (b != NULL && (b->next != NULL || b->size > BLOCK_NODES)) {
+    while (b != NULL && b->next != NULL) {
         struct block *next = b->next;
         mem_free(b);
         b = next;
     }
+    if (b != NULL && b->size > BLOCK_BYTES) {
+        mem_free(b);
+        b = NULL;
+    }
     if (b != NULL)
         b->used = 0;
     r->blocks = b;
+    r->bytes = 0;
 }
 
-/* The bytes have moved: so have the texts in them. */
-static void nodes_move(struct resp_reader *r, const uint8_t *from, const uint8_t *to)
+/* ---------------------------------------------------------------- what hiredis calls for each node */
+
+static struct resp *node(const redisReadTask *task, enum resp_type type)
 {
-    for (struct block *b = r->blocks; b != NULL; b = b->next) {
-        for (size_t i = 0; i < b->used; i++) {
-            struct resp *node = &b->nodes[i];
-            if (node->text.p != NULL)
-                node->text.p = (const char *)to + (node->text.p - (const char *)from);
-        }
+    struct resp_reader *r = task->privdata;
+    struct resp *at = &r->root;
+    if (task->parent != NULL) {
+        const struct resp *parent = task->parent->obj;
+        at = (struct resp *)&parent->items[task->idx];
     }
+    *at = (struct resp){.type = type};
+    return at;
 }
 
-/* ---------------------------------------------------------------- reading */
-
-struct resp_reader *resp_reader_new(const struct resp_limits *limits)
-{
-    struct resp_reader *r = mem_zalloc(sizeof(*r));
-    r->limits = *limits;
-    return r;
-}
-
-void resp_reader_free(struct resp_reader *r)
-{
-    if (r == NULL)
-        return;
-    nodes_reset(r);
-    mem_free(r->blocks);
-    buf_fini(&r->in);
-    mem_free(r);
-}
-
-static void begin_reply(struct resp_reader *r)
-{
-    buf_consume(&r->in, r->at);
-    if (r->in.len == 0 && r->in.cap > IDLE_BYTES)
-        buf_fini(&r->in);
-    r->at = r->scanned = r->bytes = r->depth = 0;
-    r->done = false;
-    nodes_reset(r);
-}
-
-void resp_feed(struct resp_reader *r, struct str bytes)
-{
-    if (r->done)
-        begin_reply(r);
-    const uint8_t *before = buf_data(&r->in);
-    buf_str_put(&r->in, bytes);
-    if (before != NULL && before != buf_data(&r->in))
-        nodes_move(r, before, buf_data(&r->in));
-}
-
-__attribute__((format(printf, 2, 3))) static bool bad(struct resp_reader *r, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(r->what, sizeof(r->what), fmt, args);
-    va_end(args);
-    r->broken = true;
-    return false;
-}
-
-static bool too_long(struct resp_reader *r, const char *what, size_t limit)
-{
-    r->too_long = true;
-    return bad(r, "%s above %zu bytes", what, limit);
-}
-
-static bool weigh(struct resp_reader *r, size_t bytes)
-{
-    r->bytes += bytes;
-    return r->bytes <= r->limits.reply || too_long(r, "a reply", r->limits.reply);
-}
-
+/* Errors are shown to people. */
 static void make_printable(char *text, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -150,162 +87,121 @@ static void make_printable(char *text, size_t n)
     }
 }
 
-/* A line of text. false: not there yet, or (broken) too long. Errors are shown to people. */
-static bool read_line(struct resp_reader *r, struct resp *node)
+static void *on_string(const redisReadTask *task, char *p, size_t n)
 {
-    char *text = (char *)buf_data(&r->in) + r->at + 1;
-    size_t there = r->in.len - r->at - 1;
-    char *end = there > r->scanned ? memchr(text + r->scanned, '\n', there - r->scanned) : NULL;
-    size_t n = end != NULL ? (size_t)(end - text) : there;
-    r->scanned = end != NULL ? 0 : there;
-    if (n > LINE_MAX_IN)
-        return bad(r, "a line above %d bytes", LINE_MAX_IN);
-    if (end == NULL)
-        return false;
-    if (n == 0 || text[n - 1] != '\r')
-        return bad(r, "a line without its end");
-    size_t kept = n - 1 < RESP_LINE_MAX ? n - 1 : RESP_LINE_MAX;
-    make_printable(text, kept);
-    text[kept] = '\0';
-    node->type = text[-1] == '-' ? RESP_ERROR : RESP_STATUS;
-    node->text = str_make(text, kept);
-    r->at += n + 2;
-    return weigh(r, n);
+    enum resp_type type = task->type == REDIS_REPLY_ERROR ? RESP_ERROR
+                        : task->type == REDIS_REPLY_STATUS ? RESP_STATUS : RESP_STRING;
+    struct resp *s = node(task, type);
+    size_t kept = type != RESP_STRING && n > RESP_LINE_MAX ? RESP_LINE_MAX : n;
+    char *copy = take(task->privdata, kept + 1);
+    if (copy == NULL)
+        return NULL;
+    *bytes_copy(copy, p, kept) = '\0';
+    if (type != RESP_STRING)
+        make_printable(copy, kept);
+    s->text = str_make(copy, kept);
+    return s;
 }
 
-/* The number behind a type byte: no blank, no `+`, no leading zeros. *used: all of it, with its end. false: not there yet, or
- * (broken) none. */
-static inline bool head_at(struct resp_reader *r, int64_t *value, size_t *used)
+static void *on_array(const redisReadTask *task, int elements)
 {
-    const uint8_t *from = r->in.base + r->in.off + r->at, *end = from + (r->in.len - r->at), *p = from + 1;
-    bool negative = p < end && *p == '-';
-    const uint8_t *first = p += negative, *stop = end - p > DIGITS_MAX ? p + DIGITS_MAX : end;
-    uint64_t n = 0;
-    for (; p < stop && *p - (unsigned)'0' <= 9; p++)
-        n = n * 10 + (*p - (unsigned)'0');
-    *value = negative ? -(int64_t)n : (int64_t)n;
-    *used = (size_t)(p - from) + 2;
-    bool none = p == first || (*first == '0' && (negative || p - first > 1)) || n > INT64_MAX;
-    if (p < end && (none || *p != '\r' || (p + 1 < end && p[1] != '\n')))
-        return bad(r, "a number that is none");
-    return p + 1 < end;
+    struct resp *a = node(task, RESP_ARRAY);
+    size_t count = (size_t)elements;
+    struct resp *items = take(task->privdata, count * sizeof(*items));
+    if (items == NULL)
+        return NULL;
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct resp){.type = RESP_NIL};
+    a->items = items;
+    a->count = count;
+    return a;
 }
 
-static bool read_integer(struct resp_reader *r, struct resp *node)
+static void *on_integer(const redisReadTask *task, long long value)
 {
-    size_t used;
-    if (!head_at(r, &node->integer, &used))
-        return false;
-    node->type = RESP_INTEGER;
-    r->at += used;
-    return true;
+    struct resp *i = node(task, RESP_INTEGER);
+    i->integer = value;
+    return i;
 }
 
-/* Its end becomes a NUL. */
-static bool read_string(struct resp_reader *r, struct resp *node)
+static void *on_nil(const redisReadTask *task)
 {
-    int64_t n;
-    size_t used;
-    if (!head_at(r, &n, &used))
-        return false;
-    if (n < -1)
-        return bad(r, "a text of a negative length");
-    if (n == -1) {
-        node->type = RESP_NIL;
-        r->at += used;
-        return true;
-    }
-    size_t length = (size_t)n;
-    if (length > r->limits.element)
-        return too_long(r, "a text", r->limits.element);
-    if (r->in.len - r->at < used + length + 2)
-        return false;
-    char *text = (char *)buf_data(&r->in) + r->at + used;
-    if (text[length] != '\r' || text[length + 1] != '\n')
-        return bad(r, "a text without its end");
-    text[length] = '\0';
-    node->type = RESP_STRING;
-    node->text = str_make(text, length);
-    r->at += used + length + 2;
-    return weigh(r, length + 1);
+    return node(task, RESP_NIL);
 }
 
-static bool read_array(struct resp_reader *r, struct resp *node)
+static void on_free(void *object)
 {
-    int64_t n;
-    size_t used;
-    if (!head_at(r, &n, &used))
-        return false;
-    if (n < -1)
-        return bad(r, "an array of a negative length");
-    r->at += used;
-    node->type = n < 0 ? RESP_NIL : RESP_ARRAY;
-    if (n <= 0)
-        return true;
-    size_t count = (size_t)n;
-    if (count > r->limits.reply / sizeof(struct resp))
-        return too_long(r, "a reply", r->limits.reply);
-    if (!weigh(r, count * sizeof(struct resp)))
-        return false;
-    if (r->depth == DEPTH_MAX)
-        return bad(r, "arrays that are more than %d deep", DEPTH_MAX);
-    struct resp *items = nodes_take(r, count);
-    node->items = items;
-    node->count = count;
-    r->levels[r->depth++] = (struct level){items, count, 0};
-    return true;
+    (void)object; /* the arena's */
 }
 
-static bool read_node(struct resp_reader *r, struct resp *node)
+static redisReplyObjectFunctions *functions(void)
 {
-    const uint8_t *bytes = buf_data(&r->in);
-    uint8_t type = bytes != NULL ? bytes[r->at] : 0;
-    switch (type) {
-    case '$': return read_string(r, node);
-    case '*': return read_array(r, node);
-    case ':': return read_integer(r, node);
-    case '+':
-    case '-': return read_line(r, node);
-    default: return bad(r, "byte 0x%02x where a reply begins", type);
-    }
+    /* hiredis wants it writable and writes nothing. */
+    static const redisReplyObjectFunctions table = {.createString = on_string, .createArray = on_array,
+                                                    .createInteger = on_integer, .createNil = on_nil,
+                                                    .freeObject = on_free};
+    return (redisReplyObjectFunctions *)&table;
 }
 
-/* The place of the next node: the innermost array that is not full. NULL: the reply is whole. */
-static struct resp *next_node(struct resp_reader *r, bool begun)
+/* ---------------------------------------------------------------- reading */
+
+struct resp_reader *resp_reader_new(const struct resp_limits *limits)
 {
-    while (r->depth > 0) {
-        struct level *l = &r->levels[r->depth - 1];
-        if (l->at < l->count)
-            return &l->items[l->at];
-        r->depth--;
-    }
-    return begun ? NULL : &r->root;
+    struct resp_reader *r = mem_zalloc(sizeof(*r));
+    r->limits = *limits;
+    r->reader = redisReaderCreateWithFunctions(functions());
+    if (r->reader == NULL)
+        snprintf(r->what, sizeof(r->what), "out of memory");
+    else
+        r->reader->privdata = r;
+    return r;
+}
+
+void resp_reader_free(struct resp_reader *r)
+{
+    if (r == NULL)
+        return;
+    if (r->reader != NULL)
+        redisReaderFree(r->reader);
+    reset(r);
+    mem_free(r->blocks);
+    mem_free(r);
+}
+
+void resp_feed(struct resp_reader *r, struct str bytes)
+{
+    if (r->reader != NULL && bytes.n > 0)
+        redisReaderFeed(r->reader, bytes.p, bytes.n);
+}
+
+static enum resp_read bad(struct resp_reader *r, const char **what)
+{
+    if (r->too_long && r->what[0] == '\0')
+        snprintf(r->what, sizeof(r->what), "a reply above %zu bytes", r->limits.reply);
+    else if (r->what[0] == '\0')
+        snprintf(r->what, sizeof(r->what), "%s", r->reader->errstr);
+    *what = r->what;
+    return RESP_BAD;
 }
 
 enum resp_read resp_read(struct resp_reader *r, const struct resp **out, const char **what)
 {
-    if (r->done)
-        begin_reply(r);
-    struct resp *node = r->broken ? NULL : next_node(r, r->at > 0);
-    if (node == &r->root)
-        r->root = (struct resp){.type = RESP_NIL};
-    while (node != NULL && r->at < r->in.len) {
-        struct level *in = r->depth > 0 ? &r->levels[r->depth - 1] : NULL;
-        if (!read_node(r, node))
-            break;
-        if (in != NULL)
-            in->at++;
-        node = next_node(r, true);
+    void *reply = NULL;
+    if (r->reader == NULL || r->what[0] != '\0')
+        return bad(r, what);
+    if (r->reader->ridx < 0) /* between two replies: what the last one held is no longer needed */
+        reset(r);
+    if (redisReaderGetReply(r->reader, &reply) != REDIS_OK)
+        return bad(r, what);
+    if (reply != NULL) {
+        *out = reply;
+        return RESP_REPLY;
     }
-    if (r->broken) {
-        *what = r->what;
-        return RESP_BAD;
-    }
-    if (node != NULL)
+    if (r->reader->len - r->reader->pos <= r->limits.element + LINE_SLACK)
         return RESP_MORE;
-    r->done = true;
-    *out = &r->root;
-    return RESP_REPLY;
+    snprintf(r->what, sizeof(r->what), "a text above %zu bytes", r->limits.element);
+    r->too_long = true;
+    return bad(r, what);
 }
 
 bool resp_reader_overflowed(const struct resp_reader *r)
@@ -419,11 +315,8 @@ bool push_parse(const struct resp *reply, struct push *out)
 
 bool entry_id_parse(struct str text, struct entry_id *out)
 {
-    const char *hyphen = text.n > 0 ? memchr(text.p, '-', text.n) : NULL;
-    if (hyphen == NULL)
-        return false;
-    size_t n = (size_t)(hyphen - text.p);
-    return str_parse_u64(str_make(text.p, n), &out->ms) && str_parse_u64(str_make(hyphen + 1, text.n - n - 1), &out->seq);
+    struct str rest = text, ms = str_cut(&rest, '-');
+    return rest.p != NULL && str_parse_u64(ms, &out->ms) && str_parse_u64(rest, &out->seq);
 }
 
 struct str entry_id_text(struct entry_id id, char out[static ENTRY_ID_MAX])

@@ -1,7 +1,8 @@
 #pragma once
 /*
- * RESP2, the language of a Redis server, without any I/O: commands as bytes, bytes as replies, within
- * limits: what a server sends is as little trusted as what anybody else does. Pure.
+ * RESP2, the language of a Redis server, without any I/O: commands as bytes, bytes as replies.
+ * Around hiredis's reader (the one file that includes it), with limits and an arena of our own: what
+ * a server sends is as little trusted as what anybody else does. Pure.
  * Specification: https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
 #include <stdbool.h>
@@ -37,9 +38,9 @@ void resp_reader_free(struct resp_reader *r);                  /* NULL is legal 
 
 enum resp_read { RESP_REPLY, RESP_MORE, RESP_BAD };
 
-/* Input is copied, once. Feed pieces of at most RESP_FEED bytes and read all that is there after each: what
- * is fed behind a reply that has to wait is memory. */
-#define RESP_FEED 16384
+/* Input is copied; feed pieces of at most RESP_FEED bytes and read all that is there after each: the
+ * reader below moves what is left after every reply. */
+#define RESP_FEED 4096
 void resp_feed(struct resp_reader *r, struct str bytes);
 
 /* RESP_REPLY: *out is valid until the next call of this header with r. RESP_MORE: feed. RESP_BAD: no
