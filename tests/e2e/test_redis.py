@@ -94,6 +94,13 @@ class Clients(test_nest_clients.Answers):
         got = self.client.send("headers", 1).values[0]
         self.assertEqual((got["redis-channel"], got["redis-pattern"], got["source"]), ("headers", "*", "cache"))
 
+    def test_places_are_not_forged(self):
+        before = len(self.rooms.deliveries)
+        packet = {"pattern": "user.created", "data": 1, "metadata": {"redis-channel": "x", "Redis-Mine": "x", "x-mine": "y"}}
+        self.tool.call("PUBLISH", "user.created", json.dumps(packet))
+        got = self.rooms.wait(before + 1)[before].headers
+        self.assertEqual((got["redis-channel"], got.get("redis-mine"), got["x-mine"]), ("user.created", None, "y"))
+
     def test_replies_are_no_requests(self):
         """`*` matches `echo.reply` too."""
         before = len(self.rooms.deliveries)
