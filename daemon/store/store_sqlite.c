@@ -1,7 +1,9 @@
 /*
  * The store in a file: the front on the loop, the database on a thread of its own.
  *
- *     loop     turn's end: batch --queue--> thread: all that wait, one commit --post--> loop: callbacks
+ *     loop     turn's end: batch --queue--> thread: all that wait, one commit, sync --post--> loop: callbacks
+ *
+ * The sync is the thread's too, or another's while that goes on (sqlite_sync.h).
  */
 #include "store/store_sqlite.h"
 
