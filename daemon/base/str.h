@@ -46,8 +46,8 @@ static inline uint64_t str_word(struct str s)
     if (s.n < 4)
         return UINT64_C(0x2020202020000000) | (uint64_t)(unsigned char)s.p[0] << 16 |
                (uint64_t)(unsigned char)s.p[s.n / 2] << 8 | (unsigned char)s.p[s.n - 1];
-    memcpy(&ends[0], s.p, 4);
-    memcpy(&ends[1], s.p + s.n - 4, 4);
+    __builtin_memcpy(&ends[0], s.p, 4);
+    __builtin_memcpy(&ends[1], s.p + s.n - 4, 4);
     return (uint64_t)ends[0] << 32 | ends[1];
 }
 
@@ -58,7 +58,7 @@ static inline uint64_t str_spread(struct str s)
     if (s.n == 0)
         return 0;
     for (size_t i = 0; i + 8 < s.n; i += 8) {
-        memcpy(&word, s.p + i, 8);
+        __builtin_memcpy(&word, s.p + i, 8);
         hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
     }
     word = str_word(s.n > 8 ? str_make(s.p + s.n - 8, 8) : s);

@@ -47,6 +47,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct quickack *q;
     (void)fd;
     (void)what;
+    loop_woke(all->loop);
     all->planned = false;
     acknowledge(all, QUICK_OLD, QUICKACK_MOST);
     while ((q = first(all, QUICK_NEW)) != NULL) {

@@ -3,11 +3,10 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "base/mem.h"
 #include "loop/impl.h"
 #include "loop/layer.h"
+#include "loop/poller.h"
 #include "loop/quickack.h"
 #include "loop/timer.h"
 
@@ -31,7 +31,6 @@
 enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };
 
 struct stream {
-    struct event event;
     struct stream_hub *hub;
     const struct stream_ops *ops;
     void *arg;
@@ -45,11 +44,14 @@ struct stream {
     struct stream_limits limits;
     int64_t partial_since, write_since;
     int fd;
-    short armed; /* what libevent watches for */
+    uint32_t armed; /* what the poller watches for */
     uint8_t state;
-    bool reading : 1;      /* EV_READ is wanted */
-    bool blocked : 1;      /* output waits for EV_WRITE (or the layer's input) */
-    bool want_write : 1;   /* the layer's read or handshake waits for EV_WRITE */
+    bool reading : 1;      /* EPOLLIN is wanted */
+    bool blocked : 1;      /* output waits for EPOLLOUT (or the layer's input) */
+    bool want_write : 1;   /* the layer's read or handshake waits for EPOLLOUT */
+    bool edge : 1;         /* plain TCP: told once of what comes, and takes all of it: */
+    bool unread : 1;       /*   the socket may hold more, of which no event will tell */
+    bool ended : 1;        /*   and the peer's end is behind that */
     bool paused : 1;
     bool resumed : 1;      /* the leftover is to be shown without new input */
     bool above : 1;        /* output has passed the high mark */
@@ -59,8 +61,10 @@ struct stream {
 /* What the streams of a loop share. */
 struct stream_hub {
     struct loop *loop;
+    struct poller *poller;
     uint8_t *input; /* INPUT_HEAD + READ_USUAL bytes, from the first read on */
     struct list ready, dirty, timed, dead;
+    size_t lingering;
     struct quickacks quick;
     struct buf spares[SPARE_COUNT];
     size_t spare_count, spare_bytes;
@@ -100,23 +104,15 @@ static bool stream_alive(const struct stream *s)
     return s->state == STREAM_OPEN || s->state == STREAM_FINISHING;
 }
 
-static void stream_on_event(evutil_socket_t fd, short what, void *arg);
-
+/* A layer takes what it likes, and a Unix socket gives less than it has where descriptors came along: they are told as long
+ * as there is something, and so is a stream that throws away what comes. */
 static void stream_watch(struct stream *s)
 {
-    short want = (short)((s->reading ? EV_READ : 0) |
-                         (s->blocked || s->want_write ? EV_WRITE : 0));
-    if (want == s->armed)
-        return;
-    if (s->armed != 0)
-        event_del(&s->event);
-    s->armed = want;
-    if (want == 0)
-        return;
-    struct event_base *base = s->hub->loop->base;
-    event_assign(&s->event, base, s->fd, (short)(want | EV_PERSIST), stream_on_event, s);
-    if (event_add(&s->event, NULL) != 0)
-        s->armed = 0;
+    uint32_t want = (s->reading ? EPOLLIN | EPOLLRDHUP : 0u) | (s->blocked || s->want_write ? EPOLLOUT : 0u);
+    if (want != 0 && s->edge && !s->lingering)
+        want |= EPOLLET;
+    if (want != s->armed && poller_watch(s->hub->poller, s->fd, s->armed, want, s))
+        s->armed = want;
 }
 
 /* Deadlines: one sweep over the streams that have one; the others cost nothing. */
@@ -207,6 +203,7 @@ static void stream_unlink(struct stream *s)
     struct stream_hub *h = s->hub;
     s->state = STREAM_CLOSED;
     s->reading = s->blocked = s->want_write = false;
+    h->lingering -= s->lingering;
     stream_watch(s);
     list_remove(&h->dirty, &s->dirty);
     list_remove(&h->timed, &s->timed);
@@ -286,7 +283,12 @@ static void stream_linger(struct stream *s)
 {
     if (s->lingering)
         return;
+    if (s->hub->lingering == STREAM_LINGER_MAX) {
+        stream_fail(s, "finished");
+        return;
+    }
     s->lingering = true;
+    s->hub->lingering++;
     if (s->layer != NULL)
         s->layer->ops->bye(s->layer);
     shutdown(s->fd, SHUT_WR);
@@ -362,6 +364,7 @@ static ssize_t stream_receive(struct stream *s, uint8_t *to, size_t most)
     size_t got = 0;
     if (s->layer == NULL) {
         ssize_t n = recv(s->fd, to, most, 0);
+        s->unread = s->edge && n > 0 && ((size_t)n == most || s->ended);
         if (n > 0)
             return n;
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -455,7 +458,7 @@ static void stream_read_open(struct stream *s)
             bytes_copy((char *)to, buf_data(&s->in), head);
         stream_show(s, to, head + (size_t)n, false);
     }
-    if (s->layer != NULL && s->state == STREAM_OPEN && s->layer->ops->pending(s->layer))
+    if (s->state == STREAM_OPEN && (s->layer != NULL ? s->layer->ops->pending(s->layer) : s->unread))
         stream_queue(s);
 }
 
@@ -470,6 +473,8 @@ static void stream_read(struct stream *s)
 {
     if (s->lingering) {
         stream_discard(s);
+    } else if (s->edge && (s->paused || s->resumed)) {
+        s->unread = true;
     } else if (s->paused) {
         s->reading = false; /* first now: most pauses end before more input comes */
         stream_watch(s);
@@ -508,20 +513,20 @@ static void stream_open(struct stream *s)
         s->ops->on_open(s->arg);
 }
 
-static void stream_on_event(evutil_socket_t fd, short what, void *arg)
+static void stream_on_event(void *arg, uint32_t what)
 {
     struct stream *s = arg;
-    (void)fd;
-    loop_woke(s->hub->loop);
+    bool failed = (what & (EPOLLERR | EPOLLHUP)) != 0;
+    s->ended |= failed || (what & EPOLLRDHUP) != 0;
     if (s->state == STREAM_OPENING) {
         stream_open(s);
         if (s->layer != NULL)
             return;
     }
     /* A layer may wait for the other direction: try both. */
-    if (s->blocked && stream_alive(s) && ((what & EV_WRITE) || s->layer != NULL))
+    if (s->blocked && stream_alive(s) && ((what & EPOLLOUT) != 0 || failed || s->layer != NULL))
         stream_write(s);
-    if (stream_alive(s) && ((what & EV_READ) || s->want_write))
+    if (stream_alive(s) && s->reading && ((what & ~(uint32_t)EPOLLOUT) != 0 || s->want_write))
         stream_read(s);
 }
 
@@ -537,7 +542,7 @@ static void stream_go_on(struct stream *s)
         s->resumed = false;
         stream_show(s, buf_data(&s->in), s->in.len, true);
     }
-    if (s->state == STREAM_OPEN && !s->paused && !s->resumed && s->layer != NULL)
+    if (s->state == STREAM_OPEN && !s->paused && !s->resumed && (s->layer != NULL || s->unread))
         stream_read_open(s);
 }
 
@@ -548,6 +553,7 @@ struct stream_hub *stream_hub_new(struct loop *l)
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         list_init(lists[i]);
     h->loop = l;
+    h->poller = poller_new(l, stream_on_event);
     h->sweep_at = INT64_MAX;
     h->swept = -SWEEP_MS;
     h->sweep = timer_new(l, hub_on_sweep, h);
@@ -562,6 +568,7 @@ void stream_hub_free(struct stream_hub *h)
             stream_close(CONTAINER_OF(n, struct stream, timed));
     stream_hub_reap(h);
     timer_free(h->sweep);
+    poller_free(h->poller);
     quickacks_fini(&h->quick);
     while (h->spare_count > 0)
         buf_fini(&h->spares[--h->spare_count]);
@@ -661,6 +668,7 @@ struct stream *stream_new_layer(struct loop *l, int fd, struct layer *layer,
     s->fd = fd;
     stream_limit(s, &(struct stream_limits){0});
     stream_look_up_peer(s);
+    s->edge = layer == NULL && s->peer != NULL;
     s->reading = true;
     stream_watch(s);
     if (layer != NULL) {
@@ -722,7 +730,7 @@ void stream_resume(struct stream *s)
         return;
     s->reading = true;
     stream_watch(s);
-    if (s->layer != NULL || s->in.len > 0)
+    if (s->layer != NULL || s->in.len > 0 || s->unread)
         stream_queue(s);
     if (s->in.len > 0) {
         s->resumed = true;

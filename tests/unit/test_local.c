@@ -332,7 +332,7 @@ START_TEST(what_a_lost_client_held_goes_to_another)
     say(&a, "REQ 3 0 0 math.add\n");
     hear(&c, VERB_REQ, 3);
     client_close(&c); /* the last one */
-    hear_error(&a, 3, "no-service", "");
+    hear_error(&a, 3, "unavailable", "nobody else is there");
     client_close(&a);
 }
 END_TEST

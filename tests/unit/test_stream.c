@@ -198,6 +198,50 @@ START_TEST(eof_within_a_frame_is_told)
 }
 END_TEST
 
+/* TCP is told once of what comes: all of it has to be taken, and its end found, without a further event. */
+static void tcp_ends(bool reset, bool paused)
+{
+    struct end tcp;
+    struct linger hard = {reset, 0};
+    struct buf text = BUF_EMPTY;
+    int pair[2];
+    while (text.len < (reset ? 50000 : 200000)) /* a reset takes along what is not on its way yet */
+        buf_printf(&text, "line %zu\n", text.len);
+    pair_tcp(pair);
+    end_init(&tcp, &rig, pair[0]);
+    RIG_UNTIL(&rig, tcp.opened);
+    if (paused)
+        stream_pause(tcp.stream);
+    ck_assert_int_eq(send(pair[1], buf_data(&text), text.len, MSG_NOSIGNAL), (ssize_t)text.len);
+    setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(pair[1]);
+    if (paused) {
+        rig_for(&rig, 20);
+        ck_assert(!tcp.closed && tcp.got.len == 0);
+        stream_resume(tcp.stream);
+    }
+    RIG_UNTIL(&rig, tcp.closed);
+    ck_assert_str_eq(tcp.reason, reset ? "connection reset by peer" : "closed by peer");
+    ck_assert_uint_eq(tcp.got.len, text.len);
+    ck_assert_mem_eq(buf_data(&tcp.got), buf_data(&text), text.len);
+    end_fini(&tcp);
+    buf_fini(&text);
+}
+
+START_TEST(an_end_behind_data_is_found)
+{
+    tcp_ends(false, false);
+    tcp_ends(false, true);
+}
+END_TEST
+
+START_TEST(a_reset_behind_data_is_found)
+{
+    tcp_ends(true, false);
+    tcp_ends(true, true);
+}
+END_TEST
+
 START_TEST(reset_is_told)
 {
     struct end tcp;
@@ -667,6 +711,52 @@ END_TEST
 
 #define IDLE 10000
 
+/* Whoever is refused and stays costs a descriptor for 5 s; all of them together no more than some. */
+START_TEST(few_wait_for_the_peers_end)
+{
+    enum { MANY = STREAM_LINGER_MAX + 50 };
+    static struct end ends[MANY];
+    static int peers[MANY];
+    struct rlimit limit;
+    size_t gone = 0;
+    char text[8];
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    for (size_t i = 0; i < MANY; i++) {
+        int pair[2];
+        pair_unix(pair, SOCK_STREAM);
+        end_init(&ends[i], &rig, pair[0]);
+        peers[i] = pair[1];
+        RIG_UNTIL(&rig, ends[i].opened);
+        buf_puts(stream_out(ends[i].stream), "bye\n");
+        stream_finish(ends[i].stream);
+    }
+    rig_for(&rig, 5);
+    for (size_t i = 0; i < MANY; i++) {
+        struct pollfd p = {.fd = peers[i]};
+        ck_assert_int_eq(recv(peers[i], text, sizeof(text), 0), 4); /* each of them has heard why */
+        gone += poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+    }
+    ck_assert_uint_eq(gone, 50);
+    for (size_t i = 0; i < MANY; i++)
+        close(peers[i]);
+    rig_for(&rig, 5); /* and so there is room for others */
+    end_fini(&end);
+    int pair[2];
+    pair_unix(pair, SOCK_STREAM);
+    end_init(&end, &rig, pair[0]);
+    RIG_UNTIL(&rig, end.opened);
+    stream_finish(end.stream);
+    end.finish = true; /* it is no more ours */
+    rig_for(&rig, 5);
+    struct pollfd p = {.fd = pair[1]};
+    poll(&p, 1, 0);
+    ck_assert((p.revents & POLLHUP) == 0);
+    close(pair[1]);
+}
+END_TEST
+
 START_TEST(idle_streams_are_small)
 {
     static struct end ends[IDLE];
@@ -710,6 +800,7 @@ int main(void)
         paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
+        an_end_behind_data_is_found, a_reset_behind_data_is_found,
         one_write_a_turn, finish_writes_all_then_closes,
         finish_is_no_reset_for_a_peer_that_still_sends, close_in_callback_ends_all_callbacks,
         close_another_that_has_an_event_too, use_after_close_in_the_same_turn_is_harmless,
@@ -719,7 +810,7 @@ int main(void)
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
         quickack_after_input_without_answer, quickack_at_once, an_answer_takes_the_tick_along,
-        a_crowd_is_acknowledged_bit_by_bit, idle_streams_are_small,
+        a_crowd_is_acknowledged_bit_by_bit, few_wait_for_the_peers_end, idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

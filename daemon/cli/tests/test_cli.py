@@ -101,6 +101,15 @@ class Tool(unittest.TestCase):
             err = self.fails(1, "-s", missing, *args)
             self.assertIn(f"no daemon listens on {missing}: start it with `bellhopd -c FILE`", err)
 
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_socket_of_others(self):
+        os.chmod(self.folder.name, 0o755)
+        for mode, hint in ((0o660, "join the group"), (0o600, "only its owner")):
+            os.chmod(self.daemon.admin_path, mode)
+            done = subprocess.run([BIN, "status"], env=self.env, user=65533, group=65533, extra_groups=[], capture_output=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"permission denied: {hint}", done.stderr.decode())
+
     def test_denied(self):
         self.assertIn("denied: this uid may not be intruder", self.fails(1, "request", "a", "--name", "intruder"))
 
