@@ -7,7 +7,7 @@
  *
  * Shapes. Functions that can fail return 0 (or a positive id) or a negative errno value:
  *   -EINVAL    an argument the protocol does not allow (control character in a subject, bad header, …)
- *   -EMSGSIZE  more than 64 KiB of headers, or a body above the daemon's limits.body
+ *   -EMSGSIZE  more than 64 KiB or 128 lines of headers, or a body above the daemon's limits.body
  *   -ENOTCONN  not connected at the moment (waiting to reconnect, leaving or closed)
  *   -EAGAIN    the output buffer is full: try again when on.writable fires
  *   -ENOMEM    no memory; nothing was sent

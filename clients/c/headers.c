@@ -5,10 +5,12 @@
 #include "bellhop.h"
 #include "frame.h"
 
+#define NAME_MAX_BYTES 128
+
 static bool name_is_valid(const char *name, size_t len)
 {
     static const char token[] = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
-    return len > 0 && strspn(name, token) == len;
+    return len > 0 && len <= NAME_MAX_BYTES && strspn(name, token) == len;
 }
 
 static bool headers_reserve(struct bellhop_headers *h, size_t more)

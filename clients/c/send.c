@@ -79,9 +79,23 @@ static int send_check(struct bellhop *b)
     return -EAGAIN;
 }
 
+/* With the line of ours behind it: what is above a limit the daemon takes for a bad frame. */
+static bool headers_fit(const struct bellhop_frame *f, const char *extra)
+{
+    size_t lines = extra[0] != '\0' ? 1 : 0;
+    const char *p = f->headers, *end = p + f->headers_len;
+    if (f->headers_len + strlen(extra) > BELLHOP_HEADERS_MAX)
+        return false;
+    while (f->headers_len >= BELLHOP_HEADERS_LINES && p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+        p++;
+        lines++;
+    }
+    return lines <= BELLHOP_HEADERS_LINES;
+}
+
 int64_t bellhop_ask(struct bellhop *b, struct bellhop_frame *f, const char *extra, const struct bellhop_waiting *w)
 {
-    if (f->headers_len + strlen(extra) > BELLHOP_HEADERS_MAX)
+    if (!headers_fit(f, extra))
         return -EMSGSIZE;
     struct bellhop_waiting entry = *w;
     struct bellhop_waiting gone;

@@ -6,6 +6,7 @@ const MAX_LINE = 2048;
 const MAX_SUBJECT = 1024;
 const MAX_HEADERS = 64 * 1024;
 const MAX_HEADER_LINES = 128;
+const MAX_NAME = 128;
 const DEFAULT_BODY = 1 << 20;
 const MAX_BODY = 64 << 20;
 const EMPTY = Buffer.alloc(0);
@@ -195,20 +196,24 @@ function parseHeaders(buffer) {
 function encodeHeaders(headers) {
     if (headers === undefined || headers === null) return '';
     let text = '';
-    let lines = 0;
     for (const [key, values] of Array.isArray(headers) ? headers : Object.entries(headers)) {
         const name = String(key).toLowerCase();
         for (const value of Array.isArray(values) ? values : [values]) {
             const line = `${name}: ${value}`;
-            if (!NAME.test(name) || CONTROL.test(line) || LONE.test(line)) {
-                throw new BellhopError('invalid',
-                    `header ${name.slice(0, 80)}: a name is a token, a value has no control characters`, false);
+            if (!NAME.test(name) || name.length > MAX_NAME || CONTROL.test(line) || LONE.test(line)) {
+                throw new BellhopError('invalid', `header ${name.slice(0, 80)}: a name is a token of at most ` +
+                    `${MAX_NAME} characters, a value has no control characters`, false);
             }
             text += line + '\n';
-            lines++;
         }
     }
-    if (lines > MAX_HEADER_LINES || Buffer.byteLength(text) > MAX_HEADERS) {
+    return bounded(text);
+}
+
+/** A raw block as it goes out: beyond the limits the daemon would end the connection. */
+function bounded(text) {
+    if (text.length < 4 * MAX_HEADER_LINES) return text;      // 'a: \n' is the shortest line
+    if (text.split('\n').length - 1 > MAX_HEADER_LINES || Buffer.byteLength(text) > MAX_HEADERS) {
         throw new BellhopError('too-large', `headers above ${MAX_HEADERS} bytes or ${MAX_HEADER_LINES} lines`, false);
     }
     return text;
@@ -290,6 +295,11 @@ const SIZE = { '': 1, B: 1, KiB: 1 << 10, MiB: 1 << 20, GiB: 1 << 30 };
 function parseSize(text) {
     const m = /^(\d+)\s*([A-Za-z]*)$/.exec(text || '');
     return m && SIZE[m[2]] ? Number(m[1]) * SIZE[m[2]] : DEFAULT_BODY;
+}
+
+/** setTimeout() for a span of any length: above 2^31 ms it would fire at once. */
+function after(ms, act) {
+    return setTimeout(act, Math.min(ms, 0x7fffffff));
 }
 
 /** Full jitter: milliseconds to wait before connect attempt number `attempt` (0, 1, …). */
@@ -383,6 +393,6 @@ class Router {
 
 module.exports = {
     BellhopError, Decoder, Router, VERB, EMPTY, DEFAULT_BODY, JSON_TYPE, TEXT_TYPE,
-    encode, parseHeaders, encodeHeaders, contentType, toBody, fromBody, parseDuration, parseSize, backoff, pattern,
+    encode, parseHeaders, encodeHeaders, bounded, contentType, toBody, fromBody, parseDuration, parseSize, after, backoff, pattern,
     checkSubject,
 };

@@ -5,7 +5,7 @@ const os = require('node:os');
 const codec = require('./codec.js');
 const { Wire, Message, Delivery, Items, Response, Retry, Reject, Release } = require('./wire.js');
 
-const { BellhopError, Decoder, Router, VERB, DEFAULT_BODY, encodeHeaders, parseHeaders, checkSubject, backoff } = codec;
+const { BellhopError, Decoder, Router, VERB, DEFAULT_BODY, encodeHeaders, parseHeaders, checkSubject, after, backoff } = codec;
 
 const DEFAULT_SOCKET = '/run/bellhop/bellhop.sock';
 const HELLO_TIMEOUT = 10000;
@@ -150,7 +150,7 @@ class Client {
             let timer;
             const error = await new Promise((resolve) => {
                 this._waiters.push(resolve);
-                if (left !== Infinity) timer = setTimeout(resolve, left);
+                if (left !== Infinity) timer = after(left, resolve);
             });
             clearTimeout(timer);
             if (error !== undefined) throw error;
@@ -217,10 +217,10 @@ class Client {
             };
             const id = wire.call('PUB', text, value, raw, { resolve: done(resolve), reject: done(reject) });
             if (timeout !== undefined) {
-                timer = setTimeout(() => {
+                timer = after(timeout, () => {
                     wire.calls.delete(id);
                     reject(new BellhopError('timeout', 'no answer in time'));
-                }, timeout);
+                });
             }
         });
     }
@@ -321,7 +321,7 @@ class Client {
             let timer;
             await new Promise((resolve) => {
                 this._watchers.push(resolve);
-                timer = setTimeout(resolve, until - Date.now());
+                timer = after(until - Date.now(), resolve);
             });
             clearTimeout(timer);
         }
@@ -356,10 +356,10 @@ function bounded(wire, subject, value, raw, timeout, signal, call) {
         reject(error) { clear(); call.reject(error); },
     });
     if (timeout !== undefined) {
-        timer = setTimeout(() => {
+        timer = after(timeout, () => {
             stop();
             call.reject(new BellhopError('timeout', 'no answer in time'));
-        }, timeout);
+        });
     }
     if (signal !== undefined) signal.addEventListener('abort', abort, { once: true });
     return stop;

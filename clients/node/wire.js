@@ -323,7 +323,12 @@ class Wire {
                 rest = value;
                 break;
             }
-            if (delivery.isRequest) this.send('MORE', delivery.number, '', value);
+            try {
+                if (delivery.isRequest) this.send('MORE', delivery.number, '', value);
+            } catch (e) {              // an item that cannot be sent
+                if (iterator.return) await iterator.return();
+                throw e;
+            }
             if (!this.writable) await new Promise((resolve) => { this.waiters.push(resolve); });
         }
         if (delivery.cancelled || !this.alive) {
@@ -383,7 +388,7 @@ class Wire {
             content = this.content(e2.message, retry);
         }
         if (this.settle(delivery)) {
-            this.put('ERR', delivery.number, ` ${code}`, content.raw, content.body, content.size);
+            this.put('ERR', delivery.number, ` ${errorCode(code)}`, content.raw, content.body, content.size);
         }
     }
 
@@ -404,6 +409,7 @@ class Wire {
         }
         if (headers === '') headers = type;
         else if (type !== '' && !/^content-type:/m.test(headers)) headers += type;
+        codec.bounded(headers);
         return { raw: headers, body, size };
     }
 
@@ -482,6 +488,7 @@ class Wire {
 
     /** Sends a frame of ours under a new id, which it returns; `call` hears of the answer. */
     call(verb, subject, value, raw, call) {
+        if (!this.alive) throw new BellhopError('unavailable', this.why());
         const content = this.content(value, raw);
         const id = this.client._nextId();
         this.calls.set(id, call);
@@ -508,6 +515,10 @@ class Wire {
         this.socket.once('finish', () => this.socket.destroy());
     }
 
+    why() {
+        return this.error ? this.error.message : 'the daemon closed the connection';
+    }
+
     closed() {
         this.alive = false;
         for (const delivery of this.open.values()) {
@@ -515,12 +526,20 @@ class Wire {
             delivery._cancel();
         }
         this.open.clear();
-        const why = this.error ? this.error.message : 'the daemon closed the connection';
         const calls = this.calls;
         this.calls = new Map();
-        for (const call of calls.values()) call.reject(new BellhopError('unavailable', why));
+        for (const call of calls.values()) call.reject(new BellhopError('unavailable', this.why()));
         this.drained();
         this.client._closed(this);
+    }
+}
+
+/** What a handler gave as its error's code, if the protocol has room for it. */
+function errorCode(code) {
+    try {
+        return checkSubject(String(code));
+    } catch {
+        return 'failed';
     }
 }
 

@@ -17,6 +17,8 @@
 #define CUT_JSON ",\"cut\":\"yes\""
 #define LINE_ROOM (LOG_LINE_MAX - sizeof("\"" CUT_JSON "}\n")) /* for all but what ends a line */
 
+#define NUMBER_MARK '\x01'
+
 struct kind {
     int64_t second;
     unsigned lines, suppressed;
@@ -125,17 +127,27 @@ static void put_escaped(struct log *l, const char *value)
     }
 }
 
+/* Marked by log_i64(). Whatever else begins with the mark has to be a number all the same to be taken for one. */
+static bool is_number(const char *value)
+{
+    const char *digits = value + 1 + (value[0] == NUMBER_MARK && value[1] == '-');
+    return value[0] == NUMBER_MARK && *digits != '\0' && strspn(digits, "0123456789") == strlen(digits);
+}
+
 static void put_field(struct log *l, const char *key, const char *value)
 {
+    bool number = is_number(value);
+    value += number;
     bool plain = value[0] != '\0' && strpbrk(value, " \"\\=\t\n\r") == NULL;
-    if (l->line.len + strlen(key) + sizeof(",\"\":\"\"") > LINE_ROOM)
+    size_t whole = number ? strlen(value) : 0; /* a part of a number is another one */
+    if (l->line.len + strlen(key) + sizeof(",\"\":\"\"") + whole > LINE_ROOM)
         l->cut = true;
     if (l->cut)
         return;
     if (l->format == LOG_JSON) {
-        buf_printf(&l->line, ",\"%s\":\"", key);
+        buf_printf(&l->line, number ? ",\"%s\":" : ",\"%s\":\"", key);
         put_escaped(l, value);
-        buf_putc(&l->line, '"');
+        buf_puts(&l->line, number ? "" : "\"");
         return;
     }
     buf_printf(&l->line, plain ? " %s=" : " %s=\"", key);
@@ -215,6 +227,6 @@ void log_write(struct log *l, enum log_level level, const char *event, ...)
 
 const char *log_i64(int64_t value, char out[static 24])
 {
-    snprintf(out, 24, "%" PRId64, value);
+    snprintf(out, 24, "%c%" PRId64, NUMBER_MARK, value);
     return out;
 }

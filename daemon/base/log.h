@@ -32,6 +32,6 @@ uint64_t log_dropped(const struct log *l); /* lines lost to a blocked or full ou
  */
 void log_write(struct log *l, enum log_level level, const char *event, ...) __attribute__((sentinel));
 
-/* Numbers as values: writes into out and returns it. */
+/* Numbers as values, without quotes in JSON: writes into out and returns it, for log_write() alone (it is marked). */
 const char *log_i64(int64_t value, char out[static 24]);
 #define LOG_NUM(value) log_i64((int64_t)(value), (char[24]){0})

@@ -75,10 +75,8 @@ bool str_parse_u64(struct str s, uint64_t *out)
         return false;
     for (size_t i = 0; i < s.n; i++) {
         unsigned digit = (unsigned)(unsigned char)s.p[i] - '0';
-        if (digit > 9)
-            return false;
-        if (i == 19 && (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10)))
-            return false; /* nothing shorter overflows */
+        if (digit > 9 || (i == 19 && (value > UINT64_MAX / 10 || (value == UINT64_MAX / 10 && digit > UINT64_MAX % 10))))
+            return false; /* only the last of 20 can overflow */
         value = value * 10 + digit;
     }
     *out = value;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -54,13 +55,21 @@ char *cli_admin_socket(const struct cli *cli)
     return service != NULL && service[0] != '\0' ? admin_beside(service) : mem_strdup(ADMIN_DEFAULT);
 }
 
+static const char *way_in(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && (st.st_mode & S_IWGRP) == 0)
+        return "only its owner may use it: be that user, or root";
+    return "join the group that owns the socket, or run as root";
+}
+
 static void connect_failed(const struct cli *cli, const char *path, int rc)
 {
     if (rc == -ENOENT || rc == -ECONNREFUSED)
         cli_fail(cli, "no daemon listens on %s: start it with `bellhopd -c FILE`, or name its socket with -s",
                  path);
     else if (rc == -EACCES)
-        cli_fail(cli, "%s: permission denied: join the group that owns the socket, or run as root", path);
+        cli_fail(cli, "%s: permission denied: %s", path, way_in(path));
     else
         cli_fail(cli, "%s: %s", path, strerror(-rc));
 }

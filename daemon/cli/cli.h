@@ -163,6 +163,8 @@ void output_json_line(const json_t *value);
 void output_title(const struct cli *cli, const char *title);
 /* A text for people: control characters, which would steer a terminal, are blanks. */
 void output_text(const char *text);
+/* The same in place; lines and tabs stay. */
+void output_calm(char *text);
 /* Bytes of a message: as they are, but on a terminal as output_text(), in lines; with a newline after them on a terminal or
  * for `line`. */
 void output_body(const void *body, size_t len, bool line);

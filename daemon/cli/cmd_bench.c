@@ -56,9 +56,11 @@ static void on_answer(struct bellhop *b, const struct bellhop_answer *a, void *u
     bench->idle = slot;
     if (a->result != BELLHOP_ERROR)
         return;
-    if (bench->failed++ == 0)
-        snprintf(bench->error, sizeof bench->error, "%s%s%.*s", a->code, a->body_len > 0 ? ": " : "",
-                 (int)(a->body_len < 120 ? a->body_len : 120), (const char *)a->body);
+    if (bench->failed++ > 0)
+        return;
+    snprintf(bench->error, sizeof bench->error, "%s%s%.*s", a->code, a->body_len > 0 ? ": " : "",
+             (int)(a->body_len < 120 ? a->body_len : 120), (const char *)a->body);
+    output_calm(bench->error);
 }
 
 static bool is_over(const struct bench *bench, int64_t now)

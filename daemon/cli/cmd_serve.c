@@ -37,6 +37,7 @@ struct serve {
     struct pollfd *fds;
     int signals;
     unsigned stops; /* SIGTERM or SIGINT, how often */
+    bool away;      /* the daemon; it has been said */
 };
 
 static void on_delivery(struct bellhop *b, struct bellhop_delivery *d, void *user)
@@ -72,8 +73,9 @@ static void on_closed(struct bellhop *b, const char *reason, int64_t retry_ms, v
 {
     struct serve *s = user;
     (void)b;
-    if (retry_ms >= 0)
-        cli_note(s->cli, "%s; trying again in %d ms", reason, (int)retry_ms);
+    if (retry_ms >= 0 && !s->away)
+        cli_note(s->cli, "%s; trying again until it is back", reason);
+    s->away = true;
 }
 
 static void on_ready(struct bellhop *b, void *user)
@@ -81,6 +83,7 @@ static void on_ready(struct bellhop *b, void *user)
     struct serve *s = user;
     if (bellhop_reason(b)[0] != '\0')
         cli_note(s->cli, "attached again to %s", bellhop_info(b).node);
+    s->away = false;
 }
 
 static void answer_failure(struct job *job, int64_t retry_ms, const char *otherwise)

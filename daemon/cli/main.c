@@ -1,4 +1,5 @@
 /* bellhop, the tool of bellhopd: picks the command and hands over. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,6 +64,7 @@ int main(int argc, char **argv)
 {
     struct cli cli = { .path = "bellhop", .signals = -1 };
     cli.color_err = isatty(STDERR_FILENO);
+    setlocale(LC_CTYPE, "C.UTF-8"); /* what we print is UTF-8 whatever the terminal thinks: no escapes in tables */
     if (argc > 1)
         habit_follow(argv);
     int rc = cli_parse_global(&cli, argc, argv);

@@ -143,8 +143,9 @@ void output_record(const struct cli *cli, const json_t *object, const struct col
         if (is_absent(value))
             continue;
         value_format(value, r->type, &text);
-        printf("%s%-*s%s  %s\n", cli->color ? "\033[1m" : "", width, r->title,
-               cli->color ? "\033[0m" : "", buf_cstr(&text));
+        printf("%s%-*s%s  ", cli->color ? "\033[1m" : "", width, r->title, cli->color ? "\033[0m" : "");
+        output_text(buf_cstr(&text));
+        putchar('\n');
         buf_fini(&text);
     }
 }
@@ -167,13 +168,22 @@ void output_json_line(const json_t *value)
     fflush(stdout);
 }
 
+static int plain(unsigned char c, const char *keep)
+{
+    bool control = (c < 0x20 && (c == '\0' || strchr(keep, c) == NULL)) || c == 0x7f;
+    return control ? ' ' : c;
+}
+
 static void plain_put(const char *text, size_t len, const char *keep)
 {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bool control = (c < 0x20 && (c == '\0' || strchr(keep, c) == NULL)) || c == 0x7f;
-        putchar(control ? ' ' : c);
-    }
+    for (size_t i = 0; i < len; i++)
+        putchar(plain((unsigned char)text[i], keep));
+}
+
+void output_calm(char *text)
+{
+    for (; *text != '\0'; text++)
+        *text = (char)plain((unsigned char)*text, "\n\t");
 }
 
 void output_text(const char *text)

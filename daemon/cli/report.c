@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cli/cli.h"
 
 #define RED "\033[31m"
@@ -64,13 +65,14 @@ int cli_fail_answer(const struct cli *cli, const struct bellhop_answer *a)
 {
     char wait[64] = "";
     char text[32];
-    int len = (int)a->body_len;
     if (a->retry_ms >= 0)
         snprintf(wait, sizeof wait, " (try again in %s)", str_format_duration(a->retry_ms, text));
     if (a->body_len == 0)
         return cli_fail(cli, "%s%s", a->code, wait);
-    const char *detail = a->body;
-    len -= detail[len - 1] == '\n';
-    bool lines = len > 0 && memchr(detail, '\n', (size_t)len) != NULL;
-    return cli_fail(cli, "%s:%s%.*s%s", a->code, lines ? "\n" : " ", len, detail, wait);
+    const char *body = a->body;
+    char *detail = mem_strndup(body, a->body_len - (body[a->body_len - 1] == '\n'));
+    output_calm(detail);
+    int rc = cli_fail(cli, "%s:%s%s%s", a->code, strchr(detail, '\n') != NULL ? "\n" : " ", detail, wait);
+    mem_free(detail);
+    return rc;
 }

@@ -194,3 +194,13 @@ enum code codec_reply_code(struct str headers)
     struct str word = headers_get(headers, CODEC_ERROR_HEADER);
     return word.p != NULL ? code_parse(word) : CODE_OK;
 }
+
+enum code codec_decode_reply(const struct codec *c, struct codec_room *r, const struct wire_message *in,
+                             struct message_parts *out)
+{
+    static const struct codec raw = {.prefix = "", .format = CODEC_FORMAT_RAW};
+    const char *what;
+    if (!codec_decode(c, r, in, out, &what))
+        (void)codec_decode(&raw, r, in, out, &what);
+    return codec_reply_code(out->headers);
+}

@@ -127,8 +127,7 @@ void codec_encode(const struct codec *c, struct codec_room *r, const struct mess
 /* ---- replies ---- */
 
 /*
- * A reply is written like any other message, its subject that of the request. One that comes in and is no CloudEvent is read once
- * more as raw: the work is done.
+ * A reply is written like any other message, its subject that of the request.
  *
  * A reply that is an error has this native header: its value is the code (bellhop-protocol(7)), its body the
  * detail. `nest` has its own form.
@@ -136,6 +135,11 @@ void codec_encode(const struct codec *c, struct codec_room *r, const struct mess
 #define CODEC_ERROR_HEADER "bellhop-error"
 
 enum code codec_reply_code(struct str headers); /* of a decoded reply; CODE_OK where it has no such header */
+
+/* The parts and the code of a reply; in->subject is that of the request. One that is no CloudEvent is read once more as raw: the
+ * work is done, and who asked shall have what came of it. */
+enum code codec_decode_reply(const struct codec *c, struct codec_room *r, const struct wire_message *in,
+                             struct message_parts *out);
 
 /* Room of a block that comes in: what msg_new() and each delivery add fits behind it. */
 #define CODEC_HEADERS_BYTES 61440

@@ -122,7 +122,8 @@ enum codec_choice { CODEC_UNSET, CODEC_NEST, CODEC_RAW, CODEC_CLOUDEVENTS };
 
 struct url {
     char *text;   /* as written, for messages: password masked */
-    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; port has no default here */
+    char *scheme, *user, *password, *host, *port, *path; /* NULL where absent; UTF-8 without control characters;
+                                                            port has no default here */
 };
 
 struct endpoint_conf {
@@ -225,7 +226,7 @@ struct config *config_load(const char *file, const struct config_transport *cons
 /* The same from memory (tests, fuzzing), without config_find_…(); `file` is only named in messages. */
 struct config *config_parse(const char *file, struct str text,
                             const struct config_transport *const *transports, struct err *err);
-/* Looks up the users and groups of the services, which may block, so that nobody has to later; a warning for each
+/* Looks up the users and groups of services and sockets, which may block, so that nobody has to later; a warning for each
  * that this host does not know. */
 void config_find_users(struct config *c);
 void config_find_files(struct config *c); /* a warning for each file of a TLS profile that cannot be read */

@@ -11,8 +11,8 @@
 #include "base/err.h"
 
 enum key_type {
-    KEY_TEXT,     /* char * (owned); `${file:…}` is refused: it would be printed */
-    KEY_SECRET,   /* char * (owned), masked wherever it is printed */
+    KEY_TEXT,     /* char * (owned), UTF-8 without control characters; `${file:…}` is refused: it would be printed */
+    KEY_SECRET,   /* char * (owned), UTF-8 without control characters, masked wherever it is printed */
     KEY_BOOL,     /* bool */
     KEY_COUNT,    /* uint64_t; min … max */
     KEY_DURATION, /* int64_t, ms; "unlimited" = INT64_MAX where KEY_UNLIMITED is set */

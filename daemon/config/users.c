@@ -50,8 +50,19 @@ static void find(struct config *c, const struct service_conf *s, bool group, str
     }
 }
 
+static void find_group(struct config *c, const char *key, const char *group)
+{
+    struct buf line = BUF_EMPTY;
+    if (group == NULL || getgrnam(group) != NULL)
+        return;
+    buf_printf(&line, "%s: `%s`: this host knows no group `%s`, and the socket needs it", c->file, key, group);
+    texts_add(&c->warnings, buf_steal(&line));
+}
+
 void config_find_users(struct config *c)
 {
+    find_group(c, "local.group", c->local.group);
+    find_group(c, "admin.group", c->admin.group);
     for (size_t i = 0; i < c->service_count; i++) {
         find(c, &c->services[i], false, &c->services[i].uids);
         find(c, &c->services[i], true, &c->services[i].gids);

@@ -52,8 +52,8 @@ void dead_add(struct hub *h, struct delivery *v, enum code reason)
     d->reason = reason;
     d->attempts = v->h.attempt;
     d->first_error = v->first_error;
-    d->last_error = v->last_error;
-    v->first_error = v->last_error = NULL;
+    d->last_error = v->last_error != NULL ? mem_strdup(v->last_error) : NULL; /* the log and `why` are told it next */
+    v->first_error = NULL;
     d->time_wall_ms = h->env.wall(h->env.arg);
     d->accepted_wall_ms = d->time_wall_ms - (hub_now(h) - d->msg->accepted_ms);
     h->dead_bytes += d->msg->size;

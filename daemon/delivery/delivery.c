@@ -282,6 +282,16 @@ void delivery_refuse(struct delivery *v, enum code code, const char *why)
     answer_error(v, code, why);
 }
 
+void delivery_refuse_nobody(struct delivery *v)
+{
+    bool handed = v->h.redelivered != NULL && strcmp(v->h.redelivered, "released") != 0;
+    if (handed)
+        delivery_refuse(v, CODE_UNAVAILABLE, "who had the request has gone, and nobody else is there");
+    else
+        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE,
+                        "nobody is there to take the request");
+}
+
 /* ---------------------------------------------------------------- moves */
 
 /* ms from now until v's deadline, SCHED_NEVER without one. */
@@ -494,7 +504,7 @@ static void hold(struct delivery *v)
     if (v->key != 0 && v->last_error == NULL)
         v->last_error = mem_strdup(v->h.redelivered); /* on disk: the next life knows that it has been seen */
     if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
-        delivery_refuse(v, v->dest->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE, DEST_NOBODY);
+        delivery_refuse_nobody(v);
     else
         wait_for(v, GIVEN_BACK_MS);
 }
@@ -517,6 +527,14 @@ void delivery_done(struct delivery *v, const struct reply *reply)
     end_with(v, DELIVERY_DONE, reply);
 }
 
+static void go_on(struct dest *d)
+{
+    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
+        dest_pump(d);
+    else
+        durable_refill(d);
+}
+
 void delivery_settle(struct delivery *v, const struct settlement *s)
 {
     struct dest *d = v->dest;
@@ -531,10 +549,15 @@ void delivery_settle(struct delivery *v, const struct settlement *s)
     } else {
         failed(v, s);
     }
-    if (!list_empty(&d->ready)) /* the carrier has room for one more, or the breaker has closed */
-        dest_pump(d);
-    else
-        durable_refill(d);
+    go_on(d);
+}
+
+void delivery_undone(struct delivery *v, const struct settlement *s)
+{
+    struct dest *d = v->dest;
+    assert(v->state == DELIVERY_INFLIGHT);
+    failed(v, s);
+    go_on(d);
 }
 
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w)

@@ -167,28 +167,29 @@ static void on_ready(struct sink *s)
 }
 
 /* Nobody will take them: requests that wait are refused now, events stay. */
-static void refuse_requests(struct list *l, enum code code)
+static void refuse_requests(struct list *l)
 {
     LIST_EACH(l, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
         if (v->h.kind == MSG_REQUEST)
-            delivery_refuse(v, code, DEST_NOBODY);
+            delivery_refuse_nobody(v);
     }
 }
 
 static void on_state(struct sink *s, bool up, const char *why)
 {
     struct dest *d = s->dest;
-    log_write(d->hub->env.log, LOG_INFO, up ? "destination_up" : "destination_down", "destination", d->name,
+    bool awaited = !d->service || d->routed > 0; /* mere callers come and go: two lines for each would bury the rest */
+    log_write(d->hub->env.log, awaited ? LOG_INFO : LOG_DEBUG, up ? "destination_up" : "destination_down", "destination", d->name,
               "reason", why, NULL);
     if (up) {
         d->breaker = (struct breaker){0}; /* new peers have no record of failures */
         dest_pump(d);
         return;
     }
-    refuse_requests(&d->parked, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->ready, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
-    refuse_requests(&d->waiting, d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE);
+    refuse_requests(&d->parked);
+    refuse_requests(&d->ready);
+    refuse_requests(&d->waiting);
     dest_wake(d);
 }
 

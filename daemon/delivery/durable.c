@@ -454,7 +454,7 @@ static void on_deferred(void *arg, enum store_result result)
     if (v != NULL && result == STORE_OK)
         delivery_done(v, &reply);
     else if (v != NULL)
-        delivery_settle(v, &again);
+        delivery_undone(v, &again);
     deferred_free(f);
 }
 

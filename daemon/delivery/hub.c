@@ -330,7 +330,7 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     enum code code = plan_check(h, m, w);
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
-            h->counts.refused[code]++;
+            hub_refused(h, code);
         return code;
     }
     struct receipt *r = receipt_new(h, asker);
@@ -537,6 +537,11 @@ size_t hub_deliverable(const struct hub *h)
             sum += d->ready.count + d->parked.count + d->waiting.count + d->inflight.count - stays_on_disk(d);
     }
     return sum;
+}
+
+void hub_refused(struct hub *h, enum code code)
+{
+    h->counts.refused[code]++;
 }
 
 int64_t hub_unaccounted(const struct hub *h)

@@ -103,6 +103,8 @@ size_t hub_deliverable(const struct hub *h); /* of those, the ones whose destina
 
 /* accepted minus all states, after recounting every list: 0 unless there is a bug. */
 int64_t hub_unaccounted(const struct hub *h);
+/* A carrier has refused a message before it offered it: counts among the others. */
+void hub_refused(struct hub *h, enum code code);
 
 /* ---- sources and destinations; both keep their address for the hub's life ---- */
 

@@ -10,7 +10,6 @@
 #include "store/store_log.h"
 
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
-#define DEST_NOBODY "nobody is there to take the request"
 
 enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
@@ -257,11 +256,15 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
 void delivery_ready(struct delivery *v);
 void delivery_sent(struct delivery *v, int64_t now);
 void delivery_settle(struct delivery *v, const struct settlement *s);
+void delivery_undone(struct delivery *v, const struct settlement *s); /* settled, which could not be stored: the same,
+                                                                         but nothing that its destination is to blame for */
 bool delivery_more(struct delivery *v, const struct reply *item, struct waiter *w);
 void delivery_extend(struct delivery *v);
 void delivery_due(struct delivery *v);
 void delivery_drop(struct delivery *v);    /* nobody wants it any more */
 void delivery_refuse(struct delivery *v, enum code code, const char *why); /* a request that cannot be sent */
+/* The same, since nobody is up; another code where an earlier attempt may have done it. */
+void delivery_refuse_nobody(struct delivery *v);
 
 bool delivery_is_live(enum delivery_state s);
 void delivery_discard(struct delivery *v);  /* frees one that is in no list and in no books */

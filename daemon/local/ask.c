@@ -121,6 +121,7 @@ static void stage(struct session *s, const struct frame *f, struct str with, str
     else if (s->staged.count >= STAGED_MAX || s->staged_bytes + m->size > STAGED_BYTES_MAX)
         why = "more than 1,024 messages or 16 MiB staged on one connection";
     if (why != NULL) {
+        hub_refused(s->server->env.hub, CODE_INVALID);
         if (f->id != 0)
             session_error(s, f->id, CODE_INVALID, why);
         msg_unref(m);
@@ -140,10 +141,11 @@ static bool take(struct session *s, const struct frame *f, struct str subject)
     const char *what = NULL;
     struct str why = refused(s, f, subject, &code);
     struct msg *m = why.p == NULL ? make(s, f, subject, &what) : NULL;
-    if (m == NULL && f->id == 0 && f->verb == VERB_PUB)
-        return true; /* nobody wants to hear of it */
     if (m == NULL) {
-        session_error(s, f->id, why.p != NULL ? code : CODE_INVALID, why.p != NULL ? why.p : what);
+        code = why.p != NULL ? code : CODE_INVALID;
+        hub_refused(s->server->env.hub, code);
+        if (f->id != 0 || f->verb != VERB_PUB) /* else nobody wants to hear of it */
+            session_error(s, f->id, code, why.p != NULL ? why.p : what);
         return true;
     }
     struct str with = f->headers.n > 0 ? headers_get(f->headers, "with") : STR_NONE;

@@ -239,6 +239,8 @@ static void on_big(struct session *s, const struct frame *f)
     s->skip = f->body_size;
     buf_printf(&text, "a body of %llu bytes; limits.body is %s", (unsigned long long)f->body_size,
                str_format_size(s->server->env.conf->limits.body, limit));
+    if (f->verb == VERB_PUB || f->verb == VERB_REQ)
+        hub_refused(s->server->env.hub, CODE_TOO_LARGE);
     if ((f->verb == VERB_PUB && f->id != 0) || f->verb == VERB_REQ)
         session_error(s, f->id, CODE_TOO_LARGE, buf_cstr(&text));
     else if (is_answer(f->verb))

@@ -64,6 +64,7 @@ struct stream_hub {
     struct poller *poller;
     uint8_t *input; /* INPUT_HEAD + READ_USUAL bytes, from the first read on */
     struct list ready, dirty, timed, dead;
+    size_t lingering;
     struct quickacks quick;
     struct buf spares[SPARE_COUNT];
     size_t spare_count, spare_bytes;
@@ -202,6 +203,7 @@ static void stream_unlink(struct stream *s)
     struct stream_hub *h = s->hub;
     s->state = STREAM_CLOSED;
     s->reading = s->blocked = s->want_write = false;
+    h->lingering -= s->lingering;
     stream_watch(s);
     list_remove(&h->dirty, &s->dirty);
     list_remove(&h->timed, &s->timed);
@@ -281,7 +283,12 @@ static void stream_linger(struct stream *s)
 {
     if (s->lingering)
         return;
+    if (s->hub->lingering == STREAM_LINGER_MAX) {
+        stream_fail(s, "finished");
+        return;
+    }
     s->lingering = true;
+    s->hub->lingering++;
     if (s->layer != NULL)
         s->layer->ops->bye(s->layer);
     shutdown(s->fd, SHUT_WR);

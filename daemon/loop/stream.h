@@ -91,8 +91,9 @@ bool stream_paused(const struct stream *s);
 void stream_close(struct stream *s);
 
 /* Reads no more, writes what is pending, tells the peer the end and drops what still comes until it
- * closes too (5 s at most in all; a reset could overtake our last words); no further callback. The
- * owner forgets the pointer. */
+ * closes too (5 s at most in all; a reset could overtake our last words; where so many others wait like
+ * this, not at all); no further callback. The owner forgets the pointer. */
+#define STREAM_LINGER_MAX 1024
 void stream_finish(struct stream *s);
 
 /* Gives the socket back, open and the caller's; the rest as stream_close(). For a protocol that begins TLS on a

@@ -75,8 +75,9 @@ bool headers_check(struct str block, const char **what, size_t *offset)
 
 bool headers_next(struct str *block, struct header *h)
 {
-    const char *end = block->p + block->n;
-    const char *colon = block->n > 0 ? memchr(block->p, ':', block->n) : NULL;
+    if (block->n == 0)
+        return false;
+    const char *end = block->p + block->n, *colon = memchr(block->p, ':', block->n);
     if (colon == NULL || end - colon < 3)
         return false;
     const char *value = colon + 2, *line_end = memchr(value, '\n', (size_t)(end - value));

@@ -259,12 +259,29 @@ struct msg *msg_new(struct msg_factory *f, const struct msg_input *in, const cha
     m->subject = str_make(m->data, in->subject.n);
     m->headers = str_make(at, headers);
     at = put_made(f, m, at, s, in->source);
+    m->made = (size_t)(at - m->headers.p);
     at = bytes_str(at, in->lines);
     for (size_t i = 0; i < kept.count; i++)
         at = bytes_str(at, kept.pieces[i]);
     m->body = str_make(at, in->body.n);
     bytes_str(at, in->body);
     return m;
+}
+
+/* As put_made() writes them; who has edited a dead letter may have put one elsewhere. */
+static size_t made_of(const struct msg *m)
+{
+    const struct {
+        struct str name, value;
+    } lines[MADE_LINES] = {{STR("id: "), m->id}, {STR("source: "), m->source}, {STR("correlation-id: "), m->correlation_id},
+                           {STR("traceparent: "), m->traceparent}};
+    size_t at = 0;
+    for (size_t i = 0; i < MADE_LINES; i++) {
+        if (lines[i].value.p != m->headers.p + at + lines[i].name.n)
+            return 0;
+        at += lines[i].name.n + lines[i].value.n + 1;
+    }
+    return at;
 }
 
 struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str headers, struct str body)
@@ -286,6 +303,7 @@ struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str he
     m->source = headers_get(m->headers, "source");
     m->correlation_id = headers_get(m->headers, "correlation-id");
     m->traceparent = headers_get(m->headers, "traceparent");
+    m->made = made_of(m);
     return m;
 }
 

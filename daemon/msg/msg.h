@@ -26,6 +26,7 @@ struct msg {
     enum msg_kind kind;
     struct str subject, headers, body;
     struct str id, correlation_id, traceparent, source; /* slices of headers */
+    size_t made;         /* bytes of these four at the beginning of headers; 0 = they do not stand there like that */
     int64_t accepted_ms; /* monotonic */
     int64_t timeout_ms;  /* header `timeout`; -1 = none */
     int64_t ttl_ms;      /* header `ttl`; -1 = none */

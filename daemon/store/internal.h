@@ -117,9 +117,11 @@ struct store_batch {
     uint64_t bytes, burials, room;
     uint64_t seen, evicted; /* ids on record; given up in this life */
     uint64_t commits; /* made for it */
-    int64_t took_ms;  /* by the slowest of them */
+    int64_t began_ms, took_ms; /* monotonic; until it was answered */
+    bool owes;        /* a sync, before it is answered */
     struct buf logs;  /* of struct store_log_row without names: all of them, or nothing has changed */
     bool full, faulted, low, disk_full;
+    uint64_t mark;    /* what the mark is to say then */
     char why[160];    /* of faulted */
 };
 
@@ -177,6 +179,8 @@ void front_add_log(struct store *st, const struct store_log_row *row); /* the sa
 
 struct store_batch *batch_new(void);
 void batch_free(struct store_batch *b);             /* calls nobody back; NULL is legal */
+void batch_fail_from(struct store_batch *b, size_t from); /* its jobs from that one on are unknown */
+void batch_fail(struct store_batch *b, const char *why); /* faulted: all that it holds is unknown */
 struct store_batch *batch_take(struct store *st);   /* the open batch, the caller's, and opens another */
 
 static inline struct store_job *batch_job(const struct store_batch *b, size_t i)

@@ -1,5 +1,6 @@
 /* The way back: what the jobs of a batch came to is told on the loop, in the order it was asked for. */
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "store/internal.h"
@@ -59,6 +60,26 @@ static void count_row(struct store_answer *a)
 {
     a->rows.count++;
     a->rows.cut = a->bytes.len >= STORE_ROWS_BYTES;
+}
+
+void batch_fail_from(struct store_batch *b, size_t from)
+{
+    for (size_t i = from; i < batch_count(b); i++) {
+        struct store_job *job = batch_job(b, i);
+        job->result = STORE_UNKNOWN;
+        if (!job_answers(job->kind))
+            continue;
+        answer_free(job->answer);
+        job->answer = answer_new();
+        buf_puts(&job->answer->findings, "the store is faulted\n");
+    }
+}
+
+void batch_fail(struct store_batch *b, const char *why)
+{
+    batch_fail_from(b, 0);
+    b->faulted = true;
+    snprintf(b->why, sizeof(b->why), "%s", why);
 }
 
 void answer_record(struct store_answer *a, const struct store_record *r)

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "store/internal.h"
 #include "store/sqlite_gather.h"
+#include "store/sqlite_sync.h"
 
 #define DB_PAGE 8192
 #define BALLAST_BYTES (4u << 20) /* given up where the disk is full, so that ends can be recorded */
@@ -60,6 +61,7 @@ struct audit { /* zeroed: none runs */
 struct db {
     sqlite3 *sql;
     struct gather *gather;
+    struct syncer *syncer; /* NULL at opening and closing: then each commit is synced at once */
     sqlite3_stmt *stmts[STMTS];
     char *dir, *path;
     struct counter *counters;
@@ -165,7 +167,7 @@ void audit_anew(struct audit *a);
 void audit_fini(struct audit *a);
 
 /* sqlite_commit.c */
-/* All jobs of the list; never fails, may be faulted after. */
+/* All jobs of the list; never fails, may be faulted after. The first batch may owe a sync. */
 void db_run(struct db *db, struct store_batch *first);
 void db_tell(const struct db *db, struct store_batch *b); /* its state, into a batch */
 bool db_is_full(const struct db *db);
@@ -178,12 +180,13 @@ void db_checkpoint(struct db *db);          /* when there is enough for one */
 void db_idle(struct db *db);                /* bounded work of little hurry */
 bool db_wants_idle(const struct db *db);
 void db_fault(struct db *db, const char *what);
+bool db_is_sound(struct db *db); /* neither faulted nor has a sync failed: that is a fault now */
 
 /* sqlite_mark.c */
 void mark_open(struct db *db);
 void mark_close(struct db *db);
 uint64_t mark_read(const struct db *db); /* commits that were synced at least; 0 = unknown */
-void mark_write(struct db *db); /* after a commit; nothing where there was none */
+void mark_write(struct db *db, uint64_t commits); /* when they are synced; nothing where it says so already */
 void mark_keep_journal(const struct db *db);
 
 /* sqlite_ahead.c */

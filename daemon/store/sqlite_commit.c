@@ -29,14 +29,28 @@ static int last_error(const struct db *db)
     return error != 0 ? error : errno;
 }
 
+static void db_fault_as(struct db *db, const char *why)
+{
+    db->faulted = true;
+    bytes_copy(db->why, why, sizeof(db->why));
+    fault_mark(db);
+}
+
 void db_fault(struct db *db, const char *what)
 {
-    if (db->faulted)
-        return;
-    db->faulted = true;
-    snprintf(db->why, sizeof(db->why), "%s: %s (%d, errno %d)", what, sqlite3_errmsg(db->sql),
+    char why[sizeof(db->why)];
+    snprintf(why, sizeof(why), "%s: %s (%d, errno %d)", what, sqlite3_errmsg(db->sql),
              sqlite3_extended_errcode(db->sql), last_error(db));
-    fault_mark(db);
+    if (!db->faulted)
+        db_fault_as(db, why);
+}
+
+bool db_is_sound(struct db *db)
+{
+    const char *why = db->syncer != NULL ? syncer_failed(db->syncer) : NULL;
+    if (why != NULL && !db->faulted)
+        db_fault_as(db, why);
+    return !db->faulted;
 }
 
 /* A write that found no room left nothing; a sync that failed is never this. */
@@ -136,6 +150,8 @@ static int commit(struct db *db, int rc)
     if (rc == SQLITE_OK && count_is_due(db))
         rc = count_pages(db);
     fault_point("store.commit");
+    if (rc == SQLITE_OK && !db_is_sound(db))
+        rc = SQLITE_IOERR_FSYNC;
     if (rc == SQLITE_OK)
         rc = db_step(db_stmt(db, STMT_COMMIT));
     fault_point("store.committed");
@@ -171,8 +187,11 @@ static enum outcome run_together(struct db *db, struct store_batch *first)
         for (size_t i = 0; i < batch_count(b) && rc == SQLITE_OK; i++)
             rc = do_job(db, b, batch_job(b, i));
     }
+    gather_defer(db->gather, db->syncer != NULL);
     rc = commit(db, rc);
+    gather_defer(db->gather, false);
     first->commits = rc == SQLITE_OK;
+    first->owes = gather_owes(db->gather);
     return settle(db, rc);
 }
 
@@ -199,28 +218,15 @@ static void run_job(struct db *db, struct store_batch *b, struct store_job *job)
         db_fault(db, "no room even for what ends");
 }
 
-/* What was done before the fault stands. */
-static void fail_jobs(struct store_batch *b, size_t from)
-{
-    for (size_t i = from; i < batch_count(b); i++) {
-        struct store_job *job = batch_job(b, i);
-        job->result = STORE_UNKNOWN;
-        if (!job_answers(job->kind))
-            continue;
-        answer_free(job->answer);
-        job->answer = answer_new();
-        buf_puts(&job->answer->findings, "the store is faulted\n");
-    }
-}
-
 static void run_one_by_one(struct db *db, struct store_batch *first)
 {
+    syncer_drain(db->syncer); /* each of these is synced at once */
     for (struct store_batch *b = first; b != NULL; b = b->next) {
         size_t i = 0;
         for (; i < batch_count(b) && !db->faulted; i++)
             run_job(db, b, batch_job(b, i));
         if (db->faulted)
-            fail_jobs(b, i > 0 ? i - 1 : 0);
+            batch_fail_from(b, i > 0 ? i - 1 : 0); /* what was done before the fault stands */
     }
 }
 
@@ -287,16 +293,17 @@ void db_run(struct db *db, struct store_batch *first)
     enum outcome outcome = FAILED;
     assert(first != NULL);
     fault_point("store.run");
-    if (db->disk_full && !db->faulted)
+    if (db_is_sound(db) && db->disk_full)
         ballast_make(db);
     if (!db->faulted)
         outcome = run_together(db, first);
     if (outcome == NO_ROOM)
         run_one_by_one(db, first);
     for (struct store_batch *b = outcome == FAILED ? first : NULL; b != NULL; b = b->next)
-        fail_jobs(b, 0);
-    first->took_ms = clock_mono_ms() - start;
+        batch_fail_from(b, 0);
     for (struct store_batch *b = first; b != NULL; b = b->next) {
+        b->began_ms = start;
+        b->mark = counter_get(db, COUNTER_COMMITS);
         begin_audits(db, b);
         db_tell(db, b);
     }
@@ -325,7 +332,10 @@ static void checkpoint(struct db *db)
 
 void db_checkpoint(struct db *db)
 {
-    if (!db->faulted && db->wal_pages > WAL_PAGES_MAX)
+    if (db->faulted || db->wal_pages <= WAL_PAGES_MAX)
+        return;
+    syncer_drain(db->syncer);
+    if (db_is_sound(db))
         checkpoint(db);
 }
 

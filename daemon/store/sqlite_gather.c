@@ -13,6 +13,8 @@ struct gather {
     sqlite3_vfs vfs; /* first */
     sqlite3_vfs *real;
     char name[32];
+    struct gathered *journal;
+    bool defers, owes;
     struct gathered *file; /* whose bytes lie in here */
     sqlite3_int64 at;
     int n;
@@ -24,6 +26,7 @@ struct gathered {
     struct gather *gather;
     sqlite3_file *real;
     bool gathers;
+    bool headed; /* its first bytes were written and not synced yet */
     int fd; /* of the database, for a hint; never closed before the other: POSIX locks would go with it. Else -1 */
 };
 
@@ -64,6 +67,7 @@ static int on_write(sqlite3_file *base, const void *p, int n, sqlite3_int64 at)
     int rc = flush_other(g, f, n, at);
     if (rc != SQLITE_OK)
         return rc;
+    f->headed |= at == 0;
     if (!f->gathers || n > (int)GATHERED_MAX)
         return f->real->pMethods->xWrite(f->real, p, n, at);
     if (g->n == 0) {
@@ -81,6 +85,8 @@ static int on_close(sqlite3_file *base)
     int rc = flush(f), end = f->real->pMethods->xClose(f->real);
     if (f->gather->file == f)
         f->gather->file = NULL;
+    if (f->gather->journal == f)
+        f->gather->journal = NULL;
     if (f->fd >= 0)
         close(f->fd);
     return rc == SQLITE_OK ? end : rc;
@@ -98,10 +104,17 @@ static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
     return rc == SQLITE_OK ? real_of(f)->pMethods->xTruncate(real_of(f), size) : rc;
 }
 
-static int on_sync(sqlite3_file *f, int flags)
+static int on_sync(sqlite3_file *base, int flags)
 {
-    int rc = flush(gathered_of(f));
-    return rc == SQLITE_OK ? real_of(f)->pMethods->xSync(real_of(f), flags) : rc;
+    struct gathered *f = gathered_of(base);
+    struct gather *g = f->gather;
+    bool headed = f->headed;
+    int rc = flush(f);
+    f->headed = false;
+    if (rc != SQLITE_OK || headed || f != g->journal || !g->defers)
+        return rc == SQLITE_OK ? f->real->pMethods->xSync(f->real, flags) : rc;
+    g->owes = true;
+    return SQLITE_OK;
 }
 
 static int on_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -159,6 +172,8 @@ static int on_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *base, 
     int rc = g->real->xOpen(g->real, name, f->real, flags, out);
     if (f->real->pMethods != NULL)
         base->pMethods = &methods;
+    if (rc == SQLITE_OK && (flags & SQLITE_OPEN_WAL) != 0)
+        g->journal = f;
     if (rc == SQLITE_OK && database)
         f->fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     return rc;
@@ -187,6 +202,24 @@ void gather_free(struct gather *g)
         return;
     sqlite3_vfs_unregister(&g->vfs);
     mem_free(g);
+}
+
+void gather_defer(struct gather *g, bool on)
+{
+    g->defers = on;
+}
+
+bool gather_owes(struct gather *g)
+{
+    bool owes = g->owes;
+    g->owes = false;
+    return owes;
+}
+
+int gather_sync(struct gather *g)
+{
+    sqlite3_file *real = g->journal->real;
+    return real->pMethods->xSync(real, SQLITE_SYNC_NORMAL);
 }
 
 const char *gather_name(const struct gather *g)

@@ -45,9 +45,9 @@ uint64_t mark_read(const struct db *db)
     return whole ? m.commits : 0;
 }
 
-void mark_write(struct db *db)
+void mark_write(struct db *db, uint64_t commits)
 {
-    struct mark m = {.magic = MARK_MAGIC, .commits = counter_get(db, COUNTER_COMMITS)};
+    struct mark m = {.magic = MARK_MAGIC, .commits = commits};
     if (m.commits == db->marked)
         return;
     db->marked = m.commits;

@@ -1,7 +1,9 @@
 /*
  * The store in a file: the front on the loop, the database on a thread of its own.
  *
- *     loop     turn's end: batch --queue--> thread: all that wait, one commit --post--> loop: callbacks
+ *     loop     turn's end: batch --queue--> thread: all that wait, one commit, sync --post--> loop: callbacks
+ *
+ * The sync is the thread's too, or another's while that goes on (sqlite_sync.h).
  */
 #include "store/store_sqlite.h"
 
@@ -64,10 +66,11 @@ static bool wait_for_work(struct store_sqlite *s)
     return pthread_cond_timedwait(&s->wake, &s->lock, &until) != 0 && s->first == NULL;
 }
 
-/* What has come, or NULL when it is time for idle work, an audit goes on, or it is to stop. */
-static struct store_batch *take_work(struct store_sqlite *s, bool *stop)
+/* What has come, or NULL when it is time for idle work, an audit goes on, or it is to stop. waited: nothing was there. */
+static struct store_batch *take_work(struct store_sqlite *s, bool *stop, bool *waited)
 {
     pthread_mutex_lock(&s->lock);
+    *waited = s->first == NULL;
     bool idle = false;
     while (s->first == NULL && !s->stop && !idle && !s->db.audit.running)
         idle = wait_for_work(s);
@@ -86,27 +89,41 @@ static void post_all(struct store_sqlite *s, struct store_batch *b)
     }
 }
 
+/* On either thread. */
+static void on_synced(void *arg, struct store_batch *first)
+{
+    struct store_sqlite *s = arg;
+    uint64_t mark = 0;
+    for (struct store_batch *b = first; b != NULL; b = b->next)
+        mark = b->faulted ? mark : b->mark;
+    post_all(s, first);
+    fault_point("store.posted");
+    if (mark > 0)
+        mark_write(&s->db, mark);
+}
+
 static void audit(struct store_sqlite *s)
 {
     struct store_batch *answer = s->db.audit.running ? audit_step(&s->db) : NULL;
-    if (answer != NULL)
-        post_send(s->post, answer);
+    if (answer == NULL)
+        return;
+    syncer_drain(s->db.syncer);
+    post_send(s->post, answer);
 }
 
 /* What idle work and checkpoints came to is told by a batch without jobs. */
-static void work(struct store_sqlite *s, struct store_batch *first)
+static void work(struct store_sqlite *s, struct store_batch *first, bool waited)
 {
     bool faulted = s->db.faulted, full = s->db.disk_full;
     if (first != NULL) {
         db_run(&s->db, first);
         faulted = s->db.faulted;
         full = s->db.disk_full;
-        post_all(s, first);
-        fault_point("store.posted");
-        mark_write(&s->db);
-        ahead_write(&s->db);
+        syncer_put(s->db.syncer, first, waited);
+        if (db_is_sound(&s->db))
+            ahead_write(&s->db);
         db_checkpoint(&s->db);
-    } else if (!s->db.audit.running) {
+    } else if (!s->db.audit.running && syncer_is_idle(s->db.syncer) && db_is_sound(&s->db)) {
         db_idle(&s->db);
     }
     audit(s);
@@ -120,12 +137,16 @@ static void work(struct store_sqlite *s, struct store_batch *first)
 static void *thread_main(void *arg)
 {
     struct store_sqlite *s = arg;
-    bool stop = false;
+    bool stop = false, waited = true;
     while (!stop) {
-        struct store_batch *first = take_work(s, &stop);
+        struct store_batch *first = take_work(s, &stop, &waited);
         if (!stop)
-            work(s, first);
+            work(s, first, waited);
     }
+    syncer_drain(s->db.syncer);
+    db_is_sound(&s->db);
+    syncer_free(s->db.syncer);
+    s->db.syncer = NULL;
     db_end(&s->db);
     return NULL;
 }
@@ -292,10 +313,12 @@ struct store *store_sqlite_open(struct loop *l, struct log *log, const struct st
         sqlite3_wal_hook(s->db.sql, on_wal, &s->db);
         take_state(s, &state);
         s->post = post_new(l, on_done, s);
+        s->db.syncer = syncer_new(s->db.gather, on_synced, s);
     }
     state_fini(&state);
-    if (open && !start_thread(s)) {
+    if (open && (s->db.syncer == NULL || !start_thread(s))) {
         open = err_add(err, "store %s: no thread can be started", o->path);
+        syncer_free(s->db.syncer);
         post_free(s->post);
     }
     if (open)

@@ -272,6 +272,12 @@ const char *link_state(const struct link *l)
     return names[l->phase];
 }
 
+const struct link *link_worse(const struct link *a, const struct link *b)
+{
+    static const unsigned ranks[] = {[LINK_UP] = 0, [LINK_CONNECTING] = 1, [LINK_GREETING] = 1, [LINK_PAUSING] = 2, [LINK_REFUSED] = 3};
+    return b != NULL && ranks[b->phase] > ranks[a->phase] ? b : a;
+}
+
 const char *link_error(const struct link *l)
 {
     return l->errors[l->failed_at];

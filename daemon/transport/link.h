@@ -75,6 +75,9 @@ bool link_is_open(const struct link *l);          /* greeting or up: there is a 
 bool link_is_up(const struct link *l);
 struct stream *link_stream(const struct link *l); /* NULL unless open */
 const char *link_state(const struct link *l);     /* "up" | "connecting" | "down" | "refused" */
+/* The one in the worse state, up before connecting before down before refused; b may be NULL. Of an endpoint with several
+ * links it speaks for all. */
+const struct link *link_worse(const struct link *a, const struct link *b);
 const struct url *link_url(const struct link *l); /* the address in use, or tried next */
 const char *link_error(const struct link *l);     /* the last one, or NULL while up */
 uint64_t link_connects(const struct link *l);     /* how often it came up */

@@ -292,5 +292,7 @@ struct transport {
      * whoever asked may have lost interest by then, and ask again: the earlier one is done first. Only while the endpoint
      * is up. NULL = there is nothing to ask. */
     void (*doctor)(struct endpoint *e, struct doctor *d);
-    void (*close)(struct endpoint *e); /* at once; withdraws its receipts, settles nothing */
+    /* At once; withdraws its receipts, settles nothing. After a drain, but also without one: a reload that changes a
+     * connecting endpoint or its sources closes it and opens the next. */
+    void (*close)(struct endpoint *e);
 };

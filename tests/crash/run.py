@@ -24,7 +24,8 @@ CHECKS = ("nothing acknowledged is lost (S1, S3)", "books add up at every start 
 # name of the point: at which passes the daemon is killed, one life each
 POINTS = {
     "store.migrating": (1, 1), "store.opened": (1, 1), "durable.adopted": (1, 1), "store.checkpointed": (1,),
-    "store.run": (1, 30), "store.commit": (1, 30), "store.committed": (1, 30), "store.posted": (1, 30),
+    "store.run": (1, 30), "store.commit": (1, 30), "store.committed": (1, 30), "store.synced": (1, 30),
+    "store.posted": (1, 30),
     "durable.accepting": (1, 40), "durable.stored": (1, 40), "durable.acknowledged": (1, 40),
     "delivery.handed-over": (1, 40), "durable.settle": (1, 40), "durable.settling": (1, 40),
     "durable.retrying": (1, 4), "durable.burying": (1, 3), "durable.redriving": (1, 3), "durable.armed": (1, 3),

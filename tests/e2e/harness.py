@@ -627,7 +627,7 @@ class Daemon:
             self.log_read += len(text)
             for line in text.splitlines():
                 with contextlib.suppress(ValueError):
-                    self.log_lines.append(json.loads(line))
+                    self.log_lines.append(json.loads(line, parse_int=str))  # compared with text
             return [l for l in self.log_lines if isinstance(l, dict) and event in (None, l.get("event"))]
 
     def wait_log(self, matches, what, timeout=PATIENCE):

@@ -247,7 +247,7 @@ class KilledCase(Base, Case):
         begun = time.monotonic()
         victim.kill()
         got = caller.answer(id)[1]
-        self.assertIn(got.subject, ("unavailable", "no-service"))
+        self.error(got, "unavailable")  # it may have been done: "no-service" would say that it was not
         self.assertLess(time.monotonic() - begun, 2)
 
     def test_event_goes_to_the_next(self):

@@ -9,7 +9,7 @@ import time
 import rooms
 import test_nest_clients
 import test_nest_servers
-from harness import SANITIZED, Case, Certificates, Daemon, NestClient, NestServer, free_port, policy, wait_until
+from harness import SANITIZED, Case, Certificates, Daemon, NestClient, NestServer, Service, free_port, policy, wait_until
 from nats_server import NatsServer
 from proxy import Proxy
 
@@ -242,15 +242,25 @@ class MessagesCase(Through, Case):
         server = self.nats(max_payload=2000)
         daemon = self.through(server.port, OUT, {**IN, "from": {**IN["from"], "codec": "nest"}},
                               {"from": {"endpoint": "bus", "subject": "raw.>"}, "to": "room"})
-        daemon.serve("room", lambda d, s: b'"' + b"x" * json.loads(d.body) + b'"')
+
+        def answer(delivery, service):
+            size = json.loads(delivery.body)
+            if size < 0:
+                raise Service.Err("failed", b'"' + b"x" * -size + b'"')
+            return b'"' + b"x" * size + b'"'
+        daemon.serve("room", answer)
         local, tool = self.local(daemon), self.tool(server)
         self.assertEqual(local.publish("a", b"x" * 2000).subject, "too-large")
         self.assertEqual(local.publish("a", b"x" * 1500).verb, "OK")
         self.assertEqual(len(tool.request("raw.a", "1000").body), 1002)
         self.assertEqual(tool.request("raw.a", "3000").headers["bellhop-error"], "too-large")
+        self.assertEqual(len(tool.request("raw.a", "-1000").body), 1002)
+        got = tool.request("raw.a", "-3000")  # what an error says of itself may be left out
+        self.assertEqual((got.headers["bellhop-error"], got.body), ("failed", b""))
         packet = lambda n: json.dumps({"pattern": "in.a", "data": n, "id": "1"})
         self.assertEqual(len(json.loads(tool.request("in.a", packet(1000)).body)["response"]), 1000)
-        self.assertEqual(json.loads(tool.request("in.a", packet(3000)).body)["err"]["code"], "too-large")
+        for size in (3000, -3000):
+            self.assertEqual(json.loads(tool.request("in.a", packet(size)).body)["err"]["code"], "too-large")
         self.assertEqual(len(daemon.log("link_up")), 2)
 
     def test_limits_body(self):
@@ -277,7 +287,7 @@ class MessagesCase(Through, Case):
         tool.sub("far")
         call = local.start("REQ", "far", b"1")
         tool.publish(tool.message().reply, b"2")
-        self.assertEqual(local.answer(call)[1].body, b"2")
+        self.assertIn(local.answer(call)[1].body, (b"1", b"2"))  # the room hears it as well
         self.assertEqual(tool.request("near", b"3").body, b"3")
         tool.publish("last", b"4")
         wait_until(lambda: [d for d in list(room.deliveries) if d.subject == "last"], "the last one")
@@ -290,6 +300,20 @@ class MessagesCase(Through, Case):
         got = self.tool(server).request("in.a", b"1")
         self.assertEqual(got.headers["bellhop-error"], "invalid")
         self.assertIn(b"codec: nest", got.body)
+
+    def test_who_does_not_read_a_stream_holds_nobody_up(self):
+        server = self.nats()
+        daemon = self.through(server.port, OUT, endpoint_more={"codec": "nest"}, policies={"default": policy("60s")})
+        lazy, local, tool = self.local(daemon), self.local(daemon), self.tool(server)
+        tool.sub("far")
+        call = lazy.start("REQ", "far", b"1")
+        got = tool.message()
+        item = json.dumps({"response": "x" * 60000, "id": json.loads(got.body)["id"]})
+        for _ in range(300):
+            tool.publish(got.reply, item)
+        tool.flush()
+        self.assertEqual(local.publish("other", b"1", timeout=10).verb, "OK")
+        self.assertEqual(lazy.answer(call)[1].subject, "overloaded")
 
     def test_errors_of_the_services_framework(self):
         server = self.nats()
@@ -580,6 +604,47 @@ class BadServersCase(Through, Case):
         daemon.signal(15)
         self.assertEqual(daemon.wait_exit(), 0)
         self.assertEqual([d.subject for d in room.deliveries], ["in.late"])
+
+    def test_a_drain_does_not_wait_for_the_pong_of_a_lost_connection(self):
+        def talk(sock):
+            greet(sock)
+            while piece := sock.recv(65536):
+                if b"SUB in.>" in piece and attached.wait(20):
+                    sock.sendall(b"MSG in.a 1 r 2\r\nhi\r\n")
+                if b"UNSUB 1" in piece:
+                    return sock.shutdown(socket.SHUT_RDWR)
+        attached = threading.Event()
+        port = self.keep(Scripted(talk)).port
+        daemon = Daemon({"endpoints": endpoint(port, codec="raw", reply_timeout="1h"), "routes": [IN]})
+        self.addCleanup(daemon.remove)
+        wait_state(daemon, "up")
+        room = daemon.serve("room", lambda d, s: time.sleep(2) or b"")
+        attached.set()
+        room.wait(1)
+        daemon.signal(15)
+        self.assertEqual(daemon.wait_exit(timeout=10), 0)
+
+    def test_the_endpoint_goes_while_a_stream_waits_for_it(self):
+        """The server does not read, the service's items wait for room, and the configuration has the endpoint no more."""
+        def talk(sock):
+            greet(sock)
+            if b"SUB in.>" in sock.recv(65536) and attached.wait(20):
+                sock.sendall(b"MSG in.a 1 r %d\r\n%s\r\n" % (len(packet), packet))
+            gone.wait(60)
+        packet, attached, gone = b'{"pattern":"in.a","data":1,"id":"7"}', threading.Event(), threading.Event()
+        self.addCleanup(gone.set)
+        daemon = self.through(self.keep(Scripted(talk)).port, IN, up=False, endpoint_more={"codec": "nest", "reply_timeout": "1h"},
+                              drain_timeout="100ms")
+        room = daemon.serve("room", lambda d, s: [b'"%s"' % (b"x" * 100000)] * 100)
+        attached.set()
+        room.wait(1)
+        time.sleep(0.5)
+        daemon.write({"routes": [{**OUT, "to": "room"}], "drain_timeout": "100ms"})
+        daemon.signal(1)
+        wait_until(lambda: daemon.log("reloaded"), "the reload")
+        time.sleep(3)  # longer than the patience with such a stream
+        self.assert_alive(daemon)
+        self.assertEqual(self.local(daemon).publish("x", b"1").verb, "OK")
 
     def test_a_server_that_says_nothing_more(self):
         def talk(sock):

@@ -245,6 +245,18 @@ class ReloadCase(Case):
         self.assertEqual(daemon.tool("reload")[0], 0)
 
 
+class ExplainCase(Case):
+    def test_where_a_message_would_go(self):
+        daemon = self.daemon(edge(free_port()))
+        for arguments, expected in ((("echo",), "the first route from `local`"),
+                                    (("-f", "edge", "echo"), "the first route from `edge`"),
+                                    (("-f", "egde", "echo"), "no route is from `egde`"),
+                                    (("other",), "no route from `local` matches this subject")):
+            status, out, _ = daemon.tool("explain", *arguments)
+            self.assertEqual(status, 0)
+            self.assertIn(expected, out)
+
+
 class StopCase(Case):
     def ending(self, config=None, **more):
         """A daemon that the test ends itself."""
@@ -620,6 +632,13 @@ class LogCase(Case):
             self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$")
             self.assertIn(line["level"], ("error", "warn", "info", "debug"))
             self.assertRegex(line["event"], r"^[a-z0-9_]+$")
+
+    def test_callers_are_no_destinations(self):
+        daemon = self.daemon({"routes": [ECHO], "log": {"level": "info"}})
+        daemon.serve("echo")
+        daemon.connect("caller").close()
+        daemon.wait_log(lambda l: l["event"] == "client_detached" and l["service"] == "caller", "the end of the caller")
+        self.assertEqual([l["destination"] for l in daemon.log("destination_up")], ["echo"])
 
     def test_text(self):
         daemon = self.daemon({"log": {"format": "text", "level": "info"}}, wait=False)

@@ -1,12 +1,14 @@
 /*
- * The order of acknowledgements, as delivery/durable.c and store/sqlite_commit.c keep it, in every
- * interleaving of the loop, the store's thread, kills and power losses. Two messages, LIVES lives.
+ * The order of acknowledgements, as delivery/durable.c, store/sqlite_commit.c and store/sqlite_sync.c keep it, in
+ * every interleaving of the loop, the store's thread, the one that syncs beside it, kills and power losses. Two
+ * messages, LIVES lives.
  *
- *     loop    accept -> PUT . . . . . committed: OK to the source, ready -> hand over -> END or SAVE . . .
- *     store               \_ write, sync, answer _/                                         \_ …
+ *     loop    accept -> PUT . . . . . . . . committed: OK to the source, ready -> hand over -> END or SAVE . . .
+ *     store               \_ write _ (the next)   /                                              \_ …
+ *     syncer                        \_ sync, answer
  *
- * A kill keeps what was written, a power loss only what was synced. One sync fails; the kernel then
- * forgets what it should have written, and the next sync would "succeed".
+ * A kill keeps what was written, a power loss only what was synced: what had been written when the sync began. One
+ * sync fails; the kernel then forgets what it should have written, and the next sync would "succeed".
  *
  * Claims (facts of reliability: S1, S2, S4, S6):
  *   S1  what was acknowledged is on disk, or has ended;
@@ -15,7 +17,7 @@
  *   S6  as many hand-overs as there were before this one are on record when it is made.
  *
  * Mutants (-D), each of which breaks a claim: ACK_EARLY DONE_EARLY HAND_EARLY NO_ARMING ANSWER_BEFORE_SYNC
- * RETRY_SYNC UNKNOWN_IS_OK.
+ * ANSWER_BESIDE_SYNC RETRY_SYNC UNKNOWN_IS_OK.
  */
 #define N 2
 #define LIVES 3
@@ -31,13 +33,14 @@ mtype = { absent, putting, ready, saving, inflight, settling, gone };
 typedef row { bool there; bool ended; byte attempt };
 
 row written[N], synced[N]; /* what a kill leaves; what a power loss leaves */
+row begun[N];              /* written when the sync under way began */
 
 /* one life */
 mtype state[N];
 byte attempt[N];      /* hand-overs that are known of */
 bool old[N];          /* found at the start: it may have been in flight */
-byte asked[N], batch[N], answered[N]; /* of the store: to be done, being done, done */
-bool faulted, storing;
+byte asked[N], batch[N], unsynced[N], under[N], answered[N]; /* to be done, being written, written, being synced, done */
+bool faulted, writing, syncing;
 
 /* what the world has seen, in all lives */
 bool acked[N], told[N], offered[N];
@@ -73,7 +76,7 @@ inline start_life() {
     i = 0;
     do
     :: i < N ->
-        asked[i] = NONE; batch[i] = NONE; answered[i] = NONE;
+        asked[i] = NONE; batch[i] = NONE; unsynced[i] = NONE; under[i] = NONE; answered[i] = NONE;
         attempt[i] = written[i].attempt;
         old[i] = written[i].there;
         if
@@ -84,7 +87,7 @@ inline start_life() {
         i++
     :: else -> break
     od;
-    faulted = false; storing = false
+    faulted = false; writing = false; syncing = false
 }
 
 inline step(i) {
@@ -154,24 +157,65 @@ inline apply(i) {
 }
 
 inline take(i) { batch[i] = asked[i]; asked[i] = NONE }
-inline sync(i) {
-    synced[i].there = written[i].there;
-    synced[i].ended = written[i].ended;
-    synced[i].attempt = written[i].attempt
+
+inline hand_on(i) {
+    if
+    :: batch[i] != NONE ->
+#ifdef ANSWER_BEFORE_SYNC
+        answered[i] = batch[i];
+#else
+        unsynced[i] = batch[i];
+#endif
+        batch[i] = NONE
+    :: else -> skip
+    fi
 }
-inline answer(i) { answered[i] = batch[i]; batch[i] = NONE }
 
 active proctype store() {
     end:
     do
-    :: atomic { !faulted && !storing && (asked[0] != NONE || asked[1] != NONE) -> storing = true; take(0); take(1) };
-       atomic { storing -> apply(0); apply(1) };
-#ifdef ANSWER_BEFORE_SYNC
-       atomic { storing -> answer(0); answer(1) };
-#endif
+    :: atomic { !faulted && !writing && (asked[0] != NONE || asked[1] != NONE) -> writing = true; take(0); take(1) };
        if
-       :: atomic { storing -> sync(0); sync(1) }
-       :: atomic { storing && !sync_failed ->
+       :: atomic { writing -> apply(0); apply(1); hand_on(0); hand_on(1); writing = false }
+       :: atomic { !writing -> skip } /* the life has ended meanwhile */
+       fi
+    od
+}
+
+inline begin(i) {
+    under[i] = unsynced[i]; unsynced[i] = NONE;
+    begun[i].there = written[i].there;
+    begun[i].ended = written[i].ended;
+    begun[i].attempt = written[i].attempt
+}
+
+inline sync(i) {
+    synced[i].there = begun[i].there;
+    synced[i].ended = begun[i].ended;
+    synced[i].attempt = begun[i].attempt
+}
+
+inline answer(i) {
+    if
+    :: under[i] != NONE -> answered[i] = under[i]; under[i] = NONE
+#ifdef ANSWER_BESIDE_SYNC
+    :: under[i] == NONE && unsynced[i] != NONE -> answered[i] = unsynced[i]; unsynced[i] = NONE
+    :: under[i] == NONE && unsynced[i] == NONE -> skip
+#else
+    :: else -> skip
+#endif
+    fi
+}
+
+active proctype syncer() {
+    end:
+    do
+    :: atomic { !faulted && !syncing && (unsynced[0] != NONE || unsynced[1] != NONE) ->
+           syncing = true; begin(0); begin(1)
+       };
+       if
+       :: atomic { syncing -> sync(0); sync(1) }
+       :: atomic { syncing && !sync_failed ->
               sync_failed = true;
 #ifdef RETRY_SYNC
               skip  /* "succeeds" at the second try: the pages count as clean, and are not on disk */
@@ -180,15 +224,15 @@ active proctype store() {
 #ifdef UNKNOWN_IS_OK
               skip
 #else
-              storing = false
+              syncing = false
 #endif
 #endif
           }
-       :: atomic { !storing -> skip } /* the life has ended meanwhile */
+       :: atomic { !syncing -> skip } /* the life has ended meanwhile */
        fi;
        if
-       :: atomic { storing -> answer(0); answer(1); storing = false }
-       :: atomic { !storing -> skip }
+       :: atomic { syncing -> answer(0); answer(1); syncing = false }
+       :: atomic { !syncing -> skip }
        fi
     od
 }

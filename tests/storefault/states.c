@@ -99,10 +99,16 @@ void states_free(struct states *s)
     mem_free(s);
 }
 
-static void settle(struct states *s, enum vfs_file file)
+/* What there was of the file before that entry of the record. */
+static void settle(struct states *s, enum vfs_file file, size_t before)
 {
-    pending_apply(&s->pending[file], &s->synced[file], &(struct choice){0});
-    s->pending[file].count = 0;
+    struct pending *p = &s->pending[file], first = {.entries = p->entries};
+    while (first.count < p->count && p->entries[first.count] < before)
+        first.count++;
+    pending_apply(&first, &s->synced[file], &(struct choice){0});
+    p->count -= first.count;
+    for (size_t i = 0; i < p->count; i++)
+        p->entries[i] = p->entries[i + first.count];
 }
 
 static bool is_removed(const struct pending *p)
@@ -114,12 +120,12 @@ static bool is_removed(const struct pending *p)
 }
 
 /* The first sync of a journal syncs its folder with it, and so what was removed there. */
-static void sync_file(struct states *s, enum vfs_file file)
+static void sync_file(struct states *s, enum vfs_file file, size_t before)
 {
-    settle(s, file);
+    settle(s, file, before);
     for (size_t i = 0; i < VFS_FILES; i++)
         if (file != VFS_DB && !s->made[file] && is_removed(&s->pending[i]))
-            settle(s, (enum vfs_file)i);
+            settle(s, (enum vfs_file)i, before);
     s->made[file] = true;
 }
 
@@ -134,9 +140,9 @@ bool states_next(struct states *s)
         p->entries[p->count++] = s->at;
     }
     if (e.op == VFS_SYNC)
-        sync_file(s, e.file);
+        sync_file(s, e.file, e.at);
     if (e.op == VFS_DELETE && e.at == 1)
-        settle(s, e.file);
+        settle(s, e.file, s->at + 1);
     s->made[e.file] &= e.op != VFS_DELETE;
     s->at++;
     return true;

@@ -35,7 +35,8 @@ static void ask(struct life *l, uint64_t seed)
     scenario_step(l->bed.st, seed, l->asked++, on_step, s);
 }
 
-/* From an empty folder on; singly and four in a commit; every 30 steps closed and opened. */
+/* From an empty folder on; singly, four in a commit, and four in commits of which one is written while another is
+ * synced; every 30 steps closed and opened. */
 static void live(struct life *l, uint64_t seed)
 {
     dir_make(l->dir);
@@ -43,8 +44,10 @@ static void live(struct life *l, uint64_t seed)
     scenario_open(&l->bed, l->dir, VFS_NAME);
     while (l->asked < STEPS) {
         ask(l, seed);
-        if (l->asked % 8 < 4 || l->asked % 4 == 0)
+        if (l->asked % 12 < 4 || l->asked % 4 == 0)
             bed_settle(&l->bed);
+        else if (l->asked % 12 > 8)
+            loop_turn(l->bed.rig.loop, false);
         if (l->asked % CLOSE_EVERY > 0)
             continue;
         bed_settle(&l->bed);
@@ -155,5 +158,6 @@ int main(void)
     tcase_add_test(t, S1_S2_S3_every_state_after_a_crash_holds_what_was_promised);
     suite_add_tcase(s, t);
     vfs_register();
+    vfs_slow_syncs(500);
     return run_suite(s);
 }

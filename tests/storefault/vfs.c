@@ -26,9 +26,11 @@ static struct {
     sqlite3_vfs *real;
     sqlite3_vfs vfs;
     struct vfs_fault fault;
-    uint64_t counts[VFS_OPS], after_hit, ballast_left;
+    uint64_t counts[VFS_OPS], after_hit, syncs_after_hit, ballast_left;
     bool hit;
     bool hold, held;
+    unsigned sync_us;
+    bool no_checkpoints;
     int64_t skip_ms;
     bool recording;
     struct buf entries, bytes;
@@ -60,8 +62,8 @@ static bool fails(enum vfs_op op, size_t n)
     static const int errors[] = {EIO, EIO, ENOSPC, ENOSPC, EDQUOT};
     pthread_mutex_lock(&lock);
     g.counts[op]++;
-    if (g.hit && op != VFS_OPEN)
-        g.after_hit++;
+    g.after_hit += g.hit && op != VFS_OPEN;
+    g.syncs_after_hit += g.hit && op == VFS_SYNC;
     bool fail = is_due(op) && !has_ballast_room(n);
     g.hit |= fail;
     pthread_mutex_unlock(&lock);
@@ -138,16 +140,27 @@ static void wait_while_held(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* Beside it the store may write on. */
+static uint64_t sync_begins(const struct file *f)
+{
+    uint64_t covered = vfs_record_len();
+    if (f->id == VFS_FILES)
+        return covered;
+    wait_while_held();
+    if (g.sync_us > 0)
+        usleep(g.sync_us);
+    return covered;
+}
+
 static int on_sync(sqlite3_file *base, int flags)
 {
     struct file *f = file_of(base);
-    if (f->id != VFS_FILES)
-        wait_while_held();
+    uint64_t covered = sync_begins(f);
     if (f->id != VFS_FILES && fails(VFS_SYNC, 0))
         return SQLITE_IOERR_FSYNC;
     int rc = f->real->pMethods->xSync(f->real, flags);
     if (rc == SQLITE_OK)
-        note(f, VFS_SYNC, 0, STR_NONE);
+        note(f, VFS_SYNC, covered, STR_NONE);
     return rc;
 }
 
@@ -262,7 +275,7 @@ void vfs_arm(const struct vfs_fault *fault)
     pthread_mutex_lock(&lock);
     g.fault = fault != NULL ? *fault : (struct vfs_fault){0};
     memset(g.counts, 0, sizeof(g.counts));
-    g.after_hit = 0;
+    g.after_hit = g.syncs_after_hit = 0;
     g.hit = false;
     g.ballast_left = g.fault.ballast_bytes;
     pthread_mutex_unlock(&lock);
@@ -299,6 +312,21 @@ uint64_t vfs_changes_after_hit(void)
     return read_locked(&g.after_hit);
 }
 
+uint64_t vfs_syncs_after_hit(void)
+{
+    return read_locked(&g.syncs_after_hit);
+}
+
+void vfs_no_checkpoints(void)
+{
+    g.no_checkpoints = true;
+}
+
+void vfs_slow_syncs(unsigned us)
+{
+    g.sync_us = us;
+}
+
 void vfs_hold_sync(void)
 {
     pthread_mutex_lock(&lock);
@@ -314,6 +342,15 @@ bool vfs_sync_is_held(void)
 void vfs_release_sync(void)
 {
     pthread_mutex_lock(&lock);
+    g.held = false;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+void vfs_hold_sync_after_this(void)
+{
+    pthread_mutex_lock(&lock);
+    g.hold = true;
     g.held = false;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
@@ -381,7 +418,7 @@ int64_t __wrap_clock_mono_ms(void)
 
 static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 {
-    return g.on_wal(arg, db, name, pages * VFS_WAL_SCALE);
+    return g.on_wal(arg, db, name, g.no_checkpoints ? pages : pages * VFS_WAL_SCALE);
 }
 
 void *__wrap_sqlite3_wal_hook(sqlite3 *db, int (*fn)(void *, sqlite3 *, const char *, int), void *arg)

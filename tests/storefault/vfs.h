@@ -6,7 +6,8 @@
  *
  * Wrapped at the link too (module.mk): posix_fallocate() (the ballast takes no room, and there is none while
  * the disk is full), clock_mono_ms() (vfs_skip_ms()) and sqlite3_wal_hook() (a journal looks VFS_WAL_SCALE
- * times as long as it is, so that the store checkpoints every 20 pages: every scenario has some).
+ * times as long as it is, so that the store checkpoints every 20 pages: every scenario has some; but where a test wants
+ * none).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,16 +43,21 @@ void vfs_arm(const struct vfs_fault *fault); /* in place of the one before; coun
 bool vfs_hit(void);                          /* has the fault come? */
 uint64_t vfs_count(enum vfs_op op);          /* calls since vfs_arm() */
 uint64_t vfs_changes_after_hit(void);        /* writes, syncs, truncations and removals asked for since */
+uint64_t vfs_syncs_after_hit(void);          /* of them */
 
 void vfs_hold_sync(void);      /* the next sync does not return … */
 bool vfs_sync_is_held(void);
 void vfs_release_sync(void);   /* … before this */
+void vfs_hold_sync_after_this(void); /* the same, and the one after it does not */
+void vfs_no_checkpoints(void);     /* in this process: journals look as long as they are */
+void vfs_slow_syncs(unsigned us); /* each takes so long; 0 = as it comes */
 void vfs_skip_ms(int64_t ms);  /* the monotonic clock goes forward */
 
 struct vfs_entry {
     enum vfs_op op;
     enum vfs_file file;
-    uint64_t at;      /* VFS_WRITE: where; VFS_TRUNCATE: the new size; VFS_DELETE: 1 = its folder was synced */
+    uint64_t at;      /* VFS_WRITE: where; VFS_TRUNCATE: the new size; VFS_DELETE: 1 = its folder was synced;
+                         VFS_SYNC: how much of the record there was when it began: it covers no more */
     struct str bytes; /* VFS_WRITE */
 };
 void vfs_record(bool on);        /* on: an empty record */

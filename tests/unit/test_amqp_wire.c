@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "msg/headers.h"
+#include "msg/msg.h"
 #include "transport/amqp/tables.h"
 #include "transport/amqp/wire.h"
 
@@ -509,6 +510,46 @@ START_TEST(test_what_stays)
 }
 END_TEST
 
+static int64_t no_time(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* The headers that every message has are not looked for, unless they do not stand where they were put: the same either
+ * way. */
+START_TEST(test_properties_of_a_message)
+{
+    struct msg_factory factory = {.sample = 1, .now = no_time, .wall = no_time};
+    const struct msg_input in = {.subject = STR("s"), .source = STR("src"),
+                                 .headers = STR("id: m1\ncorrelation-id: c1\nx: 1\ncontent-type: a/b\nid: m2\n")};
+    const char *what;
+    struct msg *made = msg_new(&factory, &in, &what);
+    struct str whole = made->headers;
+    struct msg *restored = msg_restore(&factory, STR("s"), whole, STR(""));
+    /* One of them was edited, and stands at the end. */
+    struct buf edited = BUF_EMPTY;
+    buf_put(&edited, whole.p + 7, whole.n - 7);
+    buf_puts(&edited, "id: m1\n");
+    struct msg *moved = msg_restore(&factory, STR("s"), buf_str(&edited), STR(""));
+    ck_assert(made->made > 0 && restored->made == made->made && moved->made == 0);
+    struct msg *those[] = {made, restored, moved};
+    for (size_t i = 0; i < COUNT(those); i++) {
+        amqp_basic_properties_t p = {0}, expected = {0};
+        struct buf entries = BUF_EMPTY, all = BUF_EMPTY;
+        properties_write_message(those[i], &p, &entries);
+        properties_write(those[i]->headers, &expected, &all);
+        ck_assert(str_eq(buf_str(&entries), buf_str(&all)) && p._flags == expected._flags);
+        ck_assert(str_is(bytes_of(p.message_id), "m1") && str_is(bytes_of(p.correlation_id), "c1"));
+        ck_assert(str_is(bytes_of(p.content_type), "a/b"));
+        buf_fini(&entries);
+        buf_fini(&all);
+        msg_unref(those[i]);
+    }
+    buf_fini(&edited);
+}
+END_TEST
+
 /* The payload of a header frame, read by us and written by rabbitmq-c again; cut short it is refused. */
 static void read_as_rabbitmq_c(struct str payload, struct str properties)
 {
@@ -587,6 +628,7 @@ int main(void)
     tcase_add_test(tc, test_properties_from_outside);
     tcase_add_test(tc, test_long_id_stays_a_header);
     tcase_add_test(tc, test_what_stays);
+    tcase_add_test(tc, test_properties_of_a_message);
     tcase_add_test(tc, test_contents_as_rabbitmq_c);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);

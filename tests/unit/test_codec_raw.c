@@ -186,6 +186,24 @@ START_TEST(test_reply_code)
 }
 END_TEST
 
+/* A reply to a CloudEvent may be one, or plain. */
+START_TEST(test_decode_reply)
+{
+    struct codec_room room = {0};
+    struct message_parts parts;
+    struct wire_message in = {.subject = STR("s"), .headers = STR("x: a\n"), .content_type = STR("text/plain"), .body = STR("b")};
+    ck_assert_int_eq(codec_decode_reply(&events, &room, &in, &parts), CODE_OK);
+    assert_str(parts.headers, "content-type: text/plain\nx: a\n");
+    assert_str(parts.body, "b");
+    in.headers = STR("bellhop-error: no-route\n");
+    ck_assert_int_eq(codec_decode_reply(&events, &room, &in, &parts), CODE_NO_ROUTE);
+    in.headers = STR("ce-specversion: 1.0\nce-id: 7\nce-source: /x\nce-type: t\n");
+    ck_assert_int_eq(codec_decode_reply(&events, &room, &in, &parts), CODE_OK);
+    ck_assert(str_is(headers_get(parts.headers, "id"), "7"));
+    codec_room_fini(&room);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("codec_raw");
@@ -198,6 +216,7 @@ int main(void)
     tcase_add_test(tc, test_subjects);
     tcase_add_test(tc, test_encode);
     tcase_add_test(tc, test_reply_code);
+    tcase_add_test(tc, test_decode_reply);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -633,6 +633,12 @@ START_TEST(users_become_numbers)
     ck_assert_ptr_nonnull(strstr(c->warnings.items[1], "no user `4294967295`"));
     ck_assert_ptr_nonnull(strstr(c->warnings.items[2], "t.yaml:3:3: service `b`: this host knows no group `no-such.group`"));
     config_free(c);
+    c = parse("local: { group: root }\nadmin: { group: no-such.group }\n");
+    config_find_users(c);
+    ck_assert_uint_eq(c->warnings.count, 1);
+    ck_assert_str_eq(c->warnings.items[0],
+                     "t.yaml: `admin.group`: this host knows no group `no-such.group`, and the socket needs it");
+    config_free(c);
 }
 END_TEST
 

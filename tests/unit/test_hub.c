@@ -53,7 +53,7 @@ START_TEST(waiting_requests_are_refused_when_the_last_one_leaves)
     ck_assert_uint_eq(status_of(&math).waiting, 1);
     ck_assert_uint_eq(status_of(&math).ready, 2);
     set_up_down(&math, false);
-    heard(&a, CODE_NO_SERVICE, "nobody is there");
+    heard(&a, CODE_UNAVAILABLE, "who had the request has gone"); /* and may have done it */
     heard(&c, CODE_NO_SERVICE, "nobody is there");
     ck_assert_uint_eq(b.answers, 0); /* its peer settles it */
     settle(&math, OUTCOME_RETRY, CODE_UNAVAILABLE, "gone");

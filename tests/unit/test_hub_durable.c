@@ -498,6 +498,31 @@ START_TEST(refused_outbox_undoes_nothing_else)
 }
 END_TEST
 
+static void touchy(void)
+{
+    plain->policy.breaker = (struct breaker_conf){.failures = 1, .open_for_ms = 10000, .probes = 1};
+}
+
+/* It has done what it was asked: that its outbox finds no room says nothing of it. */
+START_TEST(a_full_store_does_not_open_the_breaker)
+{
+    adjust = touchy;
+    disk_of(1);
+    publish("math.sum", "", NULL);
+    run_store();
+    hub_group_begin(hub);
+    publish("shop", "", NULL);
+    settle_ok(&math);
+    hub_group_end(hub);
+    run_store(); /* no room for what was staged */
+    ck_assert_uint_eq(totals().done, 0);
+    ck_assert_str_eq(status_of(&math).breaker, "closed");
+    pass(60000);
+    ck_assert_uint_eq(math.sent, 2);
+    adjust = NULL;
+}
+END_TEST
+
 /* Draining: what is safe on disk stays there, and holds nobody else up. */
 START_TEST(draining_hands_over_what_is_not_on_disk)
 {
@@ -543,6 +568,7 @@ int main(void)
         drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,
         blocked_source_goes_on_when_some_have_ended, refused_outbox_undoes_nothing_else,
+        a_full_store_does_not_open_the_breaker,
         draining_hands_over_what_is_not_on_disk, request_with_a_stored_copy_is_counted_once,
     };
     tcase_add_checked_fixture(t, start, end);

@@ -234,6 +234,102 @@ START_TEST(without_a_store_all_is_in_memory_and_bounded)
 }
 END_TEST
 
+/* The others, without a store: a ring of 64 chunks, and names are read where they were spelled out. */
+START_TEST(what_went_wrong_is_bounded_in_memory)
+{
+    char headers[64];
+    hub_free(hub);
+    set_up();
+    limit(1 << 20);
+    use_usual();
+    for (int i = 0; i < 50000; i++) { /* of more than 100 bytes each */
+        snprintf(headers, sizeof(headers), "id: %d\n", i);
+        publish("math.sum", headers, NULL);
+        settle(&math, OUTCOME_REJECT, CODE_INVALID, "no");
+    }
+    buf_clear(&told);
+    hub_why_now(hub, STR("49999"), on_past, NULL);
+    hub_why_now(hub, STR("30000"), on_past, NULL);
+    hub_why_now(hub, STR("0"), on_past, NULL);
+    ck_assert_str_eq(buf_cstr(&told), "dead 1 math.*@math invalid: no\ndead 1 math.*@math invalid: no\n"
+                                      "purged 1 math.*@math\n");
+}
+END_TEST
+
+static void keep_past(void *arg, const struct past *p)
+{
+    *(struct past *)arg = *p;
+    buf_printf(&told, STR_FMT "@" STR_FMT " by " STR_FMT "\n", STR_ARG(p->route), STR_ARG(p->to), STR_ARG(p->peer));
+}
+
+/* Of a light one, and of one that goes to the store: when, by whom, under which configuration. */
+START_TEST(when_and_by_whom)
+{
+    struct holder holder = {.text = "pid 7"};
+    for (int stored = 0; stored < 2; stored++) {
+        struct past p = {.event = PAST_EVENTS};
+        hub_free(hub);
+        store_close(store);
+        set_up();
+        store = store_mem_open(disk);
+        hub_use_store(hub, store);
+        limit(1 << 20);
+        use_usual();
+        plain_new();
+        (stored ? routes_durable : use_usual)();
+        make_room(&math, 0);
+        publish("math.sum", "id: one\n", NULL);
+        run_store();
+        pass(30);
+        make_room(&math, 1000);
+        oldest(&math)->holder = &holder;
+        pass(50);
+        settle_ok(&math);
+        run_store();
+        pass(20);
+        buf_clear(&told);
+        hub_why_stored(hub, &(struct why_ask){.id = STR("one"), .each = keep_past, .done = on_done, .arg = &p});
+        run_store();
+        hub_why_now(hub, STR("one"), keep_past, &p);
+        ck_assert_str_eq(buf_cstr(&told), "math.*@math by pid 7\n");
+        ck_assert_int_eq(p.event, PAST_DONE);
+        ck_assert_int_eq(p.time_ms, rig_wall(NULL) - 20);
+        ck_assert_int_eq(p.sent_ms, rig_wall(NULL) - 70);
+        ck_assert_int_eq(p.accepted_ms, rig_wall(NULL) - 100);
+        ck_assert_uint_eq(p.generation, 2);
+        ck_assert(p.stored == (stored == 1) && !p.request);
+    }
+}
+END_TEST
+
+/* Whatever the limit says. */
+START_TEST(an_eighth_of_a_small_store)
+{
+    struct store_disk *small = store_disk_new(8 * 2 * HISTORY_CHUNK); /* its stats speak of rows as bytes: two chunks */
+    char headers[32];
+    hub_free(hub);
+    store_close(store);
+    set_up();
+    store = store_mem_open(small);
+    hub_use_store(hub, store);
+    limit(1 << 30);
+    routes_durable();
+    for (int i = 0; i < 8000; i++) { /* about four */
+        snprintf(headers, sizeof(headers), "id: m%d\n", i);
+        publish("math.sum", headers, NULL);
+        run_store();
+        settle_ok(&math);
+        run_store();
+    }
+    ck_assert_str_eq(why("m7999"), "done 1 math.*@math\n");
+    ck_assert_str_eq(why("m0"), "");
+    store_close(store);
+    hub_free(hub);
+    store_disk_free(small);
+    life();
+}
+END_TEST
+
 START_TEST(off_is_off)
 {
     limit(0);
@@ -295,7 +391,8 @@ int main(void)
     const TTest *const tests[] = {
         the_story_of_a_stored_one, dead_and_redriven, a_kill_loses_the_last_seconds_only, notes_are_written_together,
         the_oldest_make_room, a_slow_store_loses_notes_not_memory, light_and_kept,
-        without_a_store_all_is_in_memory_and_bounded, off_is_off, cancelled_and_freed, garbage_is_no_chunk,
+        without_a_store_all_is_in_memory_and_bounded, what_went_wrong_is_bounded_in_memory, when_and_by_whom,
+        an_eighth_of_a_small_store, off_is_off, cancelled_and_freed, garbage_is_no_chunk,
     };
     tcase_add_checked_fixture(t, begin, finish);
     tcase_set_timeout(t, 60);

@@ -190,6 +190,25 @@ START_TEST(a_refusal_is_told_and_not_repeated_soon)
 }
 END_TEST
 
+START_TEST(the_worse_of_two_speaks)
+{
+    struct link *other = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .min_pause_ms = 3600000,
+                                                      .max_pause_ms = 3600000}, &ops, NULL);
+    l = other; /* the callbacks look at one link at a time */
+    RIG_UNTIL(&rig, ups == 1);
+    link_reset(other, "of no use");
+    start(true);
+    ck_assert_ptr_eq(link_worse(l, other), other);
+    ck_assert_ptr_eq(link_worse(other, l), other);
+    ck_assert_ptr_eq(link_worse(l, NULL), l);
+    RIG_UNTIL(&rig, ups == 2);
+    link_refused(l, "the password is wrong");
+    ck_assert_ptr_eq(link_worse(l, other), l);
+    ck_assert_ptr_eq(link_worse(other, l), l);
+    link_free(other);
+}
+END_TEST
+
 START_TEST(a_hint_ends_a_pause_but_no_refusal)
 {
     l = link_new(&(struct link_spec){.loop = rig.loop, .conf = &conf, .greets = true, .min_pause_ms = 3600000,
@@ -245,7 +264,7 @@ int main(void)
         without_a_greeting_it_is_up_at_once, with_a_greeting_it_is_up_when_that_is_over,
         a_peer_that_leaves_while_greeting_is_dialled_again, addresses_are_tried_in_turn,
         each_address_is_named_once, a_refusal_is_told_and_not_repeated_soon, a_hint_ends_a_pause_but_no_refusal,
-        tls_begins_when_the_protocol_says_so,
+        tls_begins_when_the_protocol_says_so, the_worse_of_two_speaks,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -13,6 +13,13 @@ static struct server_counts counts(void)
 
 /* ---------------------------------------------------------------- HELLO */
 
+static uint64_t refusals(enum code code)
+{
+    struct hub_counts counted;
+    hub_counts(hub, &counted);
+    return counted.refused[code];
+}
+
 START_TEST(hello_is_answered_with_what_one_has_to_know)
 {
     attach_with(&a, "math", "version: 1\ncredit: 3\ninstance: x\n");
@@ -160,9 +167,13 @@ START_TEST(what_cannot_be_taken_is_refused)
     }
     say(&a, "REQ 0 0 0 shop.x\n");
     hear_error(&a, 0, "invalid", "id that is not 0");
+    uint64_t invalid = refusals(CODE_INVALID);
     say(&b, "PUB 1 0 0 math.add\n");
     hear_error(&b, 1, "denied", "services: publish");
+    say(&b, "PUB 0 0 0 math.add\n");
     hear_nothing(&b);
+    ck_assert_uint_eq(refusals(CODE_DENIED), 2); /* whoever hears of it: the operator does */
+    ck_assert_uint_eq(invalid, sizeof(table) / sizeof(table[0]) - 3 + 1);
     client_close(&a);
     client_close(&b);
 }
@@ -321,7 +332,7 @@ START_TEST(what_a_lost_client_held_goes_to_another)
     say(&a, "REQ 3 0 0 math.add\n");
     hear(&c, VERB_REQ, 3);
     client_close(&c); /* the last one */
-    hear_error(&a, 3, "no-service", "");
+    hear_error(&a, 3, "unavailable", "nobody else is there");
     client_close(&a);
 }
 END_TEST

@@ -282,6 +282,9 @@ START_TEST(a_body_above_the_limit_is_skipped)
     say(&a, "PING 4 0 0\n");
     hear_error(&a, 3, "too-large", "70000");
     hear_exactly(&a, "PONG 4 0 0\n"); /* it goes on where the body ends */
+    struct hub_counts counted;
+    hub_counts(hub, &counted);
+    ck_assert_uint_eq(counted.refused[CODE_TOO_LARGE], 3);
     say(&b, "REP 1 0 65537\n");
     say_body(&b, 65537);
     hear_error(&a, 1, "too-large", "the reply is above");

@@ -69,6 +69,44 @@ START_TEST(what_fails_its_checksum_is_put_aside)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- history */
+
+static void on_chunks(void *arg, const struct store_history *found)
+{
+    struct bed *b = arg;
+    buf_printf(&b->trace, "found %s", result_name(found->result));
+    for (size_t i = 0; i < found->count; i++)
+        buf_printf(&b->trace, " %llu=" STR_FMT, (unsigned long long)found->chunks[i].number,
+                   STR_ARG(found->chunks[i].data));
+    buf_putc(&b->trace, '\n');
+}
+
+/* The others are found all the same. */
+START_TEST(a_damaged_chunk_is_never_shown)
+{
+    static const char *const changes[] = {"data = 'twi'", "crc = crc + 1", "data = NULL", "filter = 'x'", "filter = NULL"};
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        static const char *const texts[] = {"one", "two", "three"};
+        uint8_t filter[STORE_FILTER_BYTES] = {0};
+        struct bed b;
+        char sql[128];
+        bed_open(&b, &kind_sqlite, 0);
+        store_filter_add(filter, 77);
+        for (uint64_t n = 0; n < 3; n++)
+            store_history_put(b.st, &(struct store_chunk){.number = n + 1, .data = str_of(texts[n]),
+                                                          .filter = str_make(filter, sizeof(filter))}, 100);
+        bed_settle(&b);
+        close_store(&b);
+        snprintf(sql, sizeof(sql), "UPDATE history SET %s WHERE number = 2", changes[i]);
+        tamper(&b, sql);
+        sqlite_open(&b);
+        store_history_find(b.st, 1, 77, on_chunks, &b);
+        TRACE_IS(&b, "found ok 1=one 3=three\n");
+        bed_fini(&b);
+    }
+}
+END_TEST
+
 /* ---------------------------------------------------------------- event logs */
 
 static void on_appended(void *arg, const struct store_appended *a)
@@ -192,6 +230,7 @@ int main(void)
     const TTest *const tests[] = {
         a_tampered_counter_is_found,
         what_fails_its_checksum_is_put_aside,
+        a_damaged_chunk_is_never_shown,
         a_damaged_entry_is_never_shown,
         the_books_of_a_log_are_held_against_it,
         a_file_of_version_1_is_taken_over,

@@ -49,6 +49,37 @@ START_TEST(above_max_size_less_the_reserve_puts_are_full)
 }
 END_TEST
 
+static void count_chunks(void *arg, const struct store_history *found)
+{
+    ck_assert_int_eq(found->result, STORE_OK);
+    *(size_t *)arg += found->count;
+}
+
+/* Notes are what gives way: the reserve is not for them. */
+START_TEST(a_full_store_takes_no_notes)
+{
+    uint8_t filter[STORE_FILTER_BYTES] = {0};
+    struct bed b;
+    size_t found = 0;
+    bed_open(&b, &kind_sqlite, 16 * MIB);
+    for (int i = 0; i < 400 && !stats(&b).full; i++) {
+        put(&b, big, sizeof(big));
+        bed_settle(&b);
+    }
+    store_filter_add(filter, 77);
+    for (uint64_t n = 1; n <= 30; n++) {
+        store_history_put(b.st, &(struct store_chunk){.number = n, .data = str_make(big, 60000),
+                                                      .filter = str_make(filter, sizeof(filter))}, 1000);
+        bed_settle(&b);
+    }
+    store_history_find(b.st, 1, 77, count_chunks, &found);
+    bed_settle(&b);
+    ck_assert_uint_le(found, 2);
+    ck_assert_uint_le(stats(&b).bytes, 13 * MIB);
+    bed_fini(&b);
+}
+END_TEST
+
 static off_t journal_size(const struct bed *b)
 {
     char path[128];
@@ -610,7 +641,7 @@ int main(void)
     Suite *s = suite_create("store/sqlite");
     TCase *t = tcase_create("sqlite");
     const TTest *const tests[] = {
-        above_max_size_less_the_reserve_puts_are_full, small_commits_seldom_grow_the_journal,
+        above_max_size_less_the_reserve_puts_are_full, a_full_store_takes_no_notes, small_commits_seldom_grow_the_journal,
         the_file_shrinks_after_a_flood, a_second_process_is_refused,
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,

@@ -711,6 +711,52 @@ END_TEST
 
 #define IDLE 10000
 
+/* Whoever is refused and stays costs a descriptor for 5 s; all of them together no more than some. */
+START_TEST(few_wait_for_the_peers_end)
+{
+    enum { MANY = STREAM_LINGER_MAX + 50 };
+    static struct end ends[MANY];
+    static int peers[MANY];
+    struct rlimit limit;
+    size_t gone = 0;
+    char text[8];
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    for (size_t i = 0; i < MANY; i++) {
+        int pair[2];
+        pair_unix(pair, SOCK_STREAM);
+        end_init(&ends[i], &rig, pair[0]);
+        peers[i] = pair[1];
+        RIG_UNTIL(&rig, ends[i].opened);
+        buf_puts(stream_out(ends[i].stream), "bye\n");
+        stream_finish(ends[i].stream);
+    }
+    rig_for(&rig, 5);
+    for (size_t i = 0; i < MANY; i++) {
+        struct pollfd p = {.fd = peers[i]};
+        ck_assert_int_eq(recv(peers[i], text, sizeof(text), 0), 4); /* each of them has heard why */
+        gone += poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+    }
+    ck_assert_uint_eq(gone, 50);
+    for (size_t i = 0; i < MANY; i++)
+        close(peers[i]);
+    rig_for(&rig, 5); /* and so there is room for others */
+    end_fini(&end);
+    int pair[2];
+    pair_unix(pair, SOCK_STREAM);
+    end_init(&end, &rig, pair[0]);
+    RIG_UNTIL(&rig, end.opened);
+    stream_finish(end.stream);
+    end.finish = true; /* it is no more ours */
+    rig_for(&rig, 5);
+    struct pollfd p = {.fd = pair[1]};
+    poll(&p, 1, 0);
+    ck_assert((p.revents & POLLHUP) == 0);
+    close(pair[1]);
+}
+END_TEST
+
 START_TEST(idle_streams_are_small)
 {
     static struct end ends[IDLE];
@@ -764,7 +810,7 @@ int main(void)
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
         quickack_after_input_without_answer, quickack_at_once, an_answer_takes_the_tick_along,
-        a_crowd_is_acknowledged_bit_by_bit, idle_streams_are_small,
+        a_crowd_is_acknowledged_bit_by_bit, few_wait_for_the_peers_end, idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

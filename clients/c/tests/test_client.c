@@ -332,6 +332,25 @@ START_TEST(refused_arguments)
 }
 END_TEST
 
+/* The daemon takes a block above its limits for a bad frame, and ends the connection. */
+START_TEST(own_header_lines_count)
+{
+    struct fixture fx;
+    struct bellhop_headers h = { 0 };
+    fixture_ready(&fx);
+    for (int i = 0; i < 127; i++)
+        bellhop_headers_add(&h, "n", "v");
+    struct bellhop_msg msg = { .subject = "s", .headers = h.data, .headers_len = h.len };
+    ck_assert_int_gt(bellhop_request(fx.b, &msg, 1000, on_answer, &fx), 0);
+    bellhop_headers_add(&h, "n", "v");
+    msg = (struct bellhop_msg){ .subject = "s", .headers = h.data, .headers_len = h.len };
+    ck_assert_int_eq(bellhop_request(fx.b, &msg, 1000, on_answer, &fx), -EMSGSIZE);
+    ck_assert_int_gt(bellhop_request(fx.b, &msg, 0, on_answer, &fx), 0);
+    bellhop_headers_fini(&h);
+    fixture_close(&fx);
+}
+END_TEST
+
 START_TEST(timeout_sends_cancel)
 {
     struct fixture fx;
@@ -690,6 +709,7 @@ int main(void)
     tcase_add_test(tc, errors_steer_retry);
     tcase_add_test(tc, publishes);
     tcase_add_test(tc, refused_arguments);
+    tcase_add_test(tc, own_header_lines_count);
     tcase_add_test(tc, timeout_sends_cancel);
     tcase_add_test(tc, many_deadlines);
     tcase_add_test(tc, cancel_by_caller);

@@ -106,6 +106,7 @@ END_TEST
 
 START_TEST(headers_refuse)
 {
+    char long_name[130];
     static const char *const bad[][2] = { { "A", "v" }, { "", "v" }, { "a b", "v" }, { "a:", "v" }, { "a", "x\ny" },
                                           { "a", "\x01" }, { "a", "\xff" } };
     struct bellhop_headers h = { 0 };
@@ -115,6 +116,12 @@ START_TEST(headers_refuse)
         ck_assert_uint_eq(h.len, 0);
         bellhop_headers_clear(&h);
     }
+    memset(long_name, 'n', sizeof long_name);
+    long_name[129] = '\0';
+    ck_assert_int_eq(bellhop_headers_add(&h, long_name, "v"), -EINVAL);
+    bellhop_headers_clear(&h);
+    ck_assert_int_eq(bellhop_headers_add(&h, long_name + 1, "v"), 0);
+    bellhop_headers_clear(&h);
     for (unsigned i = 0; i < BELLHOP_HEADERS_LINES; i++)
         ck_assert_int_eq(bellhop_headers_add(&h, "n", "v"), 0);
     ck_assert_int_eq(bellhop_headers_add(&h, "n", "v"), -EMSGSIZE);

@@ -31,6 +31,9 @@ function addHandlers(s) {
     s.on('count.async', async function* count(n) { for (let i = 1; i <= n; i++) { await sleep(1); yield i; } });
     s.on('broken', function* broken() { yield 1; throw new Error('x'); });
     s.on('endless', async function* endless(_, d) { while (!d.signal.aborted) { await sleep(5); yield 1; } });
+    s.on('code', () => { throw new Reject('no\nsuch', 'x'); });
+    s.on('cleans', function* cleans() { try { yield Buffer.alloc((1 << 20) + 1); yield 1; } finally { s.cleaned = true; } });
+    s.on('cleaned', () => s.cleaned);
     s.on('stage', (fail, d) => {
         d.extend();
         d.publish('audit', 'x').then(() => fates.push('ok'), (e) => fates.push(e.code));
@@ -94,6 +97,9 @@ test('every outcome', () => serve([async (c) => {
     for (const [subject, want] of cases) assert.deepStrictEqual(await ask(subject), want, subject);
     assert.strictEqual((await ask('big'))[1], 'too-large');
     assert.strictEqual((await ask('circular'))[1], 'failed');
+    assert.strictEqual((await ask('code'))[1], 'failed');
+    assert.strictEqual((await ask('cleans'))[1], 'too-large');
+    assert.strictEqual((await ask('cleaned'))[3], 'true');
     assert.strictEqual((await ask('echo', { headers: { 'x-a': 'ż' } }))[2]['x-a'], 'ż');
     assert.strictEqual((await ask('echo', { headers: { 'content-type': 'application/json' }, body: '{' }))[1], 'invalid');
     assert.strictEqual((await ask('attempt', { headers: { attempt: 3, timeout: '1500ms' } }))[3], '[3,1500]');
@@ -344,6 +350,51 @@ test('a lost connection fails what is in flight, the next request waits for the 
     await assert.rejects(c.request('sum', [1]), { code: 'unavailable' });
     assert.strictEqual((await c.request('sum', [1, 2, 3])).data, 6);
     await c.close();
+}));
+
+test('what waits to be written when the connection is lost fails too', () => fake([async (c) => {
+    await c.hello();
+    c.socket.pause();
+    await sleep(300);
+    c.socket.destroy();
+}], async (socket) => {
+    const client = new Client('unit', { socket, ...quiet });
+    await client.connect();
+    for (let i = 0; i < 8; i++) client.publish('x', Buffer.alloc(1 << 20), { ack: false });
+    await sleep(100);
+    await assert.rejects(client.publish('x', 'y'), { code: 'unavailable' });
+    await client.close();
+}));
+
+test('headers keep to the limits of the daemon, which ends the connection where they do not', () => fake([async (c) => {
+    await c.hello();
+    const frame = await c.read('REQ');
+    assert.strictEqual(Object.keys(frame.headers).length, 128);
+    c.send('REP', frame.id);
+    await c.bye();
+}], async (socket) => {
+    const client = new Client('unit', { socket, ...quiet });
+    await client.connect();
+    const lines = Array.from({ length: 127 }, (_, i) => [`a${i}`, 1]);
+    await client.request('x', undefined, { headers: lines, timeout: 5000 });
+    for (const [value, headers] of [[undefined, [...lines, ['b', 1]]], ['x', lines], [undefined, { a: 'x'.repeat(65520) }]]) {
+        await assert.rejects(client.request('x', value, { headers, timeout: 5000 }), { code: 'too-large' });
+    }
+    await client.close();
+}));
+
+test('a time-out longer than a timer', () => fake([async (c) => {
+    await c.hello();
+    const { id, headers } = await c.read('REQ');
+    assert.strictEqual(headers.timeout, '2592000000ms');
+    await sleep(50);
+    c.send('REP', id, '', {}, '1');
+    await c.bye();
+}], async (socket) => {
+    const client = new Client('unit', { socket, ...quiet });
+    await client.connect();
+    assert.strictEqual((await client.request('x', undefined, { timeout: 30 * 86400000 })).data, 1);
+    await client.close();
 }));
 
 test('more credit, also after a reconnect', () => fake([async (c) => {

@@ -102,7 +102,7 @@ test('headers', () => {
         assert.throws(() => codec.parseHeaders(Buffer.from(bad, 'latin1')), { code: 'bad-frame' }, bad.slice(0, 20));
     }
     for (const [headers, code] of [[{ 'a b': 1 }, 'invalid'], [{ a: 'x\ny' }, 'invalid'], [{ '': 1 }, 'invalid'],
-        [{ a: '\ud800' }, 'invalid'], [{ a: 'x'.repeat(65536) }, 'too-large'], [Array(129).fill(['a', 1]), 'too-large']]) {
+        [{ a: '\ud800' }, 'invalid'], [{ ['a'.repeat(129)]: 1 }, 'invalid'], [{ a: 'x'.repeat(65536) }, 'too-large'], [Array(129).fill(['a', 1]), 'too-large']]) {
         assert.throws(() => codec.encodeHeaders(headers), { code });
     }
     const types = (text) => codec.contentType(Buffer.from(text), 0, text.length);

@@ -19,8 +19,8 @@ STATUS = {
 }
 FINDINGS = [{"level": "note", "where": "messages", "what": "3 dead letters", "do": "bellhop dlq ls"},
             {"level": "warning", "where": "cache", "what": "appendonly is off", "do": "turn it on"}]
-LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.created", "kind": "event",
-          "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout", "time":
+LETTER = {"id": "01", "route": "orders", "destination": "billing", "subject": "order.créé", "kind": "event",
+          "reason": "attempts", "attempts": 5, "first_error": "failed: no", "last_error": "timeout ✓\x1b[2J", "time":
           "2026-11-22T10:00:00.000Z", "source": "rabbit", "size": 12}
 
 
@@ -142,7 +142,7 @@ class FakeDaemon:
         elif subject == "vanish":
             peer.sock.shutdown(socket.SHUT_RDWR)
         elif subject == "busy":
-            peer.send("ERR", ident, "later", subject="overloaded", headers=[("retry", "after 5s")])
+            peer.send("ERR", ident, "later\x1b[2J", subject="overloaded", headers=[("retry", "after 5s")])
         elif subject != "silence":
             peer.send("REP", ident, body)
 

@@ -101,6 +101,15 @@ class Tool(unittest.TestCase):
             err = self.fails(1, "-s", missing, *args)
             self.assertIn(f"no daemon listens on {missing}: start it with `bellhopd -c FILE`", err)
 
+    @unittest.skipUnless(os.getuid() == 0, "has to become another user")
+    def test_socket_of_others(self):
+        os.chmod(self.folder.name, 0o755)
+        for mode, hint in ((0o660, "join the group"), (0o600, "only its owner")):
+            os.chmod(self.daemon.admin_path, mode)
+            done = subprocess.run([BIN, "status"], env=self.env, user=65533, group=65533, extra_groups=[], capture_output=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"permission denied: {hint}", done.stderr.decode())
+
     def test_denied(self):
         self.assertIn("denied: this uid may not be intruder", self.fails(1, "request", "a", "--name", "intruder"))
 
@@ -121,7 +130,7 @@ class Tool(unittest.TestCase):
         self.assertIn("3 items of a stream were not shown", err)
 
     def test_request_fails(self):
-        self.assertIn("overloaded: later (try again in 5s)", self.fails(1, "request", "busy"))
+        self.assertIn("overloaded: later [2J (try again in 5s)", self.fails(1, "request", "busy"))
         self.assertIn("timeout", self.fails(1, "request", "silence", "-t", "50ms"))
         self.assertIn("unavailable: the daemon closed the connection", self.fails(1, "request", "vanish"))
         self.assertIn("too-large: the daemon takes bodies up to 1000B", self.fails(1, "request", "a", "x" * 1001))
@@ -284,7 +293,9 @@ class Tool(unittest.TestCase):
     def test_dlq(self):
         code, out, err = self.run_tool("dlq", "ls", "--route", "orders", "--match", "order.*", "--limit", "1")
         self.assertEqual(code, 0)
-        self.assertIn("order.created", out)
+        self.assertIn("order.créé", out)
+        self.assertIn("timeout ✓", out)
+        self.assertNotIn("\x1b", out)
         self.assertIn("1 of 3 shown", err)
         self.assertEqual(json.loads(self.frames("REQ")[-1][4]),
                          {"route": "orders", "match": "order.*", "limit": 1, "dry_run": False})
@@ -292,6 +303,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(self.run_tool("dlq", "ls", "--route", "other"), (0, "no dead letter matches\n", ""))
         out = self.ok("dlq", "show", "01")
         self.assertIn("key: 7", out)
+        self.assertIn("last error   timeout ✓ [2J\n", out)  # what a service says of it cannot either
         self.assertIn("the body\x1b[2J\n\tover", out)
         self.assertIn("the body [2J\r\n\tover", self.on_terminal("dlq", "show", "01"))  # it cannot steer the terminal
         self.assertEqual(self.ok("dlq", "redrive", "01"), "sent again: 2 dead letters\n")
@@ -416,7 +428,7 @@ class Tool(unittest.TestCase):
         self.assertIn(b"0 requests of 100 B, 64 in flight, in 0.00 s", p.communicate(timeout=10)[0])
         code, out, _ = self.run_tool("bench", "--subject", "busy", "-n", "5")
         self.assertEqual(code, 1)
-        self.assertIn("failed   5, the first with overloaded: later", out)
+        self.assertIn("failed   5, the first with overloaded: later [2J", out)
 
     # ---- without a daemon
 

@@ -85,6 +85,8 @@ static void amqp_status(const struct endpoint *e, struct endpoint_status *out)
     if (out->error == NULL && refused != NULL) {
         out->state = "refused";
         out->error = refused;
+    } else if (strcmp(out->state, "up") == 0 && !(e->sink.up && (e->consumer == NULL || consumer_is_ready(e->consumer)))) {
+        out->state = "connecting"; /* its channels are on their way */
     }
 }
 

@@ -322,8 +322,8 @@ static void make_origin(struct source *s)
 static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
 {
     struct str exchange = bytes_of(m->exchange), key = bytes_of(m->routing_key);
-    bool same = s->origin.count > 0 && s->redelivered == m->redelivered && str_eq(exchange, text_of(s, IN_EXCHANGE)) &&
-                str_eq(key, text_of(s, IN_KEY));
+    bool same = s->origin.count > 0 && s->redelivered == m->redelivered && holds(&s->in[IN_EXCHANGE], exchange) &&
+                holds(&s->in[IN_KEY], key);
     s->tag = m->delivery_tag;
     s->redelivered = m->redelivered;
     if (!same) {
@@ -331,8 +331,10 @@ static void on_deliver(struct source *s, const amqp_basic_deliver_t *m)
         keep(s, IN_KEY, key);
         make_origin(s);
     }
-    for (unsigned i = IN_TYPE; i < IN_TEXTS; i++)
-        buf_clear(&s->in[i]);
+    for (unsigned i = IN_TYPE; i < IN_TEXTS; i++) {
+        if (s->in[i].len > 0)
+            buf_clear(&s->in[i]);
+    }
     codec_begin(&s->room);
 }
 
@@ -341,7 +343,9 @@ static void on_properties(void *arg, const amqp_basic_properties_t *p)
     struct source *s = arg;
     struct codec_room *room = &s->room;
     const struct codec *codec = amqp_codec(s->codec);
-    keep(s, IN_TYPE, properties_read(p, codec, room, &s->consumer->scratch));
+    struct str type = properties_read(p, codec, room, &s->consumer->scratch);
+    if (type.n > 0)
+        keep(s, IN_TYPE, type);
     if ((p->_flags & AMQP_BASIC_REPLY_TO_FLAG) != 0)
         keep(s, IN_REPLY_TO, bytes_of(p->reply_to));
     if ((p->_flags & AMQP_BASIC_CORRELATION_ID_FLAG) != 0)
@@ -447,8 +451,9 @@ static void set_answer(struct delivery *d, struct str id)
 static void take(struct delivery *d, struct str body)
 {
     struct source *s = d->source;
-    struct parcel parcel = {0};
+    struct parcel parcel;
     const char *what = NULL;
+    parcel.id = STR_NONE;
     bool good = s->codec == CODEC_NEST ? nest_parcel(s, body, &parcel, &what)
                                        : plain_parcel(s, body, s->codec, &parcel, &what);
     parcel.input.source = str_of(s->from->intake->name);
@@ -756,6 +761,14 @@ size_t consumer_busy(const struct consumer *c)
     for (size_t i = 0; i < c->count; i++)
         busy += c->sources[i].done.count;
     return busy;
+}
+
+bool consumer_is_ready(const struct consumer *c)
+{
+    size_t consuming = 0;
+    for (size_t i = 0; i < c->count; i++)
+        consuming += c->sources[i].consuming;
+    return consuming == c->count || c->stopped;
 }
 
 const char *consumer_error(const struct consumer *c)

@@ -67,6 +67,11 @@ struct endpoint {
 
 struct broker *amqp_connect(struct endpoint *e, const char *role);
 
+static inline bool holds(const struct buf *b, struct str text)
+{
+    return b->len == text.n && (b->base == NULL || str_eq(buf_str(b), text));
+}
+
 /* The codec of a route's side, which is not nest. */
 const struct codec *amqp_codec(unsigned choice);
 
@@ -105,4 +110,5 @@ void consumer_free(struct consumer *c);
 struct broker *consumer_broker(const struct consumer *c);
 void consumer_stop(struct consumer *c); /* takes nothing new */
 size_t consumer_busy(const struct consumer *c);
+bool consumer_is_ready(const struct consumer *c); /* all of its sources are consumed, or it was stopped */
 const char *consumer_error(const struct consumer *c); /* of a source that cannot be consumed, or NULL */

@@ -258,40 +258,54 @@ static void set_properties(struct wire_content *c, const struct handover *h, int
     }
 }
 
-/* Body and headers as the codec has them; `raw` has them as they are. Text where it can never be sent, else NULL. */
-static const char *encode(struct publisher *p, const struct handover *h, const char *id, struct wire_content *c)
+static void encode_event(struct publisher *p, const struct handover *h, struct wire_content *c)
+{
+    struct message_parts parts = {.subject = h->subject, .headers = h->msg->headers, .body = h->msg->body};
+    struct wire_message out;
+    codec_encode(amqp_codec(CODEC_CLOUDEVENTS), &p->room, &parts, &out);
+    c->body = out.body;
+    properties_set_type(&c->properties, out.content_type);
+    properties_write(out.headers, &c->properties, &p->entries);
+}
+
+/* The packet: text where it can never be sent, else NULL. */
+static const char *encode_packet(struct publisher *p, const struct handover *h, struct str id, struct wire_content *c)
+{
+    struct str data;
+    buf_clear(&p->packet);
+    buf_clear(&p->scratch);
+    if (!nest_body_json(h->msg->body, headers_get(h->msg->headers, "content-type"), &p->scratch, &data))
+        return NEST_NO_BODY;
+    nest_put_handover(&p->packet, h, data, id, loop_now(p->endpoint->env.loop));
+    c->body = nest_unframed(&p->packet);
+    properties_write_message(h->msg, &c->properties, &p->entries);
+    return NULL;
+}
+
+/* Body and headers as the codec has them; `raw` has them as they are. id: of a request, or {NULL, 0}. */
+static const char *encode(struct publisher *p, const struct handover *h, struct str id, struct wire_content *c)
 {
     unsigned codec = handover_codec(h, p->endpoint->conf, CODEC_NEST);
-    struct message_parts parts = {.subject = h->subject, .headers = h->msg->headers, .body = h->msg->body};
-    struct wire_message out = {.headers = h->msg->headers};
-    struct str data;
-    c->body = h->msg->body;
-    if (codec == CODEC_CLOUDEVENTS) {
-        codec_encode(amqp_codec(codec), &p->room, &parts, &out);
-        c->body = out.body;
-        properties_set_type(&c->properties, out.content_type);
-    } else if (codec == CODEC_NEST) {
-        buf_clear(&p->packet);
-        buf_clear(&p->scratch);
-        if (!nest_body_json(h->msg->body, headers_get(h->msg->headers, "content-type"), &p->scratch, &data))
-            return NEST_NO_BODY;
-        nest_put_handover(&p->packet, h, data, id != NULL ? str_make(id, NEST_ID_DIGITS) : STR_NONE,
-                          loop_now(p->endpoint->env.loop));
-        c->body = nest_unframed(&p->packet);
-    }
+    const char *wrong = NULL;
     buf_clear(&p->entries);
-    properties_write(out.headers, &c->properties, &p->entries);
+    if (codec == CODEC_NEST) {
+        wrong = encode_packet(p, h, id, c);
+    } else if (codec == CODEC_CLOUDEVENTS) {
+        encode_event(p, h, c);
+    } else {
+        c->body = h->msg->body;
+        properties_write_message(h->msg, &c->properties, &p->entries);
+    }
     c->entries = buf_str(&p->entries);
-    return NULL;
+    return wrong;
 }
 
 static const char *publish(struct publisher *p, const struct handover *h, struct flight *f)
 {
     struct wire_content c = {0};
     struct texts_of texts;
-    if (f->id != 0)
-        nest_id(p->salt, f->id, texts.id);
-    const char *wrong = encode(p, h, f->id != 0 ? texts.id : NULL, &c);
+    struct str id = f->id != 0 ? nest_id(p->salt, f->id, texts.id) : STR_NONE;
+    const char *wrong = encode(p, h, id, &c);
     set_route(&c, target_of(h), h->subject);
     set_properties(&c, h, loop_now(p->endpoint->env.loop), &texts);
     if (f->id != 0)
@@ -488,11 +502,6 @@ static void on_reply(struct publisher *p, struct str body, bool oversized)
 }
 
 /* ---------------------------------------------------------------- returns */
-
-static bool holds(const struct buf *b, struct str text)
-{
-    return b->len == text.n && (b->base == NULL || str_eq(buf_str(b), text));
-}
 
 /* The broker does not say which one it is: the first that is still out under this id and key. A later one of the same
  * kind comes back as well. */

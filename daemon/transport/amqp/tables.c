@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "msg/headers.h"
+#include "msg/msg.h"
 #include "transport/amqp/wire.h"
 #include "wire/json.h"
 
@@ -324,6 +325,9 @@ static const struct property {
     [CONTENT_TYPE] = {"content-type", offsetof(amqp_basic_properties_t, content_type), AMQP_BASIC_CONTENT_TYPE_FLAG},
 };
 
+#define TEXT_FLAGS (AMQP_BASIC_CONTENT_ENCODING_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG | \
+                    AMQP_BASIC_TYPE_FLAG | AMQP_BASIC_APP_ID_FLAG | AMQP_BASIC_USER_ID_FLAG) /* of those that are headers */
+
 static amqp_bytes_t *slot(amqp_basic_properties_t *p, const struct property *of)
 {
     return (amqp_bytes_t *)(void *)((char *)p + of->offset);
@@ -347,7 +351,7 @@ static void put_number(const char *name, uint64_t value, const struct codec *c, 
 struct str properties_read(const amqp_basic_properties_t *p, const struct codec *c, struct codec_room *room,
                            struct buf *scratch)
 {
-    for (size_t i = 0; i < CONTENT_TYPE; i++) {
+    for (size_t i = 0; (p->_flags & TEXT_FLAGS) != 0 && i < CONTENT_TYPE; i++) {
         struct str value = bytes_of(*slot((amqp_basic_properties_t *)(uintptr_t)p, &properties[i]));
         if ((p->_flags & properties[i].flag) != 0 && value.n > 0)
             codec_header(c, room, str_of(properties[i].header), value);
@@ -458,6 +462,26 @@ void properties_write(struct str headers, amqp_basic_properties_t *p, struct buf
         if (!set_property(p, &h))
             put_table_entry(entries, &h);
     }
+}
+
+/* As properties_write() does it for these two names. */
+static void put_own(amqp_basic_properties_t *p, enum property_id which, const char *name, struct str value, struct buf *entries)
+{
+    if (!set_text(p, &properties[which], value))
+        put_table_entry(entries, &(struct header){str_of(name), value});
+}
+
+void properties_write_message(const struct msg *m, amqp_basic_properties_t *p, struct buf *entries)
+{
+    if (m->made == 0) {
+        properties_write(m->headers, p, entries);
+        return;
+    }
+    put_own(p, ID, "id", m->id, entries);
+    put_own(p, CORRELATION, "correlation-id", m->correlation_id, entries);
+    put_table_entry(entries, &(struct header){STR("source"), m->source});
+    put_table_entry(entries, &(struct header){STR("traceparent"), m->traceparent});
+    properties_write(str_make(m->headers.p + m->made, m->headers.n - m->made), p, entries);
 }
 
 void properties_set_type(amqp_basic_properties_t *p, struct str content_type)

@@ -16,6 +16,8 @@
 #include "base/str.h"
 #include "codec/codec.h"
 
+struct msg;
+
 #define TABLE_DEPTH_MAX 8
 #define TABLE_ITEMS_MAX 4096 /* values in all its levels: each takes 24 bytes or more once decoded */
 
@@ -53,4 +55,6 @@ struct str properties_read(const amqp_basic_properties_t *p, const struct codec 
 /* The other way: p, which borrows from the header block, and the entries of the table, encoded, appended to it. `id` and
  * `correlation-id` that are too long for a property stay in the table; `ttl` is the caller's to set. */
 void properties_write(struct str headers, amqp_basic_properties_t *p, struct buf *entries);
+/* The same of all headers of a message, those that every message has without being looked for. */
+void properties_write_message(const struct msg *m, amqp_basic_properties_t *p, struct buf *entries);
 void properties_set_type(amqp_basic_properties_t *p, struct str content_type); /* {NULL, 0} = none */

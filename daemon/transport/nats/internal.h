@@ -5,6 +5,7 @@
 #include "codec/codec.h"
 #include "transport/nats/conn.h"
 #include "transport/nats/nats.h"
+#include "transport/origin.h"
 
 enum ack_choice { ACK_INHERIT, ACK_YES, ACK_NO };
 
@@ -44,12 +45,15 @@ struct endpoint {
     struct list unconfirmed; /* handovers that wait for the PONG whose number is in carrier_id */
     struct list refused;     /* handovers that cannot be sent; carrier says why */
     struct waiter stalled;   /* an asker that does not read its stream */
+    struct timer *patience;  /* with it */
+    uint64_t stalled_id;     /* what it asked */
     bool listens;            /* the inbox is subscribed to */
     bool starved;            /* the core is told when there is room */
     bool planned;            /* end_turn() runs at the end of this turn */
     bool closed;
 
     /* source.c */
+    struct origin origin;  /* where the message in hand was */
     struct waiter waiter;  /* the core is full: the message in front waits */
     struct list asked;     /* requests that wait for their reply */
     struct list crowded;   /* streams of replies that wait for room */
@@ -63,15 +67,15 @@ struct endpoint {
 extern const struct transport nats_transport;
 const struct codec *nats_codec(unsigned choice);
 
-/* Reads the headers of in into e->room. The content type stands apart; ours: a block of what we say of it ourselves, whose
- * names (they begin with nats-) are not believed when they come from outside. *status as nats_headers(). */
+/* Reads the headers of in into e->room, but for those that stand apart and for the names that we say ourselves (nats-subject,
+ * nats-queue). status as nats_headers(). */
 struct native {
     struct str headers, content_type;
+    struct str id;            /* header Nats-Msg-Id, where it is a legal one */
     struct str service_error; /* header Nats-Service-Error: a server of the NATS services framework has failed */
     int status;
 };
-void nats_read_headers(struct endpoint *e, const struct codec *c, const struct wire_in *in, struct str ours,
-                       struct native *out);
+void nats_read_headers(struct endpoint *e, const struct codec *c, const struct wire_in *in, struct native *out);
 
 /* One message in a codec other than nest, ready to go out but for its reply subject: slices of e->room and e->lines. first: lines
  * of our own before the message's headers. */

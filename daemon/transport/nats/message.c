@@ -15,43 +15,32 @@ static bool is_name(struct str name, const char *wanted)
     return name.n == strlen(wanted) && strncasecmp(name.p, wanted, name.n) == 0;
 }
 
-/* A header that is ours, or that stands for something else. */
-static bool is_special(const struct header *h, struct str ours, struct native *out, struct str *id)
+/* A header that stands for something else, or whose name is ours to say. */
+static bool is_special(const struct header *h, struct native *out)
 {
     if (is_name(h->name, "content-type"))
         out->content_type = h->value;
     else if (is_name(h->name, "nats-msg-id"))
-        *id = h->value;
+        out->id = h->value.n <= MSG_ID_MAX && header_value_valid(h->value) ? h->value : STR_NONE;
     else if (is_name(h->name, "nats-service-error"))
         out->service_error = h->value;
     else
-        return ours.n > 0 && (is_name(h->name, "nats-subject") || is_name(h->name, "nats-queue"));
+        return is_name(h->name, "nats-subject") || is_name(h->name, "nats-queue");
     return true;
 }
 
-static void add_block(struct endpoint *e, const struct codec *c, struct str block)
+void nats_read_headers(struct endpoint *e, const struct codec *c, const struct wire_in *in, struct native *out)
 {
     struct header h;
-    while (headers_next(&block, &h))
-        codec_header(c, &e->room, h.name, h.value);
-}
-
-void nats_read_headers(struct endpoint *e, const struct codec *c, const struct wire_in *in, struct str ours,
-                       struct native *out)
-{
-    struct header h;
-    struct str rest = STR_NONE, id = STR_NONE;
+    struct str rest = STR_NONE;
     *out = (struct native){.status = 0};
     codec_begin(&e->room);
-    add_block(e, c, ours);
     if (in->headers.n > 0)
         out->status = nats_headers(in->headers, &rest);
     while (out->status == 0 && nats_next(&rest, &h)) {
-        if (!is_special(&h, ours, out, &id))
+        if (!is_special(&h, out))
             codec_header(c, &e->room, h.name, h.value);
     }
-    if (id.n > 0 && headers_get(codec_room_headers(&e->room), "id").p == NULL)
-        codec_header(c, &e->room, STR("id"), id);
     out->headers = codec_room_headers(&e->room);
 }
 

@@ -39,22 +39,12 @@ static const struct key target_keys[] = {
     {.name = NULL},
 };
 
-static bool is_text(const char *secret)
-{
-    return secret == NULL || str_printable(str_of(secret));
-}
-
 static const char *check_endpoint(const struct endpoint_conf *conf)
 {
     const struct nats_keys *keys = conf->extra;
-    bool text = is_text(keys->token) && is_text(conf->url.user) && is_text(conf->url.password);
     bool user = conf->url.user != NULL;
-    for (size_t i = 0; i < conf->other_count; i++) {
-        text = text && is_text(conf->others[i].user) && is_text(conf->others[i].password);
+    for (size_t i = 0; i < conf->other_count; i++)
         user = user || conf->others[i].user != NULL;
-    }
-    if (!text)
-        return "user, password and token are UTF-8 without control characters";
     if (user && keys->token != NULL)
         return "`token` and a user in the URL: NATS takes one of them";
     return nats_subject_fault(str_of(keys->inbox));
@@ -170,24 +160,10 @@ static size_t nats_busy(const struct endpoint *e)
            (nats_conn_pending(&e->out) > 0) + (nats_conn_pending(&e->in) > 0);
 }
 
-/* The one that is in a worse state speaks for both. */
-static const struct conn *worse(const struct endpoint *e)
-{
-    static const char *const order[] = {"up", "connecting", "down", "refused"};
-    size_t out = 0, in = 0;
-    if (e->in.link == NULL)
-        return &e->out;
-    while (strcmp(order[out], link_state(e->out.link)) != 0)
-        out++;
-    while (strcmp(order[in], link_state(e->in.link)) != 0)
-        in++;
-    return in > out ? &e->in : &e->out;
-}
-
 static void nats_status(const struct endpoint *e, struct endpoint_status *out)
 {
-    const struct conn *c = worse(e);
-    *out = (struct endpoint_status){.state = link_state(c->link), .error = link_error(c->link),
+    const struct link *l = link_worse(e->out.link, e->in.link);
+    *out = (struct endpoint_status){.state = link_state(l), .error = link_error(l),
                                     .connections = (size_t)nats_conn_is_up(&e->out) + nats_conn_is_up(&e->in),
                                     .received = e->received, .sent = e->sent, .bad = e->bad + e->out.bad + e->in.bad};
 }
@@ -207,6 +183,7 @@ static void nats_close(struct endpoint *e)
     nats_sink_fini(e);
     codec_room_fini(&e->room);
     buf_fini(&e->lines);
+    origin_fini(&e->origin);
     mem_free(e->name);
     loop_later(e->env.loop, free_later, e); /* end_turn() may be on its way */
 }

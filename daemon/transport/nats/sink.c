@@ -5,10 +5,12 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "loop/timer.h"
 #include "transport/nats/internal.h"
 #include "transport/nest.h"
 
 #define INBOX_SID 1
+#define STREAM_STALL_MS 2000 /* an asker that takes nothing of its stream for so long loses it */
 
 static const char too_large[] = "larger than the server's max_payload";
 static const char no_text[] = NEST_NO_BODY;
@@ -44,28 +46,6 @@ static void report_refused(struct endpoint *e)
     }
 }
 
-/* One PING for all events of a turn. */
-static void end_turn(void *arg)
-{
-    struct endpoint *e = arg;
-    e->planned = false;
-    if (e->closed)
-        return;
-    report_refused(e);
-    struct list_node *last = list_last(&e->unconfirmed);
-    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
-        nats_conn_ping(&e->out);
-}
-
-static void plan(struct endpoint *e)
-{
-    if (!e->planned)
-        loop_later(e->env.loop, end_turn, e);
-    e->planned = true;
-}
-
-/* ---------------------------------------------------------------- sending */
-
 static bool has_room(const struct endpoint *e)
 {
     return nats_conn_has_room(&e->out) && e->waiting.count + e->unconfirmed.count < e->keys->concurrency;
@@ -79,6 +59,29 @@ static void tell_ready(struct endpoint *e)
     if (e->sink.core != NULL)
         e->sink.core->ready(&e->sink);
 }
+
+/* What may not be said from inside send() and cancel(); and one PING for all events of a turn. */
+static void end_turn(void *arg)
+{
+    struct endpoint *e = arg;
+    e->planned = false;
+    if (e->closed)
+        return;
+    report_refused(e);
+    tell_ready(e);
+    struct list_node *last = list_last(&e->unconfirmed);
+    if (last != NULL && nats_conn_is_up(&e->out) && CONTAINER_OF(last, struct handover, link)->carrier_id > e->out.pings)
+        nats_conn_ping(&e->out);
+}
+
+static void plan(struct endpoint *e)
+{
+    if (!e->planned)
+        loop_later(e->env.loop, end_turn, e);
+    e->planned = true;
+}
+
+/* ---------------------------------------------------------------- sending */
 
 static bool wants_reply(const struct endpoint *e, const struct handover *h)
 {
@@ -187,12 +190,33 @@ static void nats_cancel(struct sink *s, struct handover *h, bool abandoned)
         slots_take(&e->waiting, h->carrier_id);
     else
         list_remove(h->carrier != NULL ? &e->refused : &e->unconfirmed, &h->link);
-    tell_ready(e);
+    plan(e);
 }
 
 const struct sink_ops nats_sink_ops = {.send = nats_send, .cancel = nats_cancel};
 
 /* ---------------------------------------------------------------- what comes back */
+
+/* The asker has taken nothing for a while: its stream ends, so that the others on this connection go on. */
+static void on_patience(void *arg)
+{
+    struct endpoint *e = arg;
+    struct handover *h = slots_take(&e->waiting, e->stalled_id);
+    waiter_cancel(&e->stalled);
+    nats_conn_resume(&e->out);
+    if (h != NULL)
+        report(h, OUTCOME_REJECT, &(struct reply){.code = CODE_OVERLOADED, .body = STR("the asker does not read its stream")});
+    tell_ready(e);
+}
+
+static void stream_item(struct endpoint *e, struct handover *h, const struct reply *item)
+{
+    if (h->core->more(h, item, &e->stalled))
+        return;
+    e->stalled_id = h->carrier_id;
+    timer_after(e->patience, STREAM_STALL_MS);
+    nats_conn_pause(&e->out);
+}
 
 static void settle_nest(struct endpoint *e, struct handover *h, const struct wire_in *in)
 {
@@ -207,22 +231,17 @@ static void settle_nest(struct endpoint *e, struct handover *h, const struct wir
         nest_settle(h, &r);
     } else if (h->kind == MSG_REQUEST && r.response.p != NULL) {
         struct reply item = nest_item(&r);
-        if (!h->core->more(h, &item, &e->stalled))
-            nats_conn_pause(&e->out);
+        stream_item(e, h, &item);
     }
 }
 
-/* A reply that is no CloudEvent is one all the same: the work is done. */
 static void settle_native(struct endpoint *e, struct handover *h, const struct native *native, const struct wire_in *in)
 {
     unsigned codec = handover_codec(h, e->conf, CODEC_NEST);
     struct wire_message w = {h->subject, native->headers, native->content_type, in->body};
     struct message_parts parts;
-    const char *what;
+    enum code code = codec_decode_reply(nats_codec(codec), &e->room, &w, &parts);
     slots_take(&e->waiting, h->carrier_id);
-    if (!codec_decode(nats_codec(codec), &e->room, &w, &parts, &what))
-        codec_decode(nats_codec(CODEC_RAW), &e->room, &w, &parts, &what);
-    enum code code = codec_reply_code(parts.headers);
     if (code == CODE_OK && native->service_error.p != NULL)
         code = CODE_FAILED;
     if (code != CODE_OK)
@@ -248,7 +267,7 @@ static bool on_message(struct conn *c, const struct wire_in *in)
     if (h == NULL)
         return true; /* late */
     bool nest = handover_codec(h, e->conf, CODEC_NEST) == CODEC_NEST;
-    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, STR_NONE, &native);
+    nats_read_headers(e, nats_codec(handover_codec(h, e->conf, CODEC_NEST)), in, &native);
     if (native.status != 0 || in->skip > 0 || (nest && in->body.n == 0)) {
         slots_take(&e->waiting, h->carrier_id);
         if (in->skip > 0)
@@ -329,6 +348,7 @@ static void on_down(struct conn *c, const char *reason)
     struct handover *h;
     struct slot *slot;
     waiter_cancel(&e->stalled);
+    timer_stop(e->patience);
     sink_set_up(&e->sink, false, reason);
     nats_doctor_end(e);
     for (size_t i = 0; (slot = slots_next(&e->waiting, &i)) != NULL;) {
@@ -353,6 +373,7 @@ const struct conn_ops nats_out_ops = {.up = on_up, .message = on_message, .pong 
 static void on_resume(void *arg)
 {
     struct endpoint *e = arg;
+    timer_stop(e->patience);
     nats_conn_resume(&e->out);
 }
 
@@ -366,6 +387,7 @@ void nats_sink_init(struct endpoint *e)
     e->salt = (uint32_t)salt[0];
     buf_printf(&e->inbox, "%s.%.*s.", e->keys->inbox, (int)sizeof(hex), hex);
     e->stalled = (struct waiter){.resume = on_resume, .arg = e};
+    e->patience = timer_new(e->env.loop, on_patience, e);
     list_init(&e->unconfirmed);
     list_init(&e->refused);
 }
@@ -373,6 +395,7 @@ void nats_sink_init(struct endpoint *e)
 void nats_sink_fini(struct endpoint *e)
 {
     waiter_cancel(&e->stalled);
+    timer_free(e->patience);
     slots_fini(&e->waiting);
     buf_fini(&e->inbox);
 }

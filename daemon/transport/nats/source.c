@@ -44,6 +44,8 @@ static void put_native_error(struct asked *t, enum code code, struct str detail)
     struct wire_pub pub;
     headers_put(&line, CODEC_ERROR_HEADER, str_of(code_name(code)));
     nats_encode(e, nats_codec(t->codec), &(struct message_parts){t->subject, buf_str(&line), detail}, STR_NONE, &pub);
+    if (!fits(e, &pub))
+        pub.body = STR_NONE;
     put(e, &pub, t->reply);
     buf_fini(&line);
 }
@@ -123,21 +125,19 @@ struct incoming {
     const struct wire_in *in;
     unsigned codec;
     struct message_parts parts;
+    struct native native;
     struct str id;       /* nest: of its packet */
-    struct str type;     /* nest: the line of its content type */
+    bool json;           /* nest: its data are JSON */
     bool request;
     struct buf subject, headers; /* nest: what parts has slices of */
 };
 
-static bool add_metadata(struct incoming *m, struct str native, struct str metadata)
+static void add_metadata(struct incoming *m, struct str metadata)
 {
     struct buf more = BUF_EMPTY;
-    struct str rest;
+    struct str rest, native = m->native.headers;
     struct header h;
-    if (metadata.p == NULL)
-        return false;
     nest_metadata_headers(metadata, &more);
-    buf_str_put(&m->headers, native);
     for (rest = buf_str(&more); headers_next(&rest, &h);) {
         bool fits = m->headers.len + h.name.n + h.value.n + 3 <= CODEC_HEADERS_BYTES;
         char *name = str_dup(h.name);
@@ -146,56 +146,57 @@ static bool add_metadata(struct incoming *m, struct str native, struct str metad
         mem_free(name);
     }
     buf_fini(&more);
-    return true;
 }
 
 /* NestJS routes by the subject, whatever the pattern in the packet is. What is no packet is an event, the whole of it its data. */
-static void read_packet(struct incoming *m, const struct native *native)
+static void read_packet(struct incoming *m)
 {
     struct nest_request r;
     const char *what;
     enum json_type type;
     bool packet = nest_request_parse(m->in->body, &r, &what);
-    bool json = packet || json_valid(m->in->body, &type, NULL);
-    m->type = json ? STR("content-type: application/json\n") : STR("content-type: text/plain\n");
+    m->json = packet || json_valid(m->in->body, &type, NULL);
     m->id = packet ? r.id : STR_NONE;
     m->request = packet && r.id.p != NULL && m->in->reply.n > 0;
     m->parts.body = packet ? r.data : m->in->body;
-    m->parts.headers = native->headers;
-    if (packet && add_metadata(m, native->headers, r.metadata))
-        m->parts.headers = buf_str(&m->headers);
+    if (!m->json)
+        headers_put(&m->headers, "content-type", STR("text/plain"));
+    buf_str_put(&m->headers, m->native.headers);
+    if (packet && r.metadata.p != NULL)
+        add_metadata(m, r.metadata);
+    m->parts.headers = buf_str(&m->headers);
     m->parts.subject = m->in->subject;
     if (nest_subject_text(m->in->subject, &m->subject))
         m->parts.subject = buf_str(&m->subject);
 }
 
-static struct str own_lines(const struct incoming *m, struct buf *out)
-{
-    const struct nats_source *keys = m->source->keys;
-    headers_put(out, "nats-subject", m->in->subject);
-    if (keys->queue != NULL)
-        headers_put(out, "nats-queue", str_of(keys->queue));
-    return buf_str(out);
-}
-
 static bool decode(struct endpoint *e, struct incoming *m, const char **what)
 {
     const struct codec *codec = nats_codec(m->codec);
-    struct native native;
-    struct buf lines = BUF_EMPTY;
     *what = "a subject that is no text";
-    if (!header_value_valid(m->in->subject))
+    if (m->in->subject.n > MSG_SUBJECT_MAX || !str_printable(m->in->subject))
         return false;
-    nats_read_headers(e, codec, m->in, own_lines(m, &lines), &native);
-    buf_fini(&lines);
+    nats_read_headers(e, codec, m->in, &m->native);
     if (m->codec == CODEC_NEST) {
-        read_packet(m, &native);
+        read_packet(m);
         return true;
     }
+    struct wire_message w = {m->in->subject, m->native.headers, m->native.content_type, m->in->body};
     m->request = m->in->reply.n > 0;
-    return codec_decode(codec, &e->room,
-                        &(struct wire_message){m->in->subject, native.headers, native.content_type, m->in->body},
-                        &m->parts, what);
+    return codec_decode(codec, &e->room, &w, &m->parts, what);
+}
+
+static struct msg *make(struct endpoint *e, const struct incoming *m, const char **what)
+{
+    const struct nats_source *keys = m->source->keys;
+    struct msg_input input = {.kind = m->request ? MSG_REQUEST : MSG_EVENT, .subject = m->parts.subject,
+                              .headers = m->parts.headers, .id = m->native.id, .body = m->parts.body,
+                              .source = str_of(m->source->intake->name)};
+    origin_begin(&e->origin);
+    ORIGIN_ADD(&e->origin, "nats-subject", m->in->subject);
+    ORIGIN_ADD(&e->origin, "nats-queue", str_of(keys->queue));
+    origin_give(&e->origin, m->json, &input);
+    return msg_new(m->source->intake->factory, &input, what);
 }
 
 static struct asked *asked_new(struct endpoint *e, const struct incoming *m)
@@ -250,12 +251,7 @@ static void refuse_bad(struct endpoint *e, struct incoming *m, enum code code, c
 static bool take(struct endpoint *e, struct incoming *m)
 {
     const char *what;
-    struct msg *msg = NULL;
-    if (decode(e, m, &what))
-        msg = msg_new(m->source->intake->factory,
-                      &(struct msg_input){.kind = m->request ? MSG_REQUEST : MSG_EVENT, .subject = m->parts.subject,
-                                          .headers = m->parts.headers, .lines = m->type, .line_count = m->type.n > 0,
-                                          .body = m->parts.body, .source = str_of(m->source->intake->name)}, &what);
+    struct msg *msg = decode(e, m, &what) ? make(e, m, &what) : NULL;
     if (msg == NULL) {
         refuse_bad(e, m, CODE_INVALID, what);
         return true;
@@ -288,6 +284,7 @@ static bool on_message(struct conn *c, const struct wire_in *in)
 static void on_up(struct conn *c)
 {
     struct endpoint *e = c->owner;
+    e->last_ping = 0; /* that PONG would have come over the connection before */
     for (size_t i = 0; i < e->env.source_count && !e->stopped; i++) {
         const struct nats_source *keys = e->env.sources[i].keys;
         nats_put_sub(nats_conn_out(c), str_of(keys->subject), keys->queue, i + 1);
@@ -353,4 +350,5 @@ void nats_source_fini(struct endpoint *e)
         t->intake->ops->withdraw(t->receipt);
         asked_free(t);
     }
+    waiters_wake(&e->crowded); /* the list goes: what has waited for room goes on with what else it does */
 }

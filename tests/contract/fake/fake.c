@@ -128,7 +128,7 @@ static struct endpoint *fake_open(const struct endpoint_conf *conf, const struct
                                         .high = FAKE_OUTPUT_HIGH, .partial_ms = 30000, .write_ms = 30000}};
     (void)err;
     *e = (struct endpoint){.conf = conf, .env = *env, .sink = {.name = conf->name, .ops = &fake_sink_ops},
-                           .waiter = {.resume = fake_resume, .arg = e}, .stalled = {.resume = on_unstalled, .arg = e}};
+                           .waiter = {.resume = fake_plan, .arg = e}, .stalled = {.resume = on_unstalled, .arg = e}};
     list_init(&e->held);
     e->link = link_new(&spec, &link_ops, e);
     return e;

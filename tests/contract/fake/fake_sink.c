@@ -62,7 +62,7 @@ static void fake_cancel(struct sink *s, struct handover *h, bool abandoned)
     idmap_remove(&e->waiting, h->carrier_id);
     if (abandoned && link_is_up(e->link))
         frame_bare(stream_out(link_stream(e->link)), VERB_CANCEL, h->carrier_id);
-    fake_ready(e);
+    fake_plan(e);
 }
 
 const struct sink_ops fake_sink_ops = {.send = fake_send, .cancel = fake_cancel};

@@ -120,21 +120,24 @@ static bool offer(struct endpoint *e, struct held *h)
     return true;
 }
 
-/* In the order in which they came. */
-static void offer_held(void *arg)
+/* What may not be done from inside a call of the core; messages in the order in which they came. */
+static void end_turn(void *arg)
 {
     struct endpoint *e = arg;
     struct list_node *first;
     e->planned = false;
-    while (!e->closed && (first = list_first(&e->held)) != NULL && offer(e, CONTAINER_OF(first, struct held, link)))
+    if (e->closed)
+        return;
+    fake_ready(e);
+    while ((first = list_first(&e->held)) != NULL && offer(e, CONTAINER_OF(first, struct held, link)))
         ;
 }
 
-void fake_resume(void *arg)
+void fake_plan(void *arg)
 {
     struct endpoint *e = arg;
     if (!e->planned)
-        loop_later(e->env.loop, offer_held, e);
+        loop_later(e->env.loop, end_turn, e);
     e->planned = true;
 }
 

@@ -40,7 +40,7 @@ struct endpoint {
     struct idmap taken;     /* the broker's number -> struct taken */
     struct list held;       /* messages that the core could not take yet, as many as there was credit for */
     struct waiter waiter;   /* the core is full */
-    bool planned, closed;   /* held ones are offered at the end of this turn */
+    bool planned, closed;   /* at the end of this turn held ones are offered, and the core is told of room */
     struct waiter stalled;  /* an asker that does not read its stream */
     struct doctor *doctor;  /* who asked, and waits for PONG */
     bool starved, stopped;
@@ -58,6 +58,6 @@ void fake_lose(struct endpoint *e, const char *reason);      /* the connection i
 
 /* fake_source.c */
 void fake_take(struct endpoint *e, const struct frame *f); /* PUB, REQ */
-void fake_resume(void *arg); /* the waiter's */
+void fake_plan(void *arg); /* also the waiter's resume */
 void fake_subscribe(struct endpoint *e);
 void fake_withdraw(struct endpoint *e); /* the broker will bring them again */
