@@ -1,6 +1,6 @@
 #pragma once
 /*
- * A connected byte stream, plain or TLS, over raw loop events. Reads are large (one read per event
+ * A connected byte stream, plain or TLS, over raw epoll events (poller.h). Reads are large (one read per event
  * into a buffer of the loop's) and parsed in place; all output of a turn leaves in one write at its
  * end. An idle stream holds no buffer.
  *

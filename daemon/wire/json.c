@@ -45,7 +45,9 @@ static inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end)
 static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *from = p;
-    while (end - p >= 16 && swar_plain_16(p))
+    while (end - p >= 64 && swar_plain(p, 4))
+        p += 64;
+    while (end - p >= 16 && swar_plain(p, 1))
         p += 16;
     while (end - p >= 8) {
         uint64_t stop = swar_not_plain(swar_load(p));

@@ -44,16 +44,19 @@ static inline uint64_t swar_not_plain(uint64_t word)
     return (control | (quote - SWAR_ONES) | (backslash - SWAR_ONES) | word) & SWAR_HIGH;
 }
 
-/* Are 16 bytes at p plain text of a JSON string, all of them? As signed numbers the control characters
+/* Are `count` times 16 bytes at p plain text of a JSON string, all of them? As signed numbers the control characters
  * and all that is not ASCII are below the blank. */
-static inline bool swar_plain_16(const void *p)
+static inline bool swar_plain(const uint8_t *p, size_t count)
 {
     typedef int8_t v16 __attribute__((vector_size(16)));
     typedef uint64_t v2 __attribute__((vector_size(16)));
-    v16 text;
-    __builtin_memcpy(&text, p, sizeof(text));
-    v2 odd = (v2)((text < ' ') | (text == '"') | (text == '\\'));
-    return (odd[0] | odd[1]) == 0;
+    v16 text, odd = {0};
+    for (size_t i = 0; i < count; i++) {
+        __builtin_memcpy(&text, p + 16 * i, sizeof(text));
+        odd |= (text < ' ') | (text == '"') | (text == '\\');
+    }
+    v2 halves = (v2)odd;
+    return (halves[0] | halves[1]) == 0;
 }
 
 /* The same without what is not ASCII: what a JSON string must escape. First flag exact. */

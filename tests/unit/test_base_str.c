@@ -260,6 +260,26 @@ START_TEST(printable_has_no_control_characters)
 }
 END_TEST
 
+/* Of any length, each byte is looked at and none beside them; and so it is where two texts are told apart. */
+START_TEST(each_byte_of_a_short_text_counts)
+{
+    for (size_t n = 1; n <= 20; n++) {
+        char text[24], other[24];
+        memset(text, '\n', sizeof(text));
+        memset(text + 1, 'x', n);
+        ck_assert_msg(str_printable(str_make(text + 1, n)), "%zu", n);
+        for (size_t i = 1; i <= n; i++) {
+            memset(other, '?', sizeof(other));
+            memcpy(other + 1, text + 1, n);
+            ck_assert_uint_eq(str_spread(str_make(other + 1, n)), str_spread(str_make(text + 1, n)));
+            other[i] = '\t';
+            ck_assert_msg(!str_printable(str_make(other + 1, n)), "%zu of %zu", i, n);
+            ck_assert_msg(str_spread(str_make(other + 1, n)) != str_spread(str_make(text + 1, n)), "%zu of %zu", i, n);
+        }
+    }
+}
+END_TEST
+
 static unsigned distance(const char *a, const char *b, unsigned max)
 {
     unsigned one = str_distance(str_of(a), str_of(b), max), other = str_distance(str_of(b), str_of(a), max);
@@ -295,7 +315,7 @@ int main(void)
         pieces_are_compared_by_their_bytes, trim_takes_blanks_and_tabs, cut_tells_an_empty_rest_from_none,
         numbers, durations, rates, sizes, units_are_written_in_their_shortest_exact_form, units_round_trip,
         utf8_is_strict_at_every_offset, utf8_of_two_and_three_bytes_is_what_the_rule_says,
-        printable_has_no_control_characters, distance_counts_edits,
+        printable_has_no_control_characters, each_byte_of_a_short_text_counts, distance_counts_edits,
     };
     tcase_set_timeout(t, 60);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -217,7 +217,8 @@ static void check_subject(struct world *w, struct str subject)
         if (yes && first == MATCH_NONE)
             first = i;
     }
-    if (matcher_first(w->m, subject, &ours) != first)
+    /* searched for, and remembered */
+    if (matcher_first(w->m, subject, NULL) != first || matcher_first(w->m, subject, &ours) != first)
         ck_abort_msg("subject " STR_FMT ": first is %u", STR_ARG(subject), first);
     if (first == MATCH_NONE)
         return;
