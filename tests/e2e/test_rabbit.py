@@ -38,8 +38,8 @@ class Base:
 
     def up(self, daemon, sources=1):
         """The destination is there and so many sources consume."""
-        wait_until(lambda: len(daemon.log("source_up")) >= sources and len(daemon.log("link_up")) >= 1 + (sources > 0),
-                   "the link and its sources")
+        wait_until(lambda: len(daemon.log("source_up")) >= sources and self.endpoint(daemon)["state"] == "up",
+                   "the destination and the sources")
 
     def settled(self, queue):
         """Nothing is left in the queue, unacknowledged or not: the broker tells once its consumers have gone."""
