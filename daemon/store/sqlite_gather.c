@@ -162,6 +162,14 @@ static const sqlite3_io_methods methods = {
     .xDeviceCharacteristics = on_characteristics,
 };
 
+/* SQLite goes on with a file that it can only read; we do not. */
+static int refuse_read_only(struct gathered *f)
+{
+    f->real->pMethods->xClose(f->real);
+    f->real->pMethods = NULL;
+    return SQLITE_CANTOPEN;
+}
+
 static int on_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *base, int flags, int *out)
 {
     struct gather *g = (struct gather *)(void *)vfs;
@@ -169,7 +177,12 @@ static int on_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *base, 
     bool database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
     *f = (struct gathered){.gather = g, .real = (sqlite3_file *)(void *)(f + 1), .fd = -1,
                            .gathers = database || (flags & SQLITE_OPEN_WAL) != 0};
-    int rc = g->real->xOpen(g->real, name, f->real, flags, out);
+    int got = flags;
+    int rc = g->real->xOpen(g->real, name, f->real, flags, &got);
+    if (rc == SQLITE_OK && (flags & SQLITE_OPEN_READWRITE) != 0 && (got & SQLITE_OPEN_READONLY) != 0)
+        rc = refuse_read_only(f);
+    if (out != NULL)
+        *out = got;
     if (f->real->pMethods != NULL)
         base->pMethods = &methods;
     if (rc == SQLITE_OK && (flags & SQLITE_OPEN_WAL) != 0)

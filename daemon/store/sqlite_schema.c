@@ -166,6 +166,9 @@ static bool refuse(struct db *db, int rc, struct err *err)
     case SQLITE_READONLY:
         return err_add(err, "store %s: cannot be written; check the owner and mode of the file, or its "
                        "header is damaged", db->path);
+    case SQLITE_CANTOPEN:
+        return err_add(err, "store %s: it, or a file beside it, cannot be opened for writing (errno %d); check owners "
+                       "and modes", db->path, sqlite3_system_errno(db->sql));
     case SQLITE_FULL:
         return err_add(err, "store %s: no room on the disk; free some and start again", db->path);
     default:
