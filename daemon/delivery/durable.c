@@ -131,7 +131,8 @@ static struct store_record record_of(struct delivery *v)
     const struct msg *m = v->h.msg;
     return (struct store_record){
         .key = v->key, .accepted_ms = m->accepted_ms + v->dest->hub->store_offset_ms,
-        .expires_ms = expires_at(v), .attempt = v->h.attempt, .target = v->target, .redrives = v->redrives,
+        .expires_ms = expires_at(v), .attempt = v->h.attempt, .crashes = v->crashes, .target = v->target,
+        .redrives = v->redrives,
         .route = str_of(delivery_route(v)), .subject = m->subject, .headers = m->headers, .body = m->body,
         .as = v->subject != NULL ? v->h.subject : STR_NONE,
         .first_error = v->first_error != NULL ? str_of(v->first_error) : STR_NONE,
@@ -372,7 +373,7 @@ bool durable_wait(struct delivery *v, int64_t span_ms)
         due = leave ? STORE_DUE_MAX : 0;
     durable_tell_time(h);
     store_begin(h->store);
-    store_update(h->store, &(struct store_change){v->key, v->h.attempt, due, r.first_error, r.last_error});
+    store_update(h->store, &(struct store_change){v->key, v->h.attempt, due, r.first_error, r.last_error, v->crashes});
     v->save = ++v->dest->backlog.saves;
     store_then(h->store, on_saved, v->dest);
     store_commit(h->store);
@@ -546,6 +547,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
         v->first_error = str_dup(r->first_error);
         v->last_error = str_dup(r->last_error);
     }
+    v->crashes = r->crashes;
     poison_restore(v);
     v->deadline_ms = SCHED_NEVER;
     if (r->expires_ms != STORE_NEVER)

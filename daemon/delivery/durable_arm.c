@@ -29,7 +29,7 @@ static void arm(struct dest *d)
         if (!retry_allowed(&v->route->policy->retry, v->h.attempt))
             continue; /* its turn is its end */
         v->armed = true;
-        store_update(st, &(struct store_change){v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE});
+        store_update(st, &(struct store_change){v->key, v->h.attempt + 1, 0, STR_NONE, STR_NONE, 0});
     }
     store_then(st, on_armed, d);
     store_commit(st);

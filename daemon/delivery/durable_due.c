@@ -87,7 +87,7 @@ static void back_to_disk(struct dest *d, const struct store_record *r)
     struct hub *h = d->hub;
     int64_t due = durable_time(h) + FULL_PAUSE_MS;
     store_begin(h->store);
-    store_update(h->store, &(struct store_change){r->key, r->attempt, due, r->first_error, r->last_error});
+    store_update(h->store, &(struct store_change){r->key, r->attempt, due, r->first_error, r->last_error, 0});
     store_commit(h->store);
     durable_note_due(h, false, due);
 }

@@ -297,7 +297,7 @@ bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
 /* poison.c: messages that services die of */
 void poison_note(struct delivery *v, const struct settlement *s); /* h.alone, crashes and last_error tell of it */
 bool poison_is(const struct delivery *v); /* it has died of it often enough */
-void poison_restore(struct delivery *v); /* from last_error */
+void poison_restore(struct delivery *v); /* what last_error tells: whether it goes alone, and process ids */
 
 /* durable.c: what is on disk and what of it is in memory */
 bool durable_wanted(const struct hub *h, const struct plan *p, enum msg_kind kind, const struct msg *m);

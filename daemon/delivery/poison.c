@@ -1,6 +1,6 @@
 /*
  * Crash attribution: what a process held when it died is suspect, and is handed over alone from then on. What it died of with
- * nothing else in hand is counted. The count stands in the last error, in words, so that a stored delivery keeps it.
+ * nothing else in hand is counted, and the count is stored. The rest stands in the last error, in words.
  */
 #include "base/mem.h"
 #include "delivery/internal.h"
@@ -61,7 +61,8 @@ void poison_restore(struct delivery *v)
     str_cut(&error, '('); /* "times " */
     if (!str_parse_u64(count, &crashes) || crashes > UINT16_MAX || !str_starts(error, STR("pid ")))
         return;
-    v->crashes = (unsigned)crashes;
+    if (v->crashes == 0)
+        v->crashes = (unsigned)crashes; /* stored when that was the only place */
     v->h.alone = v->route->policy->crashes > 0;
     error = str_make(error.p + 4, error.n - 4);
     v->crash_pids = str_dup(str_cut(&error, ')'));

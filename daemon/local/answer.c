@@ -50,6 +50,14 @@ static void read_error(struct settlement *st, const struct frame *f, const struc
     read_retry(st, h, headers_get(f->headers, "retry"));
 }
 
+/* Nothing it has staged may be lost: where one cannot be sent on, its answer counts as that error. */
+static void unsettle(struct settlement *st, enum code code, const struct handover *h)
+{
+    *st = (struct settlement){.retry_after_ms = -1,
+                              .reply = {.code = code, .body = STR("what was staged under it was refused")}};
+    read_retry(st, h, STR_NONE);
+}
+
 void answer_final(struct session *s, const struct frame *f)
 {
     struct handover *h = take(s, f->id);
@@ -61,8 +69,9 @@ void answer_final(struct session *s, const struct frame *f)
         read_error(&st, f, h);
     struct hub *hub = s->server->env.hub;
     hub_group_begin(hub);
-    if (!list_empty(&s->staged))
-        ask_staged_end(s, f->id, st.outcome == OUTCOME_OK);
+    enum code staged = list_empty(&s->staged) ? CODE_OK : ask_staged_end(s, f->id, st.outcome == OUTCOME_OK);
+    if (staged != CODE_OK)
+        unsettle(&st, staged, h);
     report(h, &st);
     hub_group_end(hub);
     service_room(s);

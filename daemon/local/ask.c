@@ -86,19 +86,20 @@ static const char *const accept_errors[CODE_COUNT] = {
     [CODE_INVALID] = "header `delay` and `deliver-at` need a store, `expected-version` a route with a log and a `key`",
 };
 
-static bool offer(struct session *s, uint64_t id, struct msg *m, struct waiter *w)
+/* A refusal is told, unless nobody wants to hear of it; with CODE_BUSY w is enrolled. */
+static enum code offer(struct session *s, uint64_t id, struct msg *m, struct waiter *w)
 {
     struct asker asker = {.ctx = s, .token = id,
                           .ops = m->kind == MSG_REQUEST ? &request_asker : &event_asker};
     struct receipt *receipt = NULL;
     enum code code = intake_accept(s->server->intake, m, id != 0 ? &asker : NULL, w, &receipt);
     if (code == CODE_BUSY)
-        return false;
+        return code;
     if (code != CODE_OK && id != 0)
         session_error(s, id, code, accept_errors[code] != NULL ? accept_errors[code] : code_name(code));
     else if (receipt != NULL)
         idmap_add(&s->asks, id, receipt);
-    return true;
+    return code;
 }
 
 static struct msg *make(struct session *s, const struct frame *f, struct str subject, const char **what)
@@ -153,9 +154,9 @@ static bool take(struct session *s, const struct frame *f, struct str subject)
         stage(s, f, with, m);
         return true;
     }
-    bool taken = offer(s, f->id, m, &s->waiter);
+    enum code offered = offer(s, f->id, m, &s->waiter);
     msg_unref(m);
-    return taken;
+    return offered != CODE_BUSY;
 }
 
 bool ask_message(struct session *s, const struct frame *f)
@@ -173,21 +174,23 @@ bool ask_message(struct session *s, const struct frame *f)
 
 /* ---------------------------------------------------------------- staged messages */
 
-void ask_staged_end(struct session *s, uint64_t with, bool send)
+enum code ask_staged_end(struct session *s, uint64_t with, bool send)
 {
+    enum code code = CODE_OK;
     LIST_EACH(&s->staged, n) {
         struct staged *st = CONTAINER_OF(n, struct staged, link);
         if (st->with != with)
             continue;
         list_remove(&s->staged, &st->link);
         s->staged_bytes -= st->msg->size;
-        if (send)
-            offer(s, st->id, st->msg, NULL);
+        if (send && code == CODE_OK)
+            code = offer(s, st->id, st->msg, NULL);
         else if (st->id != 0)
             session_error(s, st->id, CODE_FAILED, "dropped: the delivery it was staged under was not settled");
         msg_unref(st->msg);
         mem_free(st);
     }
+    return code;
 }
 
 /* ---------------------------------------------------------------- CANCEL, disconnection */

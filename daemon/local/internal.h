@@ -122,7 +122,9 @@ void user_leave(struct session *s); /* legal when not joined */
 bool ask_message(struct session *s, const struct frame *f); /* false: not taken, s->waiter is enrolled */
 void ask_cancel(struct session *s, const struct frame *f);
 void ask_withdraw_all(struct session *s);
-void ask_staged_end(struct session *s, uint64_t with, bool send);
+/* What was staged under that delivery is sent on, or dropped. Not CODE_OK: why one of them was refused; those
+ * behind it are dropped. */
+enum code ask_staged_end(struct session *s, uint64_t with, bool send);
 
 bool ask_id_in_use(struct session *s, uint64_t id); /* by a message, a staged one or a log that is read */
 

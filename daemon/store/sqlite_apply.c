@@ -111,6 +111,8 @@ static int do_update(struct db *db, struct store_op *op)
     counter_live(db, change->key, d.record.due_ms, -1);
     counter_live(db, change->key, change->due_ms, +1);
     d.record.attempt = change->attempt;
+    if (change->crashes > 0)
+        d.record.crashes = change->crashes;
     set_errors(&d.record, change);
     sqlite3_bind_int64(s, 1, (int64_t)change->key);
     sqlite3_bind_int64(s, 2, change->due_ms);
@@ -169,7 +171,7 @@ static int do_redrive(struct db *db, struct store_op *op)
     d.died_ms = 0;
     d.reason = STR_NONE;
     d.record.key = op->d.record.key;
-    d.record.attempt = 0;
+    d.record.attempt = d.record.crashes = 0;
     d.record.redrives++;
     d.record.expires_ms = STORE_NEVER;
     rc = live_put(db, &d);

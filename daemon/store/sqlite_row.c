@@ -17,6 +17,12 @@ static uint32_t crc_str(uint32_t crc, struct str s)
     return crc32c(crc, s.p, s.n);
 }
 
+/* As they lie in one column: crashes came later, and most have none. */
+static uint64_t attempts(const struct store_record *r)
+{
+    return (uint64_t)r->crashes << 32 | r->attempt;
+}
+
 /* Lengths go first, so that bytes cannot wander from one string to the next. */
 static uint32_t row_crc(const struct store_dead *d)
 {
@@ -31,7 +37,7 @@ static uint32_t row_crc(const struct store_dead *d)
 static uint32_t row_state_crc(const struct store_dead *d)
 {
     const struct store_record *r = &d->record;
-    const uint64_t words[] = {r->key, d->number, r->attempt, (uint64_t)d->died_ms, r->first_error.n,
+    const uint64_t words[] = {r->key, d->number, attempts(r), (uint64_t)d->died_ms, r->first_error.n,
                               r->last_error.n, d->reason.n};
     uint32_t crc = crc_words(words, sizeof(words) / sizeof(words[0]));
     return crc_str(crc_str(crc_str(crc, r->first_error), r->last_error), d->reason);
@@ -55,7 +61,7 @@ void row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
         sqlite3_bind_int64(s, at + DUE, r->due_ms | (r->by_wall ? DUE_BY_WALL : 0));
     else
         sqlite3_bind_null(s, at + DUE);
-    sqlite3_bind_int64(s, at + ATTEMPT, r->attempt);
+    sqlite3_bind_int64(s, at + ATTEMPT, (int64_t)attempts(r));
     sqlite3_bind_int64(s, at + TARGET, r->target);
     sqlite3_bind_int64(s, at + REDRIVES, r->redrives);
     sqlite3_bind_int64(s, at + ACCEPTED, r->accepted_ms);
@@ -79,7 +85,7 @@ void row_bind(sqlite3_stmt *s, int at, struct store_dead *d)
 bool row_is_plain(const struct store_dead *d)
 {
     const struct store_record *r = &d->record;
-    return d->number == 0 && r->due_ms <= 0 && (r->attempt | r->target | r->redrives) == 0 &&
+    return d->number == 0 && r->due_ms <= 0 && (r->attempt | r->crashes | r->target | r->redrives) == 0 &&
            (r->as.n | r->first_error.n | r->last_error.n) == 0;
 }
 
@@ -99,7 +105,7 @@ void row_bind_plain(sqlite3_stmt *s, const struct store_dead *d)
 
 void row_bind_state(sqlite3_stmt *s, int at, struct store_dead *d)
 {
-    sqlite3_bind_int64(s, at, d->record.attempt);
+    sqlite3_bind_int64(s, at, (int64_t)attempts(&d->record));
     bind_str(s, at + 1, d->record.first_error);
     bind_str(s, at + 2, d->record.last_error);
     sqlite3_bind_int64(s, at + 3, row_state_crc(d));
@@ -115,7 +121,9 @@ static void read_columns(sqlite3_stmt *s, int at, struct store_record *r)
 {
     r->due_ms = sqlite3_column_int64(s, at + DUE) & STORE_DUE_MAX;
     r->by_wall = (sqlite3_column_int64(s, at + DUE) & DUE_BY_WALL) != 0;
-    r->attempt = (uint32_t)sqlite3_column_int64(s, at + ATTEMPT);
+    uint64_t attempts = (uint64_t)sqlite3_column_int64(s, at + ATTEMPT);
+    r->attempt = (uint32_t)attempts;
+    r->crashes = (uint32_t)(attempts >> 32);
     r->target = (uint32_t)sqlite3_column_int64(s, at + TARGET);
     r->redrives = (uint32_t)sqlite3_column_int64(s, at + REDRIVES);
     r->accepted_ms = sqlite3_column_int64(s, at + ACCEPTED);

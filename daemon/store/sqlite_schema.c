@@ -39,6 +39,7 @@ static const char *const migrations[] = {
     "CREATE TABLE seen(a INTEGER, b INTEGER, until INTEGER NOT NULL, PRIMARY KEY(a, b)) WITHOUT ROWID;"
     "CREATE INDEX seen_until ON seen(until);",
     "CREATE TABLE history(number INTEGER PRIMARY KEY, crc INTEGER, filter BLOB, data BLOB);",
+    "", /* from here on the upper half of `attempt` holds the crashes: earlier versions would take the row for damaged */
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 

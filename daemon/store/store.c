@@ -271,7 +271,7 @@ void store_end(struct store *st, uint64_t key, enum store_end how)
 
 void store_update(struct store *st, const struct store_change *c)
 {
-    struct store_op op = {.kind = OP_UPDATE, .d.record = {.key = c->key, .attempt = c->attempt, .due_ms = c->due_ms,
+    struct store_op op = {.kind = OP_UPDATE, .d.record = {.key = c->key, .attempt = c->attempt, .crashes = c->crashes, .due_ms = c->due_ms,
                                                           .first_error = c->first_error, .last_error = c->last_error}};
     op_add(st, &op);
 }

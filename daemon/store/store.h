@@ -58,6 +58,7 @@ struct store_record {
     int64_t due_ms;      /* 0 = ready; else not before this time ("delayed"); at most STORE_DUE_MAX */
     bool by_wall;        /* that time is of the wall clock */
     uint32_t attempt;    /* hand-overs on record */
+    uint32_t crashes;    /* processes that died of it, with nothing else in hand; below 2^31 */
     uint32_t target;     /* which of the route's targets, from 0 */
     uint32_t redrives;   /* how often it came back from the dead letters */
     struct str route, subject, headers, body;
@@ -150,6 +151,7 @@ struct store_change {
     uint32_t attempt;
     int64_t due_ms;
     struct str first_error, last_error;
+    uint32_t crashes; /* 0 = as they were */
 };
 
 enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
@@ -157,7 +159,7 @@ enum store_end { STORE_DONE, STORE_EXPIRED, STORE_DROPPED };
 void store_put(struct store *st, const struct store_record *r); /* accepted + 1 */
 /* Ends a delivery. One that is not there (ended already) is left alone: idempotent, as the next three. */
 void store_end(struct store *st, uint64_t key, enum store_end how);
-/* Its attempts, its next time (not by_wall) and its errors (empty = as they were). due_ms > 0 hands it to
+/* Its attempts and crashes, its next time (not by_wall) and its errors (empty = as they were). due_ms > 0 hands it to
  * store_take_due(); 0 = ready: loads that have not passed it bring it, unless it was ever delayed in this
  * life. */
 void store_update(struct store *st, const struct store_change *c);
@@ -170,7 +172,7 @@ void store_bury(struct store *st, const struct store_dead *d);
  * but where `from` is 0 (it was never stored: accepted + 1). One that is not there is left alone, and r with it. Never
  * refused for want of room while the reserve lasts. */
 void store_move(struct store *st, uint64_t from, const struct store_record *r);
-/* A dead letter comes back under a new key (of its own queue), attempts anew, redrives + 1; no expiry. */
+/* A dead letter comes back under a new key (of its own queue), attempts and crashes anew, redrives + 1; no expiry. */
 void store_redrive(struct store *st, uint64_t number, uint64_t key);
 void store_purge(struct store *st, uint64_t number); /* dead - 1, dropped + 1 */
 /* New content of a dead letter's message (bellhop dlq edit). */

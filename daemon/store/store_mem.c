@@ -190,6 +190,8 @@ static void do_update(struct store_disk *d, struct store_op *op)
     --*live_total(d, changed.record.due_ms);
     ++*live_total(d, r->due_ms);
     changed.record.attempt = r->attempt;
+    if (r->crashes > 0)
+        changed.record.crashes = r->crashes;
     changed.record.due_ms = r->due_ms;
     changed.record.by_wall = false;
     set_errors(&changed.record, r);
@@ -228,7 +230,7 @@ static void do_redrive(struct store_disk *d, struct store_op *op)
         return;
     struct store_dead live = (*at)->d;
     live.record.key = op->d.record.key;
-    live.record.attempt = 0;
+    live.record.attempt = live.record.crashes = 0;
     live.record.redrives++;
     live.record.expires_ms = STORE_NEVER;
     live_add(d, &live);

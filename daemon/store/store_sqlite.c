@@ -96,6 +96,8 @@ static void on_synced(void *arg, struct store_batch *first)
     uint64_t mark = 0;
     for (struct store_batch *b = first; b != NULL; b = b->next)
         mark = b->faulted ? mark : b->mark;
+    if (first->faulted)
+        fault_mark(&s->db); /* whoever dies of it: the next start must know */
     post_all(s, first);
     fault_point("store.posted");
     if (mark > 0)

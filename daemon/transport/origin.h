@@ -4,6 +4,8 @@
  * msg_input.lines, which reads them no more. The first of them says that the body is JSON: for a packet of
  * NestJS all of them, for anything else what stands behind it.
  */
+#include <strings.h>
+
 #include "base/buf.h"
 #include "msg/headers.h"
 #include "msg/msg.h"
@@ -65,6 +67,12 @@ static inline void origin_give(const struct origin *o, bool json, struct msg_inp
     size_t skip = json ? 0 : sizeof(ORIGIN_JSON) - 1;
     to->lines = str_make(buf_data(&o->text) + skip, o->text.len - skip);
     to->line_count = o->count - !json;
+}
+
+/* A name that only the transport gives (prefix: "amqp-"), in whatever case it came: what a sender says under it is left out. */
+static inline bool origin_owns(struct str prefix, struct str name)
+{
+    return name.n >= prefix.n && strncasecmp(name.p, prefix.p, prefix.n) == 0;
 }
 
 static inline void origin_fini(struct origin *o)

@@ -92,6 +92,14 @@ class Clients(test_nest_clients.Answers):
         self.assertEqual({k: got.get(k) for k in expected}, expected)
         self.assertEqual(got["traceparent"][:35], TRACE[:35])
 
+    def test_places_are_not_forged(self):
+        before = len(self.rooms.deliveries)
+        packet = {"pattern": "user.created", "data": 1, "metadata": {"amqp-queue": "x", "amqp-exchange": "x", "x-mine": "y"}}
+        self.tool.publish("", "rooms", json.dumps(packet), headers={"amqp-redelivered": "true"})
+        got = self.rooms.wait(before + 1)[before].headers
+        self.assertEqual((got["amqp-queue"], got.get("amqp-exchange"), got.get("amqp-redelivered"), got["x-mine"]),
+                         ("rooms", None, None, "y"))
+
     def test_request_or_event_is_said_by_the_id(self):
         """reply_to without id is an event; an id without reply_to has nowhere to be answered."""
         before = len(self.rooms.deliveries)

@@ -94,6 +94,13 @@ class Clients(test_nest_clients.Answers):
         got = self.client.send("headers", 1).values[0]
         self.assertEqual((got["redis-channel"], got["redis-pattern"], got["source"]), ("headers", "*", "cache"))
 
+    def test_places_are_not_forged(self):
+        before = len(self.rooms.deliveries)
+        packet = {"pattern": "user.created", "data": 1, "metadata": {"redis-channel": "x", "Redis-Mine": "x", "x-mine": "y"}}
+        self.tool.call("PUBLISH", "user.created", json.dumps(packet))
+        got = self.rooms.wait(before + 1)[before].headers
+        self.assertEqual((got["redis-channel"], got.get("redis-mine"), got["x-mine"]), ("user.created", None, "y"))
+
     def test_replies_are_no_requests(self):
         """`*` matches `echo.reply` too."""
         before = len(self.rooms.deliveries)
@@ -277,8 +284,10 @@ class ChannelsCase(Server, Case):
             self.assertEqual(caller.answer(call)[1].body, b"2")
 
     def test_reply_channels_are_bounded(self):
-        caller = self.local(self.through({"from": "local", "match": ">", "to": "cache"},
-                                         policies={"default": policy(attempts=1, breaker={"failures": 1000000})}))
+        daemon = self.through({"from": "local", "match": ">", "to": "cache"},
+                              policies={"default": policy(attempts=1, breaker={"failures": 1000000})})
+        caller = self.local(daemon)
+        wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
         for i in range(1100):
             caller.start("REQ", f"s.{i}", b"1")
         for _ in range(1100):

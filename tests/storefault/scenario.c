@@ -65,7 +65,7 @@ static void step_update(struct step *s)
     int64_t due_ms = (int64_t)rand_below(&s->rand, 2) * 50;
     uint64_t key = some_key(s);
     struct str error = some_text(s, text, sizeof(text));
-    store_update(s->st, &(struct store_change){key, (uint32_t)s->number, due_ms, error, error});
+    store_update(s->st, &(struct store_change){key, (uint32_t)s->number, due_ms, error, error, (uint32_t)s->number % 3});
 }
 
 static void step_bury(struct step *s)

@@ -454,9 +454,12 @@ END_TEST
 START_TEST(S5_a_commit_written_beside_a_sync_that_fails_is_unknown_too)
 {
     struct run r;
+    char mark[128];
     three_commits(&r);
     vfs_arm(&(struct vfs_fault){.op = VFS_SYNC, .nth = 1});
     vfs_release_sync();
+    RIG_UNTIL(&r.bed.rig, r.answered == BEFORE + 3);
+    ck_assert_int_eq(access(path_in(r.dir, "bellhop.faulted", mark), F_OK), 0); /* before anybody asks again */
     run_ask(&r);
     bed_settle(&r.bed);
     ck_assert_uint_eq(r.answered, BEFORE + 4);

@@ -46,6 +46,8 @@ static inline void trace_record(struct bed *b, const struct store_record *r)
     buf_printf(&b->trace, " %u:%llu due=%s%lld attempt=%u target=%u redrives=%u times=%lld,%lld",
                store_queue_of(r->key), (unsigned long long)store_seq_of(r->key), r->by_wall ? "wall " : "", (long long)r->due_ms, r->attempt,
                r->target, r->redrives, (long long)r->accepted_ms, (long long)r->expires_ms);
+    if (r->crashes > 0)
+        buf_printf(&b->trace, " crashes=%u", r->crashes);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         buf_puts(&b->trace, " [");
         buf_put(&b->trace, texts[i].p, texts[i].n < 40 ? texts[i].n : 40);

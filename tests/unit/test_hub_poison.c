@@ -129,6 +129,25 @@ START_TEST(the_count_outlives_the_daemon)
 }
 END_TEST
 
+/* Another error has the place of the last one meanwhile. */
+START_TEST(the_count_outlives_other_errors_and_the_daemon)
+{
+    publish("math.sum", "id: bad\n", NULL);
+    run_store();
+    die(1);
+    settle_with(&math, (struct settlement){.outcome = OUTCOME_RETRY, .retry_after_ms = 10,
+                                           .reply = {.code = CODE_FAILED, .body = STR("no")}});
+    run_store();
+    again(2);
+    ck_assert_uint_eq(totals().dead, 0);
+    ck_assert_uint_eq(math.held.count, 1);
+    die(2);
+    ck_assert_uint_eq(totals().dead, 1);
+    ck_assert_ptr_nonnull(strstr(dead(), "crashed its service 2 times"));
+    all_over();
+}
+END_TEST
+
 START_TEST(a_suspect_stays_one_over_a_restart)
 {
     publish("math.sum", "id: a\n", NULL);
@@ -172,7 +191,8 @@ int main(void)
     TCase *t = tcase_create("poison");
     const TTest *const tests[] = {
         one_that_kills_twice_is_dead, suspects_go_alone_and_one_is_guilty, an_answer_clears_the_suspicion,
-        the_count_outlives_the_daemon, a_suspect_stays_one_over_a_restart, zero_is_never, requests_end_too,
+        the_count_outlives_the_daemon, the_count_outlives_other_errors_and_the_daemon,
+        a_suspect_stays_one_over_a_restart, zero_is_never, requests_end_too,
     };
     tcase_add_checked_fixture(t, begin, end);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

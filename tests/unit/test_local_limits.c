@@ -195,6 +195,38 @@ START_TEST(staged_messages_die_with_their_delivery)
 }
 END_TEST
 
+/* What was staged is not lost because nobody takes it: the delivery is not settled then. */
+START_TEST(staged_messages_that_are_refused)
+{
+    attach(&a, "asker");
+    attach(&b, "math");
+    attach(&c, "reader");
+    say(&c, "SUB 1 0 0 done.*\n");
+    hear_exactly(&c, "OK 1 0 0\n");
+    say(&a, "PUB 1 0 0 math.log\n");
+    hear(&b, VERB_PUB, 1);
+    say(&b, "PUB 10 8 0 done.a\nwith: 1\nPUB 11 8 0 nowhere\nwith: 1\nPUB 12 8 0 done.b\nwith: 1\nOK 1 0 0\n");
+    hear_error(&b, 11, "no-route", "");
+    hear_error(&b, 12, "failed", "dropped");
+    ck_assert(str_is(hear(&c, VERB_PUB, 1)->subject, "done.a"));
+    say(&c, "OK 1 0 0\n");
+    hear_exactly(&b, "OK 10 0 0\n");
+    hear(&b, VERB_PUB, 2); /* again */
+    hear_nothing(&a);
+    say(&b, "PUB 13 8 0 done.c\nwith: 2\nOK 2 0 0\n");
+    hear(&c, VERB_PUB, 2);
+    hear_exactly(&a, "OK 1 0 0\n");
+    say(&a, "REQ 2 0 0 math.add\n");
+    hear(&b, VERB_REQ, 3);
+    say(&b, "PUB 0 8 0 nowhere\nwith: 3\nREP 3 0 0\n");
+    hear_error(&a, 2, "no-route", "staged");
+    hear_nothing(&c);
+    client_close(&a);
+    client_close(&b);
+    client_close(&c);
+}
+END_TEST
+
 /* An id that waits for the end of a delivery is in use: two receipts under one id would outlive the session. */
 START_TEST(staged_messages_have_ids_of_their_own)
 {
@@ -245,8 +277,10 @@ START_TEST(staged_messages_are_bounded)
     in_step(&b);
     say_bytes(&b, buf_data(&big), big.len); /* 16 MiB and a little */
     say(&b, "PUB 8 8 0 x.y\nwith: 1\nOK 1 0 0\n");
-    hear_error(&b, 9, "no-route", "");
-    hear_error(&b, 8, "no-route", "");
+    hear_error(&b, 9, "failed", "dropped"); /* the first was refused: no route */
+    hear_error(&b, 8, "failed", "dropped");
+    hear(&b, VERB_PUB, 2);
+    say(&b, "OK 2 0 0\n");
     hear_exactly(&a, "OK 1 0 0\n");
     buf_fini(&big);
     client_close(&a);
@@ -605,6 +639,7 @@ int main(void)
     const TTest *const tests[] = {
         subscribers_hear_of_events, a_group_shares_the_load, groups_of_other_filters_are_not_joined, subscriptions_are_refused,
         staged_messages_go_out_with_the_answer, staged_messages_die_with_their_delivery,
+        staged_messages_that_are_refused,
         staged_messages_have_ids_of_their_own, staged_messages_are_bounded, a_body_above_the_limit_is_skipped,
         a_large_frame_that_is_no_answer_ends_no_delivery, frames_may_be_split_at_any_byte,
         who_asks_faster_than_it_reads_is_held_back, a_full_queue_holds_the_publisher_back,

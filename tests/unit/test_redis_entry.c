@@ -79,12 +79,14 @@ START_TEST(ids_and_places_are_not_forged)
 {
     struct msg_input m;
     struct entry_place third = {.stream = STR("orders"), .codec = CODEC_RAW, .deliveries = 3};
-    const char *const words[] = {"id", "m-1", "body", "", "redis-entry", "9-9", "redis-deliveries", "1", NULL};
+    const char *const words[] = {"id", "m-1", "body", "", "redis-entry", "9-9", "redis-deliveries", "1", "Redis-Mine", "x",
+                                 NULL};
     ck_assert(decode(words, &third, &m));
     ck_assert(str_is(m.subject, "orders") && m.body.n == 0);
     expect_header(&m, "id", "m-1");
     expect_header(&m, "redis-entry", "7-1");
     expect_header(&m, "redis-deliveries", "3");
+    expect_header(&m, "redis-mine", NULL);
 }
 END_TEST
 

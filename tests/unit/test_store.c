@@ -124,24 +124,50 @@ static void ends_are_counted_once(struct bed *b)
         end(b, keys[i], (enum store_end)i);
     end(b, keys[0], STORE_EXPIRED);
     store_begin(b->st);
-    store_update(b->st, &(struct store_change){keys[0], 2, 99, STR("e"), STR("e")});
+    store_update(b->st, &(struct store_change){keys[0], 2, 99, STR("e"), STR("e"), 0});
     store_commit(b->st);
     bury(b, keys[0], STR("e"));
     end(b, store_key(queue, 12345), STORE_DONE);
     audit_is(b, "totals 4 1 0 1 1 1 0 0\n");
 }
 
+static void crashes_stay_until_it_is_redriven(struct bed *b)
+{
+    uint64_t key = put(b, store_queue(b->st, STR("q"), true), "A");
+    store_begin(b->st);
+    store_update(b->st, &(struct store_change){.key = key, .attempt = 1, .crashes = 1});
+    store_update(b->st, &(struct store_change){.key = key, .attempt = 2});
+    store_commit(b->st);
+    bed_settle(b);
+    bed_reopen(b);
+    buf_clear(&b->trace);
+    store_load(b->st, store_key(1, 0), 1, on_rows, b);
+    bed_settle(b);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b->trace), "attempt=2 target=0 redrives=0"));
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b->trace), "crashes=1"));
+    buf_clear(&b->trace);
+    struct store_dead d = {.died_ms = 5, .reason = STR("x"), .record = {.key = key, .attempt = 2}};
+    store_begin(b->st);
+    store_bury(b->st, &d);
+    store_redrive(b->st, 1, store_key(1, store_next_seq(b->st)));
+    store_commit(b->st);
+    store_load(b->st, store_key(1, 0), 1, on_rows, b);
+    bed_settle(b);
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&b->trace), "attempt=0 target=0 redrives=1"));
+    ck_assert_ptr_null(strstr(buf_cstr(&b->trace), "crashes"));
+}
+
 static void an_update_changes_what_it_names(struct bed *b)
 {
     uint64_t key = put(b, store_queue(b->st, STR("q"), true), "A");
     store_begin(b->st);
-    store_update(b->st, &(struct store_change){key, 1, 0, STR("first"), STR("last")});
-    store_update(b->st, &(struct store_change){key, 2, 0, STR_NONE, STR("later")});
+    store_update(b->st, &(struct store_change){key, 1, 0, STR("first"), STR("last"), 0});
+    store_update(b->st, &(struct store_change){key, 2, 0, STR_NONE, STR("later"), 0});
     store_commit(b->st);
     store_load(b->st, store_key(1, 0), 1, on_rows, b);
     TRACE_IS(b, "rows ok 1 quarantined 0\n 1:1 due=0 attempt=2 target=0 redrives=0 " REST " [A] [] [first] [later]\n");
     store_begin(b->st);
-    store_update(b->st, &(struct store_change){key, 3, 400, STR_NONE, STR_NONE});
+    store_update(b->st, &(struct store_change){key, 3, 400, STR_NONE, STR_NONE, 0});
     store_commit(b->st);
     store_load(b->st, store_key(1, 0), 1, on_rows, b);
     TRACE_IS(b, "rows ok 0 quarantined 0\n");
@@ -204,7 +230,7 @@ static void each_clock_has_its_own_that_are_due(struct bed *b)
     TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:3", "400", "0", "own"));
     ck_assert(b->next_due_ms == STORE_DUE_MAX && b->next_wall_ms == 500);
     store_begin(b->st);
-    store_update(b->st, &(struct store_change){key, 1, 600, STR_NONE, STR_NONE}); /* it goes by the store's */
+    store_update(b->st, &(struct store_change){key, 1, 600, STR_NONE, STR_NONE, 0}); /* it goes by the store's */
     store_commit(b->st);
     store_take_due(b->st, (struct store_when){0, STORE_DUE_MAX}, 9, on_rows, b);
     TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:4", "wall 500", "0", "later"));
@@ -420,7 +446,7 @@ static void what_was_told_survives_a_crash(struct bed *b)
     bury(b, put(b, queue, "C"), STR("x"));
     store_take_due(b->st, (struct store_when){60, 0}, 1, on_rows, b);
     store_begin(b->st);
-    store_update(b->st, &(struct store_change){key, 7, 0, STR_NONE, STR_NONE});
+    store_update(b->st, &(struct store_change){key, 7, 0, STR_NONE, STR_NONE, 0});
     store_commit(b->st);
     bed_settle(b);
     buf_clear(&b->trace);
@@ -614,6 +640,7 @@ typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
     a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
+    crashes_stay_until_it_is_redriven,
     what_is_due_is_handed_out_once_and_in_order, each_clock_has_its_own_that_are_due, its_time_is_kept, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
     what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,

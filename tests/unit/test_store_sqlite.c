@@ -408,7 +408,7 @@ static void random_change(struct pair *p, struct store *stores[2])
         if (kind < 3)
             store_end(st, key, (enum store_end)some);
         else if (kind < 5)
-            store_update(st, &(struct store_change){key, (uint32_t)number, some > 0 ? (int64_t)number * 7 : 0, a, b});
+            store_update(st, &(struct store_change){key, (uint32_t)number, some > 0 ? (int64_t)number * 7 : 0, a, b, (uint32_t)number % 3});
         else if (kind == 5)
             store_bury(st, &d);
         else if (kind == 6)

@@ -81,87 +81,6 @@ START_TEST(glued_comes_in_one_call)
 }
 END_TEST
 
-START_TEST(resume_shows_the_leftover_without_new_bytes)
-{
-    end.most = 1;
-    end.pause = true;
-    say("a\nbb\nccc", 8);
-    RIG_UNTIL(&rig, end.shown == 1);
-    rig_for(&rig, 20);
-    ck_assert_uint_eq(end.shown, 1);
-    stream_resume(end.stream);
-    ck_assert_uint_eq(end.shown, 1); /* not from inside the call */
-    RIG_UNTIL(&rig, end.shown == 2);
-    ck_assert_uint_eq(end.got.len, 5);
-    end.pause = false;
-    stream_resume(end.stream);
-    RIG_UNTIL(&rig, end.shown == 3); /* nothing whole is left: shown once, not again and again */
-    rig_for(&rig, 20);
-    ck_assert_uint_eq(end.shown, 3);
-    say("\n", 1);
-    RIG_UNTIL(&rig, end.got.len == 9);
-}
-END_TEST
-
-static size_t resumes_the_other(void *arg, const uint8_t *p, size_t n)
-{
-    (void)arg;
-    (void)p;
-    stream_resume(end.stream);
-    return n;
-}
-
-START_TEST(what_was_left_is_shown_before_the_end)
-{
-    static const struct stream_ops ops = {.on_data = resumes_the_other, .on_close = end_on_close};
-    int pair[2];
-    struct end other = {0};
-    end.most = 1;
-    end.pause = true;
-    say("a\nb\nc\n", 6);
-    RIG_UNTIL(&rig, end.shown == 1);
-    end.most = 9;
-    end.pause = false;
-    pair_unix(pair, SOCK_STREAM);
-    other.stream = stream_new(rig.loop, pair[0], &ops, &other);
-    rig_for(&rig, 1);
-    ck_assert_int_eq(write(pair[1], "x", 1), 1); /* both in one turn, this one first */
-    shutdown(fds[1], SHUT_WR);
-    RIG_UNTIL(&rig, end.closed);
-    ck_assert_uint_eq(end.got.len, 6);
-    close(pair[1]);
-    RIG_UNTIL(&rig, other.closed);
-}
-END_TEST
-
-START_TEST(paused_reads_nothing)
-{
-    RIG_UNTIL(&rig, end.opened);
-    stream_pause(end.stream);
-    ck_assert(stream_paused(end.stream));
-    say("x\n", 2);
-    rig_for(&rig, 20);
-    ck_assert_uint_eq(end.shown, 0);
-    say("y\n", 2);
-    stream_resume(end.stream);
-    RIG_UNTIL(&rig, end.got.len == 4);
-    ck_assert_uint_eq(end.shown, 1);
-}
-END_TEST
-
-START_TEST(pause_and_resume_in_one_turn_lose_nothing)
-{
-    RIG_UNTIL(&rig, end.opened);
-    for (int i = 0; i < 10; i++) {
-        stream_pause(end.stream);
-        say("x\n", 2);
-        stream_resume(end.stream);
-        rig_for(&rig, 1);
-    }
-    RIG_UNTIL(&rig, end.got.len == 20);
-}
-END_TEST
-
 START_TEST(open_comes_first_and_not_from_inside)
 {
     ck_assert(!end.opened);
@@ -617,52 +536,6 @@ END_TEST
 
 #define IDLE 10000
 
-/* Whoever is refused and stays costs a descriptor for 5 s; all of them together no more than some. */
-START_TEST(few_wait_for_the_peers_end)
-{
-    enum { MANY = STREAM_LINGER_MAX + 50 };
-    static struct end ends[MANY];
-    static int peers[MANY];
-    struct rlimit limit;
-    size_t gone = 0;
-    char text[8];
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    for (size_t i = 0; i < MANY; i++) {
-        int pair[2];
-        pair_unix(pair, SOCK_STREAM);
-        end_init(&ends[i], &rig, pair[0]);
-        peers[i] = pair[1];
-        RIG_UNTIL(&rig, ends[i].opened);
-        buf_puts(stream_out(ends[i].stream), "bye\n");
-        stream_finish(ends[i].stream);
-    }
-    rig_for(&rig, 5);
-    for (size_t i = 0; i < MANY; i++) {
-        struct pollfd p = {.fd = peers[i]};
-        ck_assert_int_eq(recv(peers[i], text, sizeof(text), 0), 4); /* each of them has heard why */
-        gone += poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
-    }
-    ck_assert_uint_eq(gone, 50);
-    for (size_t i = 0; i < MANY; i++)
-        close(peers[i]);
-    rig_for(&rig, 5); /* and so there is room for others */
-    end_fini(&end);
-    int pair[2];
-    pair_unix(pair, SOCK_STREAM);
-    end_init(&end, &rig, pair[0]);
-    RIG_UNTIL(&rig, end.opened);
-    stream_finish(end.stream);
-    end.finish = true; /* it is no more ours */
-    rig_for(&rig, 5);
-    struct pollfd p = {.fd = pair[1]};
-    poll(&p, 1, 0);
-    ck_assert((p.revents & POLLHUP) == 0);
-    close(pair[1]);
-}
-END_TEST
-
 START_TEST(idle_streams_are_small)
 {
     static struct end ends[IDLE];
@@ -701,10 +574,7 @@ int main(void)
     Suite *s = suite_create("stream");
     TCase *t = tcase_create("stream");
     const TTest *const tests[] = {
-        split_at_every_byte, byte_by_byte, glued_comes_in_one_call,
-        resume_shows_the_leftover_without_new_bytes, what_was_left_is_shown_before_the_end,
-        paused_reads_nothing,
-        pause_and_resume_in_one_turn_lose_nothing, open_comes_first_and_not_from_inside,
+        split_at_every_byte, byte_by_byte, glued_comes_in_one_call, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
         an_end_behind_data_is_found, a_reset_behind_data_is_found,
         one_write_a_turn, finish_writes_all_then_closes,
@@ -715,7 +585,7 @@ int main(void)
         peer_that_never_reads_times_out, slow_reader_is_no_dead_one,
         drain_is_told_below_half_of_the_mark, drain_is_told_when_all_left_at_once,
         large_frame_is_collected, leftovers_of_all_sizes, echo_under_load_keeps_order,
-        few_wait_for_the_peers_end, idle_streams_are_small,
+        idle_streams_are_small,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);

@@ -397,7 +397,7 @@ static void put_metadata(struct source *s, struct str metadata, struct buf *out)
     nest_metadata_headers(metadata, &lines);
     struct str native = codec_room_headers(&s->room), rest = buf_str(&lines);
     while (headers_next(&rest, &h)) {
-        if (has_header(native, h.name) || has_header(buf_str(&s->origin.text), h.name))
+        if (has_header(native, h.name) || origin_owns(STR("amqp-"), h.name))
             continue;
         buf_put(out, h.name.p, h.name.n);
         buf_puts(out, ": ");

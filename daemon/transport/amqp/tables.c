@@ -7,6 +7,7 @@
 #include "msg/headers.h"
 #include "msg/msg.h"
 #include "transport/amqp/wire.h"
+#include "transport/origin.h"
 #include "wire/json.h"
 
 /* ---------------------------------------------------------------- the check */
@@ -232,6 +233,14 @@ static void put_entry(const amqp_table_entry_t *e, const struct codec *c, struct
     codec_header(c, room, bytes_of(e->key), text);
 }
 
+static void put_entries(const amqp_table_t *t, const struct codec *c, struct codec_room *room, struct buf *scratch)
+{
+    for (int i = 0; i < t->num_entries; i++) {
+        if (!origin_owns(STR("amqp-"), bytes_of(t->entries[i].key)))
+            put_entry(&t->entries[i], c, room, scratch);
+    }
+}
+
 static const amqp_field_value_t *find(const amqp_table_t *t, const char *name)
 {
     for (int i = 0; i < t->num_entries; i++) {
@@ -362,8 +371,8 @@ struct str properties_read(const amqp_basic_properties_t *p, const struct codec 
         put_number("amqp-priority", p->priority, c, room);
     if ((p->_flags & AMQP_BASIC_TIMESTAMP_FLAG) != 0)
         put_number("amqp-timestamp", p->timestamp, c, room);
-    for (int i = 0; (p->_flags & AMQP_BASIC_HEADERS_FLAG) != 0 && i < p->headers.num_entries; i++)
-        put_entry(&p->headers.entries[i], c, room, scratch);
+    if ((p->_flags & AMQP_BASIC_HEADERS_FLAG) != 0)
+        put_entries(&p->headers, c, room, scratch);
     return (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0 ? bytes_of(p->content_type) : STR_NONE;
 }
 

@@ -156,6 +156,17 @@ static void set_text(const struct channel *c, struct msg_input *to)
     to->line_count++;
 }
 
+static void put_metadata(struct subscriber *s, struct str metadata)
+{
+    struct header h;
+    buf_clear(&s->lines);
+    nest_metadata_headers(metadata, &s->lines);
+    for (struct str rest = buf_str(&s->lines); headers_next(&rest, &h);) {
+        if (!origin_owns(STR("redis-"), h.name))
+            buf_str_put(&s->headers, str_make(h.name.p, h.name.n + h.value.n + 3));
+    }
+}
+
 /* A packet without a pattern, or no JSON at all, is an event to NestJS: the whole of it is the data. The channel says
  * what it is about, whatever the packet's pattern does. */
 static bool read_packet(const struct channel *c, const struct push *p, struct content *out, const char **what)
@@ -182,7 +193,7 @@ static bool read_packet(const struct channel *c, const struct push *p, struct co
     out->input.kind = r.id.p != NULL ? MSG_REQUEST : MSG_EVENT;
     buf_clear(&s->headers);
     if (r.metadata.p != NULL)
-        nest_metadata_headers(r.metadata, &s->headers);
+        put_metadata(s, r.metadata);
     out->input.headers = buf_str(&s->headers);
     return true;
 }

@@ -64,7 +64,7 @@ static void put_native(const struct entry *e, const struct codec *codec, struct 
     struct places none;
     for (size_t i = 0; i + 1 < e->count; i += 2) {
         struct str name = e->fields[i].text;
-        if (place_of(&none, name) == NULL && !str_starts(name, STR("redis-")))
+        if (place_of(&none, name) == NULL && !origin_owns(STR("redis-"), name))
             codec_header(codec, room, name, e->fields[i + 1].text);
     }
 }

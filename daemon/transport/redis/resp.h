@@ -40,7 +40,7 @@ enum resp_read { RESP_REPLY, RESP_MORE, RESP_BAD };
 
 /* Input is copied; feed pieces of at most RESP_FEED bytes and read all that is there after each: the
  * reader below moves what is left after every reply. */
-#define RESP_FEED 4096
+#define RESP_FEED 2048
 void resp_feed(struct resp_reader *r, struct str bytes);
 
 /* RESP_REPLY: *out is valid until the next call of this header with r. RESP_MORE: feed. RESP_BAD: no
