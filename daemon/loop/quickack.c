@@ -8,7 +8,7 @@
 
 #include "loop/impl.h"
 
-#define QUICKACK_US 4000
+#define QUICKACK_MS 4
 #define QUICKACK_MOST 64 /* a tick: where so many wait, we are late ourselves, and each costs a call */
 
 static void add(struct quickacks *all, struct quickack *q, enum quick_age age)
@@ -17,12 +17,18 @@ static void add(struct quickacks *all, struct quickack *q, enum quick_age age)
     list_push(&all->lists[age], &q->link);
 }
 
+static void arm(struct quickacks *all)
+{
+    all->planned = true;
+    event_add(all->tick, &(struct timeval){.tv_usec = QUICKACK_MS * 1000});
+}
+
 static void plan(struct quickacks *all)
 {
     if (all->planned)
         return;
-    all->planned = true;
-    event_add(all->tick, &(struct timeval){.tv_usec = QUICKACK_US});
+    all->due_ms = loop_now(all->loop) + QUICKACK_MS + 1; /* now is cut to whole ms */
+    arm(all);
 }
 
 static struct quickack *first(struct quickacks *all, enum quick_age age)
@@ -49,6 +55,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_woke(all->loop);
     all->planned = false;
+    if (loop_now(all->loop) < all->due_ms) { /* libevent's clock is a coarse one */
+        arm(all);
+        return;
+    }
     acknowledge(all, QUICK_OLD, QUICKACK_MOST);
     while ((q = first(all, QUICK_NEW)) != NULL) {
         quickack_forget(all, q);

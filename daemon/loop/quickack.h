@@ -30,6 +30,7 @@ struct quickacks {
     struct loop *loop;
     struct event *tick;
     struct list lists[QUICK_AGES];
+    int64_t due_ms; /* of the tick, where one is planned */
     bool planned;
 };
 
