@@ -2,16 +2,12 @@
 import collections
 import json
 import os
-import shutil
 import signal
 import socket
-import ssl
-import subprocess
-import tempfile
-import time
 import urllib.request
 
-from harness import PATIENCE, free_port, wait_until
+from broker_process import BrokerProcess
+from harness import PATIENCE, free_port
 
 Message = collections.namedtuple("Message", "subject reply headers body status")
 
@@ -128,15 +124,14 @@ class Nats:
         self.close()
 
 
-class NatsServer:
-    """Options are lines of nats.conf, `more` further ones. tls: (ca, certificate, key) as paths; clients must show one."""
+class NatsServer(BrokerProcess):
+    """Options are lines of nats.conf, `more` further ones."""
+    program = "nats-server"
 
     def __init__(self, port=None, folder=None, tls=None, more="", start=True, **options):
-        self.port, self.monitor, self.tls, self.more = port or free_port(), free_port(), tls, more
-        self.own_folder = folder is None
-        self.folder = folder or tempfile.mkdtemp(prefix="bellhop-nats-")
+        super().__init__(port, folder, tls)
+        self.monitor, self.more = free_port(), more
         self.options = {"max_payload": 1048576, **options}
-        self.process = None
         if start:
             self.start()
 
@@ -148,34 +143,18 @@ class NatsServer:
         with open(os.path.join(self.folder, "nats.conf"), "w") as f:
             f.write("\n".join(lines + [self.more, ""]))
 
-    def start(self):
+    def command(self):
         self.write()
-        self.log = open(os.path.join(self.folder, "log"), "ab")
-        self.process = subprocess.Popen(["nats-server", "-c", os.path.join(self.folder, "nats.conf")], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log, cwd=self.folder)
-        wait_until(self._answers, f"nats-server on port {self.port}")
+        return "-c", os.path.join(self.folder, "nats.conf")
 
-    def _answers(self):
-        if self.process.poll() is not None:
-            with open(os.path.join(self.folder, "log")) as f:
-                raise AssertionError("nats-server ended: " + f.read()[-2000:])
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 2) as sock:
-                return sock.recv(5) == b"INFO "
-        except OSError:
-            return False
+    def answers(self):
+        with socket.create_connection(("127.0.0.1", self.port), 2) as sock:
+            return sock.recv(5) == b"INFO "
 
     def connections(self, name="bellhop"):
         """Those whose name begins like that, from the monitoring port."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor}/connz?subs=true", timeout=PATIENCE) as answer:
             return [c for c in json.load(answer)["connections"] if c.get("name", "").startswith(name)]
-
-    def context(self):
-        if not self.tls:
-            return None
-        context = ssl.create_default_context(cafile=self.tls[0])
-        context.load_cert_chain(self.tls[1], self.tls[2])
-        return context
 
     def client(self, **more):
         return Nats(self.port, tls=self.context(), **more)
@@ -184,30 +163,3 @@ class NatsServer:
         self.options |= options
         self.write()
         self.process.send_signal(signal.SIGHUP)
-
-    def stop(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(number)
-            self.process.wait()
-        self.log.close()
-
-    def kill(self):
-        self.stop(signal.SIGKILL)
-
-    def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def restart(self, down=0.0):
-        self.kill()
-        time.sleep(down)
-        self.start()
-
-    def close(self):
-        if self.process is not None:
-            self.kill()
-        if self.own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)

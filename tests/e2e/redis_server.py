@@ -1,15 +1,9 @@
 """A real redis-server in a folder of its own, and a client of it by hand (RESP2)."""
 import contextlib
-import os
-import shutil
-import signal
 import socket
-import ssl
-import subprocess
-import tempfile
-import time
 
-from harness import PATIENCE, free_port, wait_until
+from broker_process import BrokerProcess
+from harness import PATIENCE
 
 
 class RedisError(Exception):
@@ -108,74 +102,29 @@ class Redis:
         self.close()
 
 
-class RedisServer:
+class RedisServer(BrokerProcess):
     """Durable (appendonly, always) unless told otherwise; options are redis.conf's."""
+    program = "redis-server"
 
     def __init__(self, port=None, folder=None, tls=None, **options):
-        self.port = port or free_port()
-        self.own_folder = folder is None
-        self.folder = folder or tempfile.mkdtemp(prefix="bellhop-redis-")
+        super().__init__(port, folder, tls)
         self.options = {"bind": "127.0.0.1", "port": self.port, "dir": self.folder, "save": '""', "appendonly": "yes",
                         "appendfsync": "always", "daemonize": "no", "loglevel": "warning", **options}
-        if tls:  # certificates: (ca, certificate, key) as paths; clients must show one
+        if tls:
             self.options |= {"port": 0, "tls-port": self.port, "tls-ca-cert-file": tls[0], "tls-cert-file": tls[1],
                              "tls-key-file": tls[2], "tls-auth-clients": "yes"}
-        self.tls = tls
-        self.process = None
         self.start()
 
-    def start(self):
-        arguments = [word for k, v in self.options.items() for word in ("--" + k.replace("_", "-"), *str(v).split(" "))]
-        self.log = open(os.path.join(self.folder, "log"), "ab")
-        self.process = subprocess.Popen(["redis-server", *arguments], stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, cwd=self.folder)
-        wait_until(self._answers, f"redis-server on port {self.port}")
+    def command(self):
+        return [word for k, v in self.options.items() for word in ("--" + k.replace("_", "-"), *str(v).split(" "))]
 
-    def _answers(self):
-        if self.process.poll() is not None:
-            with open(os.path.join(self.folder, "log")) as f:
-                raise AssertionError("redis-server ended: " + f.read()[-2000:])
+    def answers(self):
         try:
-            with Redis(self.port, timeout=2, tls=self._context()) as client:
+            with Redis(self.port, timeout=2, tls=self.context()) as client:
                 return client.call("PING") == "PONG"
         except RedisError as error:
             return not str(error).startswith("LOADING")  # NOAUTH and its like are answers
-        except OSError:
-            return False
-
-    def _context(self):
-        if not self.tls:
-            return None
-        context = ssl.create_default_context(cafile=self.tls[0])
-        context.load_cert_chain(self.tls[1], self.tls[2])
-        return context
 
     def client(self, **more):
         return Redis(self.port, **more)
 
-    def stop(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(number)
-            self.process.wait()
-        self.log.close()
-
-    def kill(self):
-        self.stop(signal.SIGKILL)
-
-    def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def restart(self, down=0.0):
-        """Dies, and is there again on the same port with what it had on disk."""
-        self.kill()
-        time.sleep(down)
-        self.start()
-
-    def close(self):
-        self.kill()
-        if self.own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
