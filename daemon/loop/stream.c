@@ -108,7 +108,7 @@ static bool stream_alive(const struct stream *s)
  * as there is something, and so is a stream that throws away what comes. */
 static void stream_watch(struct stream *s)
 {
-    uint32_t want = (s->reading ? EPOLLIN | EPOLLRDHUP : 0u) | (s->blocked || s->want_write ? EPOLLOUT : 0u);
+    uint32_t want = (s->reading ? EPOLLIN | EPOLLRDHUP : 0u) | (s->blocked || (s->want_write && s->reading) ? EPOLLOUT : 0u);
     if (want != 0 && s->edge && !s->lingering)
         want |= EPOLLET;
     if (want != s->armed && poller_watch(s->hub->poller, s->fd, s->armed, want, s))

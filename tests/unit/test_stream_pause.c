@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 
+#include "loop/layer.h"
 #include "rig.h"
 
 static struct rig rig;
@@ -189,6 +190,62 @@ START_TEST(few_wait_for_the_peers_end)
 }
 END_TEST
 
+/* A layer that has one line and then has to write before it can read on, as TLS after a key update. */
+static size_t fake_reads;
+
+static enum layer_step fake_handshake(struct layer *y)
+{
+    (void)y;
+    return LAYER_OK;
+}
+
+static enum layer_step fake_read(struct layer *y, uint8_t *p, size_t n, size_t *got)
+{
+    (void)y;
+    if (fake_reads++ > 0)
+        return LAYER_WANT_WRITE;
+    ck_assert_uint_ge(n, 2);
+    memcpy(p, "x\n", *got = 2);
+    return LAYER_OK;
+}
+
+static bool fake_pending(const struct layer *y)
+{
+    (void)y;
+    return false;
+}
+
+static void fake_end(struct layer *y)
+{
+    (void)y;
+}
+
+START_TEST(a_paused_one_does_not_wait_to_write_what_a_read_needs)
+{
+    static const struct layer_ops fake = {
+        .handshake = fake_handshake, .read = fake_read, .pending = fake_pending, .bye = fake_end, .free = fake_end};
+    struct layer layer = {.ops = &fake};
+    struct end e = {.rig = &rig};
+    int pair[2], turns = 0;
+    pair_unix(pair, SOCK_STREAM);
+    fake_reads = 0;
+    e.stream = stream_new_layer(rig.loop, pair[0], &layer, &end_ops, &e);
+    ck_assert_int_eq(send(pair[1], "x", 1, 0), 1);
+    RIG_UNTIL(&rig, e.shown == 1 && fake_reads > 1);
+    stream_pause(e.stream);
+    for (int64_t until = clock_mono_ms() + 50; clock_mono_ms() < until; turns++) {
+        timer_at(rig.tick, until);
+        loop_turn(rig.loop, true);
+    }
+    ck_assert_int_le(turns, 10);
+    size_t before = fake_reads;
+    stream_resume(e.stream);
+    RIG_UNTIL(&rig, fake_reads > before);
+    end_fini(&e);
+    close(pair[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("stream pause");
@@ -200,6 +257,7 @@ int main(void)
         paused_reads_nothing,
         pause_and_resume_in_one_turn_lose_nothing,
         few_wait_for_the_peers_end,
+        a_paused_one_does_not_wait_to_write_what_a_read_needs,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);
