@@ -294,6 +294,7 @@ class Contract:
         for i in range(100):
             caller.publish("in.full", json.dumps(i).encode())
         self.wait_seen(service.deliveries, "in.full", 100)
+        wait_until(lambda: daemon.admin("status")["messages"]["done"] >= 200, "the last answer")
 
     # ---- coming and going
 

@@ -307,6 +307,18 @@ START_TEST(random_keys_in_order)
     rand_seed(&r, (uint64_t)_i + 1);
     use_order(true);
     unsigned keys = 1 + (unsigned)rand_below(&r, 25);
+    if (_i % 2 == 1) { /* some begin with a backlog, which is read while the first ones fail */
+        set_up_down(&math, false);
+        for (unsigned n = 0; n < 4000; n++, total++) {
+            char key[2] = {(char)('a' + rand_below(&r, 1 + keys / 4)), '\0'};
+            publish_key(key, put[(unsigned char)key[0]]++);
+            if (n % 50 == 0)
+                run_store();
+        }
+        run_store();
+        crash(1);
+        use_order(true);
+    }
     for (unsigned turn = 0; turn < 4000; turn++) {
         char key[2] = {(char)('a' + rand_below(&r, rand_below(&r, 3) == 0 ? keys : 1 + keys / 8)), '\0'};
         for (unsigned n = turn < 2000 ? (unsigned)rand_below(&r, 6) : 0; n > 0; n--, total++)
