@@ -149,7 +149,7 @@ void lane_pause(struct delivery *v)
 {
     if (v->lane != NULL && !v->dest->order_strict)
         lane_leave(v);
-    else if (v->lane != NULL && v->dest->backlog.paged > 0 && !v->lane->feeding) /* what is being read lies behind them */
+    else if (v->lane != NULL && v->dest->backlog.paged > 0)
         leave_parked(v->lane); /* for those of other keys */
 }
 
