@@ -58,6 +58,7 @@ class Contract:
     def configuration(self, far=None, **more):
         far = far or self.far
         return {"endpoints": far.endpoints(),
+                "drain_timeout": "8s",  # what was seen may not be answered yet when a test ends, and its service goes first
                 "store": {"path": os.path.join(self.folder, "store")},
                 "policies": {"default": policy("60s", attempts=10, delay="100ms")},
                 "routes": [{"name": "in", "from": far.source(), "to": "room"},
