@@ -52,7 +52,10 @@ def plain():
         check_commands(quick)
         check_taken(quick)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0, quick.said()
+        try:
+            assert process.wait(20) == 0, quick.said()
+        except subprocess.TimeoutExpired:
+            raise AssertionError(quick.said()) from None
     finally:
         if process.poll() is None:
             process.terminate()
