@@ -149,7 +149,7 @@ void lane_pause(struct delivery *v)
 {
     if (v->lane != NULL && !v->dest->order_strict)
         lane_leave(v);
-    else if (v->lane != NULL && v->dest->backlog.paged > 0)
+    else if (v->lane != NULL && v->dest->backlog.paged > 0 && !v->lane->feeding) /* else what is read stands behind them */
         leave_parked(v->lane); /* for those of other keys */
 }
 

@@ -272,6 +272,46 @@ START_TEST(a_blocked_key_over_a_crash)
 }
 END_TEST
 
+/* The next one in hand that is of this key. */
+static void bring(char key)
+{
+    char k = '\0';
+    for (size_t n = math.held.count; n > 0 && k != key; n--) {
+        struct handover *h = oldest(&math);
+        number_of(h, &k);
+        if (k == key)
+            break;
+        list_remove(&math.held, &h->link);
+        list_push(&math.held, &h->link);
+    }
+    ck_assert_int_eq(k, key);
+}
+
+/* What is parked goes back to disk for the others, while what stands behind it there is on its way already. */
+START_TEST(a_lane_that_fails_while_it_is_read)
+{
+    unsigned next[256] = {0};
+    use_order(true);
+    set_up_down(&math, false);
+    publish_many("a", 0, 150);
+    for (char key[2] = "b"; key[0] <= 'r'; key[0]++)
+        publish_many(key, 0, 80);
+    set_up_down(&math, true);
+    for (; next['a'] < 40; next['a']++) {
+        bring('a');
+        settle_ok(&math);
+    }
+    bring('a');
+    settle(&math, OUTCOME_RETRY, CODE_FAILED, "not yet");
+    pass(1000); /* it is ready again before anything is read or written */
+    run_store();
+    serve_all(next, 150 + 17 * 80 - 40);
+    ck_assert_uint_eq(next['a'], 150);
+    run_store();
+    all_over();
+}
+END_TEST
+
 /* A key by another rule from now on: what the lanes had left is still theirs. */
 START_TEST(an_order_that_changes)
 {
@@ -353,7 +393,7 @@ int main(void)
     TCase *t = tcase_create("lanes");
     const TTest *const tests[] = {
         large_ones_that_a_lane_left_on_disk_come_back, a_blocked_key_does_not_fill_the_window, many_blocked_keys, a_slow_key_does_not_fill_the_window, a_blocked_key_over_a_crash,
-        reads_ahead_so_far, an_order_that_changes,
+        reads_ahead_so_far, an_order_that_changes, a_lane_that_fails_while_it_is_read,
     };
     tcase_add_checked_fixture(t, start_lanes, end_lanes);
     tcase_set_timeout(t, 60);
