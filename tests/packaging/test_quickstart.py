@@ -87,6 +87,7 @@ def terminal():
     check_gone(quick)
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started us in the background had it ignored, for children too
 signal.alarm(90)
 plain()
 terminal()
