@@ -16,7 +16,7 @@ import threading
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 
-from harness import Service  # noqa: E402
+from harness import Service, free_port  # noqa: E402
 
 Err = Service.Err  # a server's handler raises it
 
@@ -137,6 +137,29 @@ class Adapter:
     def server(self, handler):
         """Has handler(got) answer what the daemon sends: a body, a list of bodies (a stream), or Err. At most one server at
         a time; it stays through stop() and start(). Its .got is the list of what came."""
+
+
+class BrokerAdapter(Adapter):
+    """A far end that is a broker of its own, with what answers there. peer: its class, of (port, folder, certificates), whose
+    `server` is the broker's process."""
+    peer = None
+
+    def __init__(self, folder, certs=None):
+        super().__init__(folder, certs)
+        self.port = free_port()
+        self.far = self.peer(self.port, folder, certs)
+
+    def start(self):
+        self.far.start()
+
+    def stop(self):
+        self.far.stop()
+
+    def freeze(self):
+        self.far.server.freeze()
+
+    def thaw(self):
+        self.far.server.thaw()
 
 
 class Caller:

@@ -5,8 +5,8 @@ import os
 import threading
 import time
 
-from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
-from harness import free_port, wait_until
+from adapter import Answer, BrokerAdapter, Caller, Err, Got, as_event, from_event
+from harness import wait_until
 from nats_server import NatsServer
 from tcp import error_of
 
@@ -156,26 +156,9 @@ class NestCaller(NatsCaller):
                 return Answer(items[:-1], items[-1] if items else b"")
 
 
-class NatsNest(Adapter):
+class NatsNest(BrokerAdapter):
     name, codec, peer, calls = "nats", "nest", NestFar, NestCaller
     cannot = {"ack": "core NATS forgets a message when it has been sent to who listened"}
-
-    def __init__(self, folder, certs=None):
-        super().__init__(folder, certs)
-        self.port = free_port()
-        self.far = self.peer(self.port, folder, certs)
-
-    def start(self):
-        self.far.start()
-
-    def stop(self):
-        self.far.stop()
-
-    def freeze(self):
-        self.far.server.freeze()
-
-    def thaw(self):
-        self.far.server.thaw()
 
     def betray(self):
         self.far.stop()

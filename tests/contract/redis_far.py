@@ -6,8 +6,8 @@ import queue
 import threading
 import time
 
-from adapter import Adapter, Answer, Caller, Err, Got, as_event, from_event
-from harness import free_port, wait_until
+from adapter import Answer, BrokerAdapter, Caller, Err, Got, as_event, from_event
+from harness import wait_until
 from redis_server import Redis, RedisServer
 from tcp import error_of
 
@@ -141,28 +141,11 @@ class ChannelCaller(Caller):
         self.replies.close()
 
 
-class RedisNest(Adapter):
+class RedisNest(BrokerAdapter):
     name = "redis"
     cannot = {"ack": "Redis's pub/sub forgets a message when it has been sent to who listened",
               "pressure in": "Redis disconnects a subscriber that does not read, after client-output-buffer-limit"}
     peer = Channels
-
-    def __init__(self, folder, certs=None):
-        super().__init__(folder, certs)
-        self.port = free_port()
-        self.far = self.peer(self.port, folder, certs)
-
-    def start(self):
-        self.far.start()
-
-    def stop(self):
-        self.far.stop()
-
-    def freeze(self):
-        self.far.server.freeze()
-
-    def thaw(self):
-        self.far.server.thaw()
 
     def betray(self):
         with self.far.client() as c:
