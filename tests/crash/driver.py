@@ -236,7 +236,9 @@ class Life:
         for thread in self.threads:
             thread.join(harness.PATIENCE)
         self.oracle.forget_life(self.number)
-        bad = [line for line in self.daemon.log() if line.get("level") in ("error", "ERROR")]
+        log = self.daemon.log()
+        self.run.timeouts += [self.number for line in log if line.get("event") == "delivery_timeout"]
+        bad = [line for line in log if line.get("level") in ("error", "ERROR")]
         for line in bad:
             self.oracle.violate("no error in the log", f"life {self.number}: {line}")
         with contextlib.suppress(AssertionError):
@@ -259,6 +261,7 @@ class Run:
                            Publisher("p3", "f", seed, self.oracle), Publisher("p4", "u", seed, self.oracle)]
         self.lives = self.kills = self.stops = self.audits = self.redriven = self.lost = 0
         self.ready_times, self.dead_rows = [], []
+        self.timeouts = []  # lives in which a service took longer than the policy's time-out, once for each delivery
 
     def config(self):
         return {**CONFIG, "store": {"path": os.path.join(self.folder, "store")}}

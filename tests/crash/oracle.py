@@ -55,12 +55,19 @@ class Message:
 
 
 class Record:
-    __slots__ = ("count", "attempt", "life", "answer")
+    __slots__ = ("count", "attempt", "life", "answer", "trail")
+    TRAIL = 6
 
     def __init__(self):
         self.count = self.attempt = 0
         self.life = -1
         self.answer = None  # what the service said to the last delivery
+        self.trail = ()     # "life.instance: attempt (why)" of the last few
+
+    def seen(self, life, instance, attempt, why):
+        self.count += 1
+        self.attempt, self.life = attempt, life
+        self.trail = (*self.trail[1 - self.TRAIL:], f"{life}.{instance}: {attempt} ({why})")
 
 
 class Oracle:
@@ -136,8 +143,7 @@ class Oracle:
             self._attempts(message, target, record, attempt, why, send)
             if not message.poison:  # a redrive puts it at the end
                 self._order(message, (life, target, instance), send, record.life != life and attempt == 1)
-            record.count += 1
-            record.attempt, record.life = attempt, life
+            record.seen(life, instance, attempt, why)
             return message, send
 
     def _marks(self, frame):
@@ -195,12 +201,12 @@ class Oracle:
             self.explained += 1
         else:
             self.violate("duplicates explained (S7)", f"{target} got {message.id} (PUB {send}) {before + 1} times, "
-                         f"in life {record.life} (answer: {record.answer}) and {life}; not marked")
+                         f"in life {record.life} (answer: {record.answer}) and {life}; not marked; before: {record.trail}")
 
     def _attempts(self, message, target, record, attempt, why, send):
         if record.attempt > attempt and not message.poison:  # a redrive begins anew
             self.violate("attempts never decrease (S6)", f"{target} got {message.id} (PUB {send}) as attempt "
-                         f"{record.attempt} ({record.answer}), then as {attempt} ({why})")
+                         f"{record.attempt} ({record.answer}), then as {attempt} ({why}); before: {record.trail}")
 
     def _order(self, message, where, send, first):
         life, target, instance = where

@@ -62,7 +62,8 @@ def random_kills(kills, seed):
     if run.ready_times:
         print(f"        seed {seed}, {run.lives} lives, {run.stops} SIGTERM, {run.redriven} redriven, {len(run.dead_rows)} "
               f"dead letters, {run.oracle.deliveries} deliveries, ready after {statistics.median(run.ready_times) * 1e3:.0f}"
-              f" ms (at most {max(run.ready_times) * 1e3:.0f}), {time.monotonic() - start:.0f} s")
+              f" ms (at most {max(run.ready_times) * 1e3:.0f}), time-outs in lives {sorted(set(run.timeouts))}, "
+              f"{time.monotonic() - start:.0f} s")
     print(closing(run), flush=True)
     return passed, failed
 
