@@ -4,6 +4,7 @@
 run.py [--kills N] [--seed N] [--daemon FILE] [--points FILE] [--point NAME]
 """
 import argparse
+import gc
 import os
 import signal
 import statistics
@@ -136,6 +137,7 @@ def stop_and_go(run, got):
 
 
 def main():
+    gc.disable()  # a collection over millions of objects stops every service for longer than its time-out
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--seed", type=int, default=int(time.time()))
