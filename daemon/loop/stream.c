@@ -1,103 +1,22 @@
 #include "loop/stream.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/list.h"
 #include "base/mem.h"
-#include "loop/impl.h"
 #include "loop/layer.h"
 #include "loop/poller.h"
-#include "loop/quickack.h"
+#include "loop/socket.h"
+#include "loop/stream_impl.h"
 #include "loop/timer.h"
 
 #define INPUT_HEAD 16384   /* leftovers up to this are joined with new input in the loop's buffer */
 #define READ_USUAL (STREAM_READ_MAX / 4) /* what a turn takes and makes stays in the cache, and leaves soon */
-#define SPARE_COUNT 512     /* output buffers kept for the next streams that write */
-#define SPARE_MAX 131072    /* none larger than this */
-#define SPARE_BYTES 1048576 /* all of them together */
 #define OUTPUT_HIGH 1048576
-#define OPEN_MS 10000
-#define FINISH_MS 5000
-#define SWEEP_MS 20        /* sweeps are at least this far apart */
-
-enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };
-
-struct stream {
-    struct stream_hub *hub;
-    const struct stream_ops *ops;
-    void *arg;
-    struct layer *layer;     /* NULL = plain */
-    char *peer;              /* NULL = Unix socket */
-    struct buf in, out;      /* in: what on_data has left over */
-    struct list_node dirty;  /* may have output */
-    struct list_node timed;  /* has a deadline */
-    struct quickack quick;   /* took input, has not answered */
-    struct list_node queue;  /* goes on without an event; closed: waits to be freed */
-    struct stream_limits limits;
-    int64_t partial_since, write_since;
-    int fd;
-    uint32_t armed; /* what the poller watches for */
-    uint8_t state;
-    bool reading : 1;      /* EPOLLIN is wanted */
-    bool blocked : 1;      /* output waits for EPOLLOUT (or the layer's input) */
-    bool want_write : 1;   /* the layer's read or handshake waits for EPOLLOUT */
-    bool edge : 1;         /* plain TCP: told once of what comes, and takes all of it: */
-    bool unread : 1;       /*   the socket may hold more, of which no event will tell */
-    bool ended : 1;        /*   and the peer's end is behind that */
-    bool paused : 1;
-    bool resumed : 1;      /* the leftover is to be shown without new input */
-    bool above : 1;        /* output has passed the high mark */
-    bool lingering : 1;    /* all written, waits for the peer's end */
-};
-
-/* What the streams of a loop share. */
-struct stream_hub {
-    struct loop *loop;
-    struct poller *poller;
-    uint8_t *input; /* INPUT_HEAD + READ_USUAL bytes, from the first read on */
-    struct list ready, dirty, timed, dead;
-    size_t lingering;
-    struct quickacks quick;
-    struct buf spares[SPARE_COUNT];
-    size_t spare_count, spare_bytes;
-    struct timer *sweep;
-    int64_t sweep_at, swept; /* INT64_MAX = not planned */
-};
-
-static void stream_fail(struct stream *s, const char *reason);
-static void stream_retime(struct stream *s);
-
-/* Output buffers go round among the streams, so that an idle one holds none. */
-
-static void spare_give(struct stream_hub *h, struct buf *b)
-{
-    if (b->cap == 0)
-        return;
-    if (h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX || h->spare_bytes + b->cap > SPARE_BYTES) {
-        buf_fini(b);
-        return;
-    }
-    buf_clear(b);
-    h->spare_bytes += b->cap;
-    h->spares[h->spare_count++] = *b;
-    *b = BUF_EMPTY;
-}
-
-static void spare_take(struct stream_hub *h, struct buf *b)
-{
-    if (h->spare_count == 0)
-        return;
-    *b = h->spares[--h->spare_count];
-    h->spare_bytes -= b->cap;
-}
 
 static bool stream_alive(const struct stream *s)
 {
@@ -113,87 +32,6 @@ static void stream_watch(struct stream *s)
         want |= EPOLLET;
     if (want != s->armed && poller_watch(s->hub->poller, s->fd, s->armed, want, s))
         s->armed = want;
-}
-
-/* Deadlines: one sweep over the streams that have one; the others cost nothing. */
-
-static int64_t partial_deadline(const struct stream *s)
-{
-    if (s->state != STREAM_OPEN || s->in.len == 0 || s->paused || s->limits.partial_ms == 0)
-        return INT64_MAX;
-    return s->partial_since + s->limits.partial_ms + (int64_t)(s->in.len / 1024) * 1000;
-}
-
-static int64_t write_deadline(const struct stream *s)
-{
-    if (s->state == STREAM_OPENING)
-        return s->layer != NULL ? s->write_since + OPEN_MS : INT64_MAX;
-    if (s->state == STREAM_FINISHING)
-        return s->write_since + FINISH_MS;
-    return s->blocked && s->limits.write_ms > 0 ? s->write_since + s->limits.write_ms : INT64_MAX;
-}
-
-static int64_t stream_deadline(const struct stream *s)
-{
-    int64_t in = partial_deadline(s), out = write_deadline(s);
-    return in < out ? in : out;
-}
-
-static void stream_overdue(struct stream *s, int64_t now)
-{
-    char ms[32], reason[64];
-    if (s->state == STREAM_OPENING)
-        snprintf(reason, sizeof(reason), "TLS: no handshake within %s",
-                 str_format_duration(OPEN_MS, ms));
-    else if (partial_deadline(s) <= now)
-        snprintf(reason, sizeof(reason), "incomplete frame for %s",
-                 str_format_duration(s->limits.partial_ms, ms));
-    else
-        snprintf(reason, sizeof(reason), "peer takes no data for %s",
-                 str_format_duration(s->limits.write_ms, ms));
-    stream_fail(s, reason);
-}
-
-static void hub_plan_sweep(struct stream_hub *h, int64_t when)
-{
-    if (when < h->swept + SWEEP_MS)
-        when = h->swept + SWEEP_MS;
-    if (when >= h->sweep_at)
-        return;
-    h->sweep_at = when;
-    timer_at(h->sweep, when);
-}
-
-static void hub_on_sweep(void *arg)
-{
-    struct stream_hub *h = arg;
-    int64_t now = loop_now(h->loop), next = INT64_MAX;
-    h->swept = now;
-    h->sweep_at = INT64_MAX;
-    /* A callback may close any stream: each is taken off the front and put back at the end. */
-    for (size_t most = h->timed.count; most > 0 && !list_empty(&h->timed); most--) {
-        struct stream *s = CONTAINER_OF(list_first(&h->timed), struct stream, timed);
-        int64_t deadline = stream_deadline(s);
-        list_remove(&h->timed, &s->timed);
-        if (deadline <= now) {
-            stream_overdue(s, now);
-        } else if (deadline < INT64_MAX) {
-            list_push(&h->timed, &s->timed);
-            next = deadline < next ? deadline : next;
-        }
-    }
-    if (next < INT64_MAX)
-        hub_plan_sweep(h, next);
-}
-
-static void stream_retime(struct stream *s)
-{
-    int64_t deadline = stream_deadline(s);
-    list_remove(&s->hub->timed, &s->timed);
-    if (deadline == INT64_MAX)
-        return;
-    list_push(&s->hub->timed, &s->timed);
-    hub_plan_sweep(s->hub, deadline);
 }
 
 /* The end of a stream. */
@@ -218,8 +56,7 @@ static void stream_bury(struct stream *s)
     list_push(&s->hub->dead, &s->queue);
 }
 
-/* Only from the loop: the owner hears of it at once. */
-static void stream_fail(struct stream *s, const char *reason)
+void stream_fail(struct stream *s, const char *reason)
 {
     bool tell = s->state != STREAM_FINISHING;
     if (s->state == STREAM_CLOSED)
@@ -249,7 +86,7 @@ static void stream_free(struct stream *s)
 {
     if (s->layer != NULL)
         s->layer->ops->free(s->layer);
-    spare_give(s->hub, &s->out);
+    spares_give(&s->hub->spares, &s->out);
     buf_fini(&s->in);
     mem_free(s->peer);
     mem_free(s);
@@ -319,7 +156,7 @@ static void stream_blocked(struct stream *s, bool progress)
 
 static void stream_unblocked(struct stream *s)
 {
-    spare_give(s->hub, &s->out);
+    spares_give(&s->hub->spares, &s->out);
     if (s->blocked) {
         s->blocked = false;
         stream_watch(s);
@@ -454,8 +291,7 @@ static void stream_read_open(struct stream *s)
         stream_show(s, buf_data(&s->in), s->in.len, true);
     } else {
         to -= head;
-        if (head > 0)
-            bytes_copy((char *)to, buf_data(&s->in), head);
+        bytes_str((char *)to, buf_str(&s->in));
         stream_show(s, to, head + (size_t)n, false);
     }
     if (s->state == STREAM_OPEN && (s->layer != NULL ? s->layer->ops->pending(s->layer) : s->unread))
@@ -555,8 +391,8 @@ struct stream_hub *stream_hub_new(struct loop *l)
     h->loop = l;
     h->poller = poller_new(l, stream_on_event);
     h->sweep_at = INT64_MAX;
-    h->swept = -SWEEP_MS;
-    h->sweep = timer_new(l, hub_on_sweep, h);
+    h->swept = INT64_MIN / 2;
+    h->sweep = timer_new(l, stream_sweep, h);
     quickacks_init(&h->quick, l);
     return h;
 }
@@ -570,8 +406,7 @@ void stream_hub_free(struct stream_hub *h)
     timer_free(h->sweep);
     poller_free(h->poller);
     quickacks_fini(&h->quick);
-    while (h->spare_count > 0)
-        buf_fini(&h->spares[--h->spare_count]);
+    spares_fini(&h->spares);
     mem_free(h->input);
     mem_free(h);
 }
@@ -615,48 +450,6 @@ void stream_hub_reap(struct stream_hub *h)
 
 /* The calls of the header. */
 
-static char *peer_text(const struct sockaddr_storage *a)
-{
-    const struct sockaddr_in *v4 = (const void *)a;
-    const struct sockaddr_in6 *v6 = (const void *)a;
-    char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 10];
-    if (a->ss_family == AF_INET) {
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-        snprintf(text, sizeof(text), "%s:%u", host, ntohs(v4->sin_port));
-    } else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof(host));
-        snprintf(text, sizeof(text), "%s:%u", host, ntohs(v6->sin6_port));
-    } else {
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-        snprintf(text, sizeof(text), "[%s]:%u", host, ntohs(v6->sin6_port));
-    }
-    return mem_strdup(text);
-}
-
-/* A peer whose host has gone sends no FIN: ask after 15 s of silence, give up after 15 s more. */
-static void stream_keepalive(int fd)
-{
-    int on = 1, idle = 15, between = 5, probes = 3;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof(between));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-}
-
-static void stream_look_up_peer(struct stream *s)
-{
-    struct sockaddr_storage a = {0};
-    socklen_t size = sizeof(a);
-    int on = 1;
-    if (getpeername(s->fd, (struct sockaddr *)&a, &size) != 0) {
-        s->peer = mem_strdup("unknown"); /* it has gone already: the first read tells */
-    } else if (a.ss_family == AF_INET || a.ss_family == AF_INET6) {
-        s->peer = peer_text(&a);
-        setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        stream_keepalive(s->fd);
-    }
-}
-
 struct stream *stream_new_layer(struct loop *l, int fd, struct layer *layer,
                                 const struct stream_ops *ops, void *arg)
 {
@@ -667,7 +460,7 @@ struct stream *stream_new_layer(struct loop *l, int fd, struct layer *layer,
     s->layer = layer;
     s->fd = fd;
     stream_limit(s, &(struct stream_limits){0});
-    stream_look_up_peer(s);
+    s->peer = socket_take(fd);
     s->edge = layer == NULL && s->peer != NULL;
     s->reading = true;
     stream_watch(s);
@@ -705,7 +498,7 @@ struct buf *stream_out(struct stream *s)
     if (!list_linked(&s->dirty) && s->state != STREAM_CLOSED)
         list_push(&s->hub->dirty, &s->dirty);
     if (s->out.base == NULL)
-        spare_take(s->hub, &s->out);
+        spares_take(&s->hub->spares, &s->out);
     return &s->out;
 }
 

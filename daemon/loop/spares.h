@@ -1,0 +1,18 @@
+#pragma once
+/* Output buffers go round among the streams of a loop, so that an idle one holds none. */
+#include <stddef.h>
+
+#include "base/buf.h"
+
+#define SPARES_COUNT 512     /* kept for the next streams that write */
+#define SPARES_MAX 131072    /* bytes; none larger than this */
+#define SPARES_BYTES 1048576 /* all of them together */
+
+struct spares { /* zeroed = none */
+    struct buf bufs[SPARES_COUNT];
+    size_t count, bytes;
+};
+
+void spares_give(struct spares *p, struct buf *b); /* keeps its memory or frees it; b is empty then */
+void spares_take(struct spares *p, struct buf *b); /* b, which has no memory, may have some then */
+void spares_fini(struct spares *p);
