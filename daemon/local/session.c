@@ -6,6 +6,7 @@
 
 #define WRITE_STALL_MS 30000   /* a client that does not read for so long is dropped */
 #define PARTIAL_MS 30000
+#define EAGER_BYTES 4096 /* a dozen short messages: its process takes them up while we go on with the others */
 
 static const struct stream_ops session_ops;
 
@@ -45,7 +46,7 @@ void session_open(struct server *server, int fd)
     s->stream = stream_new(server->env.loop, fd, &session_ops, s);
     stream_limit(s->stream, &(struct stream_limits){
         .input = FRAME_LINE_MAX + FRAME_HEADERS_MAX + body, .high = SESSION_HIGH,
-        .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS});
+        .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS, .eager = EAGER_BYTES});
     server->counts.accepted++;
     const char *stranger = greet_stranger(s);
     if (server->sessions.count > server->env.conf->limits.clients)

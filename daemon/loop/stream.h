@@ -2,7 +2,7 @@
 /*
  * A connected byte stream, plain or TLS, over raw epoll events (poller.h). Reads are large (one read per event
  * into a buffer of the loop's) and parsed in place; all output of a turn leaves in one write at its
- * end. An idle stream holds no buffer.
+ * end (limits.eager: in two). An idle stream holds no buffer.
  *
  *     opening --(plain: next turn; TLS: handshake done)--> open --stream_finish--> finishing
  *        |                                                  |                          |
@@ -46,6 +46,8 @@ struct stream_limits {
     int64_t partial_ms; /* an unfinished frame (input left over) may wait this long, plus 1 s per
                            KiB that has come of it (0 = for ever; does not run while paused) */
     int64_t write_ms;   /* output without any progress (0 = for ever) */
+    size_t eager;       /* plain only: once a turn, output of so many bytes leaves before the turn's end where the peer
+                           has read all there was, so that it works beside us (0 = never) */
 };
 
 /* Takes fd (non-blocking, connected). arg and ops are borrowed and outlive the stream. */

@@ -33,6 +33,7 @@ struct stream {
     bool paused : 1;
     bool resumed : 1;      /* the leftover is to be shown without new input */
     bool above : 1;        /* output has passed the high mark */
+    bool early : 1;        /* some of this turn's output has left */
     bool lingering : 1;    /* all written, waits for the peer's end */
 };
 

@@ -197,6 +197,35 @@ START_TEST(one_write_a_turn)
 }
 END_TEST
 
+START_TEST(an_eager_one_writes_once_before_the_end_of_its_turn)
+{
+    struct end packets;
+    int pair[2];
+    char got[64];
+    pair_unix(pair, SOCK_SEQPACKET);
+    end_init(&packets, &rig, pair[0]);
+    stream_limit(packets.stream, &(struct stream_limits){.eager = 10});
+    RIG_UNTIL(&rig, packets.opened);
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < 9; i++)
+            buf_puts(stream_out(packets.stream), "part.");
+        ck_assert_int_eq(recv(pair[1], got, sizeof(got), 0), 10);
+        ck_assert_int_eq(recv(pair[1], got, sizeof(got), 0), -1);
+        loop_turn(rig.loop, false);
+        ck_assert_int_eq(recv(pair[1], got, sizeof(got), 0), 35);
+    }
+    buf_puts(stream_out(packets.stream), "unread");
+    loop_turn(rig.loop, false);
+    for (int i = 0; i < 9; i++)
+        buf_puts(stream_out(packets.stream), "part."); /* it has something to do */
+    ck_assert_uint_eq(stream_pending(packets.stream), 45);
+    close(pair[1]);
+    loop_turn(rig.loop, false);
+    RIG_UNTIL(&rig, packets.closed);
+    end_fini(&packets);
+}
+END_TEST
+
 static void fill(size_t n)
 {
     struct buf *out = stream_out(end.stream);
@@ -577,7 +606,7 @@ int main(void)
         split_at_every_byte, byte_by_byte, glued_comes_in_one_call, open_comes_first_and_not_from_inside,
         peer_gone_before_the_first_turn, eof_within_a_frame_is_told, reset_is_told,
         an_end_behind_data_is_found, a_reset_behind_data_is_found,
-        one_write_a_turn, finish_writes_all_then_closes,
+        one_write_a_turn, an_eager_one_writes_once_before_the_end_of_its_turn, finish_writes_all_then_closes,
         finish_is_no_reset_for_a_peer_that_still_sends, close_in_callback_ends_all_callbacks,
         close_another_that_has_an_event_too, use_after_close_in_the_same_turn_is_harmless,
         input_limit, input_limit_spares_whole_frames_of_a_paused_one, partial_frame_times_out,
