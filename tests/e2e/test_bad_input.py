@@ -734,7 +734,7 @@ class NestFramesCase(Watched, Case):
                     sent += len(one)
             self.undisturbed()
             self.assertLess(sent, 60 * MIB)
-            self.assertLess(self.bellhop.rss() - before, (150 if SANITIZED else 48) * MIB)
+            self.assertLess(self.bellhop.rss() - before, (150 if SANITIZED else 80) * MIB)
 
     def test_reset_at_every_byte(self):
         whole = nest_frame({"pattern": "echo", "data": "reset", "id": "r"})
