@@ -452,6 +452,26 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
         problem_add(w->errors, n->place, "the key `to` is missing");
 }
 
+/* Backwards, for each is put in front. */
+static void list_sources(struct config *c)
+{
+    struct map first = {0};
+    for (size_t i = 0; i < c->route_count; i++) {
+        struct route_conf *r = &c->routes[i];
+        if (r->source != NULL && map_get(&first, str_of(r->source)) == NULL)
+            map_set(&first, str_of(r->source), r);
+    }
+    for (size_t i = c->route_count; i > 0; i--) {
+        struct route_conf *r = &c->routes[i - 1];
+        struct endpoint_conf *e = r->source != NULL ? map_get(&c->index->endpoints, str_of(r->from)) : NULL;
+        if (e == NULL || map_get(&first, str_of(r->source)) != r)
+            continue;
+        r->next_source = e->sources;
+        e->sources = r;
+    }
+    map_fini(&first);
+}
+
 void build_routes(struct walk *w, const struct node *n)
 {
     struct config *c = w->config;
@@ -464,6 +484,7 @@ void build_routes(struct walk *w, const struct node *n)
     c->routes = arena_alloc(w->arena, n->count * sizeof(*c->routes));
     for (const struct node *item = n->first; item != NULL; item = item->next)
         build_route(w, item, &c->routes[c->route_count++]);
+    list_sources(c);
 }
 
 bool route_conf_equal(const struct route_conf *a, const struct route_conf *b)
