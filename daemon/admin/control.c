@@ -1,8 +1,6 @@
 /* `reload` and `drain`: what changes the daemon. */
-#include <inttypes.h>
-
 #include "admin/internal.h"
-#include "admin/quote.h"
+#include "admin/row.h"
 #include "base/mem.h"
 
 struct reload_call {
@@ -12,15 +10,15 @@ struct reload_call {
     struct reload_ask *ask;
 };
 
-/* By hand: 10,000 routes that are renamed are 20,000 lines, and jansson takes four times as long for them. */
 static void put_reloaded(struct buf *out, const struct reload_answer *r)
 {
-    buf_printf(out, "{\"generation\":%" PRIu64 ",\"changes\":[", r->generation);
-    for (size_t i = 0; i < r->changes->count; i++) {
-        buf_puts(out, i > 0 ? "," : "");
-        quote_put(out, r->changes->items[i]);
-    }
-    buf_puts(out, "]}");
+    row_open(out, NULL, '{');
+    row_u64(out, "generation", r->generation);
+    row_open(out, "changes", '[');
+    for (size_t i = 0; i < r->changes->count; i++)
+        row_text(out, NULL, r->changes->items[i]);
+    row_close(out, ']');
+    row_close(out, '}');
 }
 
 static void call_end(struct reload_call *call)

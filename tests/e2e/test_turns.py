@@ -78,3 +78,13 @@ class Turns(Case):
                           "routes": ROUTES + many_routes(10000, tag)})
             self.assertIn(f"route {tag}9999: added", daemon.admin("reload", b"{}")["changes"])
         self.once_without(daemon, 100 if SANITIZED else 10, reload, times=6)
+
+    def test_long_answers(self):
+        """Routes and destinations by the thousand, and everything that lists them."""
+        routes = [{"name": f"r{i}", "from": "local", "match": f"x.y{i}.*", "to": f"s{i}"} for i in range(5000)]
+        daemon = self.daemon({"log": {"level": "info"}, "routes": routes})
+        self.assertEqual({row["name"] for row in daemon.admin("routes")["routes"]}, {f"r{i}" for i in range(5000)})
+        self.assertEqual({row["name"] for row in daemon.admin("status")["services"]}, {f"s{i}" for i in range(5000)})
+        self.assertEqual(daemon.http("/metrics")[1].count("\nbellhop_queue_depth{"), 5000)
+        for what in (lambda: daemon.admin("routes"), lambda: daemon.admin("status"), lambda: daemon.http("/metrics")):
+            self.once_without(daemon, 100 if SANITIZED else 10, what, times=6)
