@@ -19,6 +19,7 @@ struct admin *admin_open(const struct admin_env *env, struct err *err)
     list_init(&a->dead_calls);
     list_init(&a->why_calls);
     list_init(&a->log_calls);
+    list_init(&a->reload_calls);
     struct listen_spec spec = {.path = conf->socket, .mode = conf->mode, .group = conf->group,
                                .fd = env->listen_fd};
     a->listener = listen_open(env->loop, &spec, on_accept, a, err);

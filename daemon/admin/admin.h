@@ -23,6 +23,21 @@ struct schedule_status {
     bool retrying;                      /* the last one was refused, and is offered again */
 };
 
+struct reload_ask;
+
+struct reload_answer {
+    bool good;                   /* else err says why nothing has changed */
+    uint64_t generation;         /* in use now */
+    const struct texts *changes; /* what is other, or would be, a line each */
+    const struct err *err;
+};
+
+struct reload_request {
+    bool dry_run; /* only what would change */
+    void (*done)(void *arg, const struct reload_answer *answer);
+    void *arg;
+};
+
 /* What only the daemon as a whole knows or can do; app/ provides it. */
 struct admin_app {
     const struct config *(*config)(void *app);     /* the one in force */
@@ -38,8 +53,10 @@ struct admin_app {
      * NULL to leave it out. */
     void (*examine)(void *app, struct doctor *(*ask)(void *arg, const char *endpoint), void *arg);
     void (*each_schedule)(void *app, void (*fn)(void *arg, const struct schedule_status *status), void *arg);
-    /* What would change, a line each; dry_run changes nothing. false with err: refused, nothing changed. */
-    bool (*reload)(void *app, bool dry_run, struct texts *changes, struct err *err);
+    /* Reads the configuration again; answered once and later. NULL with why (static text): refused. cancel: no answer any more,
+     * and what was asked for is done all the same. */
+    struct reload_ask *(*reload)(void *app, const struct reload_request *request, const char **why);
+    void (*reload_cancel)(void *app, struct reload_ask *ask);
     void (*drain)(void *app);                      /* as SIGTERM; returns at once */
 };
 

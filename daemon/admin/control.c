@@ -1,26 +1,72 @@
 /* `reload` and `drain`: what changes the daemon. */
 #include "admin/internal.h"
+#include "admin/row.h"
 #include "base/mem.h"
+
+struct reload_call {
+    struct list_node link; /* in admin.reload_calls */
+    struct visitor *visitor;
+    uint64_t id;
+    struct reload_ask *ask;
+};
+
+static void put_reloaded(struct buf *out, const struct reload_answer *r)
+{
+    row_open(out, NULL, '{');
+    row_u64(out, "generation", r->generation);
+    row_open(out, "changes", '[');
+    for (size_t i = 0; i < r->changes->count; i++)
+        row_text(out, NULL, r->changes->items[i]);
+    row_close(out, ']');
+    row_close(out, '}');
+}
+
+static void call_end(struct reload_call *call)
+{
+    list_remove(&call->visitor->admin->reload_calls, &call->link);
+    mem_free(call);
+}
+
+static void on_reloaded(void *arg, const struct reload_answer *r)
+{
+    struct reload_call *call = arg;
+    if (r->good) {
+        struct buf reply = BUF_EMPTY;
+        put_reloaded(&reply, r);
+        visitor_send_text(call->visitor, VERB_REP, call->id, buf_str(&reply));
+        buf_fini(&reply);
+    } else {
+        char *text = err_text(r->err);
+        visitor_error(call->visitor, call->id, CODE_INVALID, text);
+        mem_free(text);
+    }
+    call_end(call);
+}
+
+void reload_cancel_calls(struct visitor *v)
+{
+    LIST_EACH(&v->admin->reload_calls, n) {
+        struct reload_call *call = CONTAINER_OF(n, struct reload_call, link);
+        if (call->visitor != v)
+            continue;
+        v->admin->env.ops->reload_cancel(v->admin->env.app, call->ask);
+        call_end(call);
+    }
+}
 
 static json_t *run_reload(struct admin *a, struct call *c)
 {
-    struct texts changes = {0};
-    struct err err = {0};
-    json_t *answer = NULL;
-    if (a->env.ops->reload(a->env.app, arg_true(c, "dry_run"), &changes, &err)) {
-        json_t *lines = json_array();
-        for (size_t i = 0; i < changes.count; i++)
-            json_array_append_new(lines, json_of(str_of(changes.items[i])));
-        answer = json_pack("{s:I,s:o}", "generation", (json_int_t)a->env.ops->generation(a->env.app), "changes",
-                           lines);
-    } else {
-        char *text = err_text(&err);
-        command_fail(c, CODE_INVALID, "%s", text);
-        mem_free(text);
+    const char *why = NULL;
+    struct reload_call *call = mem_zalloc(sizeof(*call));
+    call->visitor = c->visitor;
+    call->id = c->id;
+    call->ask = a->env.ops->reload(a->env.app, &(struct reload_request){arg_true(c, "dry_run"), on_reloaded, call}, &why);
+    if (call->ask == NULL) {
+        mem_free(call);
+        return command_fail(c, CODE_INVALID, "%s", why);
     }
-    texts_fini(&changes);
-    err_fini(&err);
-    return answer;
+    list_push(&a->reload_calls, &call->link);
+    return NULL;
 }
 
 static json_t *run_drain(struct admin *a, struct call *c)
@@ -32,5 +78,5 @@ static json_t *run_drain(struct admin *a, struct call *c)
     return answer;
 }
 
-const struct command command_reload = {.name = "reload", .run = run_reload, .changes = true};
+const struct command command_reload = {.name = "reload", .run = run_reload, .changes = true, .streams = true};
 const struct command command_drain = {.name = "drain", .run = run_drain, .changes = true};

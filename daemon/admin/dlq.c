@@ -1,5 +1,6 @@
 /* `dlq.ls`, `dlq.show`, `dlq.redrive`, `dlq.purge`: dead letters. */
 #include "admin/internal.h"
+#include "admin/row.h"
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -23,27 +24,108 @@ static bool query_legal(struct call *c, const struct dead_query *q)
     return false;
 }
 
-static json_t *row_of(const struct dead_letter *d)
+static json_t *base64_of(struct str bytes)
 {
-    char when[32];
-    return json_pack("{s:o,s:s,s:s,s:o,s:s,s:s,s:i,s:i,s:o,s:o,s:s,s:o,s:I}", "id", json_of(d->msg->id), "route",
-                     d->route_name, "destination", dest_name(d->dest), "subject",
-                     json_of(d->msg->subject), "kind", d->msg->kind == MSG_REQUEST ? "request" : "event",
-                     "reason", code_name(d->reason), "attempts", (int)d->attempts, "redrives", (int)d->redrives,
-                     "first_error",
-                     json_of(str_of(d->first_error)), "last_error", json_of(str_of(d->last_error)), "time",
-                     clock_rfc3339(d->time_wall_ms, when), "source", json_of(d->msg->source), "size",
-                     (json_int_t)d->msg->body.n);
+    struct buf out = BUF_EMPTY;
+    base64_put(&out, bytes);
+    json_t *text = json_of(buf_str(&out));
+    buf_fini(&out);
+    return text;
 }
 
-static void add_row(void *arg, const struct dead_letter *d)
+static bool body_is_text(struct str body)
 {
-    json_array_append_new(arg, row_of(d));
+    return str_utf8(body) && (body.n == 0 || memchr(body.p, 0, body.n) == NULL);
+}
+
+void json_add_body(json_t *row, struct str body)
+{
+    if (body_is_text(body))
+        json_object_set_new(row, "body", json_of(body));
+    else
+        json_object_set_new(row, "body_base64", base64_of(body));
+}
+
+static void put_fields(struct buf *out, const struct dead_letter *d)
+{
+    char when[32];
+    row_str(out, "id", d->msg->id);
+    row_text(out, "route", d->route_name);
+    row_text(out, "destination", dest_name(d->dest));
+    row_str(out, "subject", d->msg->subject);
+    row_text(out, "kind", d->msg->kind == MSG_REQUEST ? "request" : "event");
+    row_text(out, "reason", code_name(d->reason));
+    row_u64(out, "attempts", d->attempts);
+    row_u64(out, "redrives", d->redrives);
+    row_str(out, "first_error", str_of(d->first_error));
+    row_str(out, "last_error", str_of(d->last_error));
+    row_text(out, "time", clock_rfc3339(d->time_wall_ms, when));
+    row_str(out, "source", d->msg->source);
+    row_u64(out, "size", d->msg->body.n);
+}
+
+/* When its sender made it, by its own account. */
+static void put_sent(struct buf *out, const struct msg *m)
+{
+    struct str time = headers_get(m->headers, "time");
+    if (time.n > 0)
+        row_str(out, "sent", time);
+    else
+        row_text(out, "sent", NULL);
+}
+
+static void put_body(struct buf *out, struct str body)
+{
+    struct buf coded = BUF_EMPTY;
+    if (body_is_text(body)) {
+        row_str(out, "body", body);
+        return;
+    }
+    base64_put(&coded, body);
+    row_str(out, "body_base64", buf_str(&coded));
+    buf_fini(&coded);
+}
+
+/* All of one; the last one of those that have the id. */
+static void put_whole(void *arg, const struct dead_letter *d)
+{
+    struct buf *out = arg;
+    char when[32];
+    buf_clear(out);
+    row_open(out, NULL, '{');
+    put_fields(out, d);
+    put_sent(out, d->msg);
+    row_text(out, "accepted", clock_rfc3339(d->accepted_wall_ms, when));
+    row_str(out, "headers", d->msg->headers);
+    put_body(out, d->msg->body);
+    row_close(out, '}');
+}
+
+static void list_begin(struct buf *out)
+{
+    row_open(out, NULL, '{');
+    row_open(out, "items", '[');
+}
+
+static void list_put(void *arg, const struct dead_letter *d)
+{
+    struct buf *out = arg;
+    row_open(out, NULL, '{');
+    put_fields(out, d);
+    row_close(out, '}');
+}
+
+static void list_end(struct buf *out, size_t total)
+{
+    row_close(out, ']');
+    row_u64(out, "total", total);
+    row_close(out, '}');
 }
 
 /* ---------------------------------------------------------------- in the store: answered later */
 
 #define GROUPS_MAX 1000
+#define LIST_MAX 100000 /* of one answer, which is in memory as a whole */
 
 /* A command that waits for the store. */
 struct dead_call {
@@ -52,8 +134,8 @@ struct dead_call {
     uint64_t id;
     struct dead_walk *walk;
     json_t *groups; /* fingerprint -> row, or NULL */
-    json_t *items; /* array of rows, or NULL */
-    json_t *shown; /* the one row of `show`, or NULL */
+    bool lists;
+    struct buf text; /* of `ls`, growing; or the row of `show` */
     char *wanted;  /* the id of `show` */
     bool follows;  /* a redrive at a rate or as a canary: how it goes is streamed */
 };
@@ -61,9 +143,8 @@ struct dead_call {
 static void call_free(struct dead_call *k)
 {
     list_remove(&k->visitor->admin->dead_calls, &k->link);
-    json_decref(k->items);
     json_decref(k->groups);
-    json_decref(k->shown);
+    buf_fini(&k->text);
     mem_free(k->wanted);
     mem_free(k);
 }
@@ -81,8 +162,7 @@ void dlq_cancel(struct visitor *v, uint64_t id)
 
 static void on_listed(void *arg, const struct dead_letter *d)
 {
-    struct dead_call *k = arg;
-    json_array_append_new(k->items, row_of(d));
+    list_put(&((struct dead_call *)arg)->text, d);
 }
 
 /* What makes two failures alike: where, why, and the error with its numbers left out. */
@@ -146,28 +226,36 @@ static void on_moved(void *arg, const struct dead_walked *sum)
     json_decref(row);
 }
 
+static json_t *reply_of(const struct dead_call *k, const struct dead_walked *sum)
+{
+    if (k->groups != NULL)
+        return json_pack("{s:I,s:o}", "total", (json_int_t)sum->count, "groups", list_of_groups(k->groups));
+    return sum_of(k, sum);
+}
+
+static void send_sum(const struct dead_call *k, const struct dead_walked *sum)
+{
+    json_t *reply = reply_of(k, sum);
+    if (k->follows)
+        visitor_send(k->visitor, VERB_MORE, k->id, reply); /* who follows need not look at the end apart */
+    visitor_send(k->visitor, VERB_REP, k->id, reply);
+    json_decref(reply);
+}
+
 static void on_done(void *arg, const struct dead_walked *sum)
 {
     struct dead_call *k = arg;
     struct visitor *v = k->visitor;
-    json_t *reply = NULL;
+    if (k->lists)
+        list_end(&k->text, hub_dead_count(v->admin->env.hub));
     if (sum->failed)
         visitor_error(v, k->id, CODE_UNAVAILABLE, "the store could not be read; see the daemon's log");
-    else if (k->wanted != NULL && k->shown == NULL)
+    else if (k->wanted != NULL && k->text.len == 0)
         visitor_error(v, k->id, CODE_INVALID, "no dead letter has this id");
-    else if (k->wanted != NULL)
-        reply = json_incref(k->shown);
-    else if (k->groups != NULL)
-        reply = json_pack("{s:I,s:o}", "total", (json_int_t)sum->count, "groups", list_of_groups(k->groups));
-    else if (k->items != NULL)
-        reply = json_pack("{s:I,s:O}", "total", (json_int_t)hub_dead_count(v->admin->env.hub), "items", k->items);
+    else if (k->lists || k->wanted != NULL)
+        visitor_send_text(v, VERB_REP, k->id, buf_str(&k->text));
     else
-        reply = sum_of(k, sum);
-    if (reply != NULL && k->follows)
-        visitor_send(v, VERB_MORE, k->id, reply); /* who follows need not look at the end apart */
-    if (reply != NULL)
-        visitor_send(v, VERB_REP, k->id, reply);
-    json_decref(reply);
+        send_sum(k, sum);
     call_free(k);
 }
 
@@ -189,69 +277,47 @@ static struct dead_call *walk_start(struct call *c, const struct dead_query *q, 
     return NULL;
 }
 
+static void ls_stored(struct call *c, const struct dead_query *q)
+{
+    bool group = arg_true(c, "group");
+    struct dead_call *k = walk_start(c, q, (struct dead_ask){.each = group ? on_grouped : on_listed});
+    if (k == NULL)
+        return;
+    k->lists = !group;
+    k->groups = group ? json_object() : NULL;
+    if (k->lists)
+        list_begin(&k->text);
+}
+
 static json_t *run_ls(struct admin *a, struct call *c)
 {
     struct dead_query q = query_of(c);
+    struct buf text = BUF_EMPTY;
     if (!query_legal(c, &q))
         return NULL;
+    if (q.limit == 0 || q.limit > LIST_MAX)
+        q.limit = arg_true(c, "group") ? q.limit : LIST_MAX;
     if (hub_store(a->env.hub) != NULL) {
-        bool group = arg_true(c, "group");
-        struct dead_call *k = walk_start(c, &q, (struct dead_ask){.each = group ? on_grouped : on_listed});
-        if (k != NULL) /* a list is never refused */
-            *(group ? &k->groups : &k->items) = group ? json_object() : json_array();
+        ls_stored(c, &q);
         return NULL;
     }
-    json_t *items = json_array();
-    hub_each_dead(a->env.hub, &q, add_row, items);
-    return json_pack("{s:I,s:o}", "total", (json_int_t)hub_dead_count(a->env.hub), "items", items);
-}
-
-static json_t *base64_of(struct str bytes)
-{
-    struct buf out = BUF_EMPTY;
-    base64_put(&out, bytes);
-    json_t *text = json_of(buf_str(&out));
-    buf_fini(&out);
-    return text;
-}
-
-/* When its sender made it, by its own account. */
-static json_t *time_header(const struct msg *m)
-{
-    struct str time = headers_get(m->headers, "time");
-    return time.n > 0 ? json_of(time) : json_null();
-}
-
-void json_add_body(json_t *row, struct str body)
-{
-    if (str_utf8(body) && (body.n == 0 || memchr(body.p, 0, body.n) == NULL))
-        json_object_set_new(row, "body", json_of(body));
-    else
-        json_object_set_new(row, "body_base64", base64_of(body));
-}
-
-static void show(void *arg, const struct dead_letter *d)
-{
-    json_t **row = arg;
-    char when[32];
-    json_decref(*row);
-    *row = row_of(d);
-    json_object_set_new(*row, "sent", time_header(d->msg));
-    json_object_set_new(*row, "accepted", json_string(clock_rfc3339(d->accepted_wall_ms, when)));
-    json_object_set_new(*row, "headers", json_of(d->msg->headers));
-    json_add_body(*row, d->msg->body);
+    list_begin(&text);
+    hub_each_dead(a->env.hub, &q, list_put, &text);
+    list_end(&text, hub_dead_count(a->env.hub));
+    visitor_send_text(c->visitor, VERB_REP, c->id, buf_str(&text));
+    buf_fini(&text);
+    return NULL;
 }
 
 static void on_shown(void *arg, const struct dead_letter *d)
 {
-    struct dead_call *k = arg;
-    show(&k->shown, d);
+    put_whole(&((struct dead_call *)arg)->text, d);
 }
 
 static json_t *run_show(struct admin *a, struct call *c)
 {
     struct dead_query q = {.id = str_of(arg_text(c, "id"))};
-    json_t *row = NULL;
+    struct buf text = BUF_EMPTY;
     if (q.id.p == NULL)
         return command_fail(c, CODE_INVALID, "`id` is needed");
     if (hub_store(a->env.hub) != NULL) {
@@ -260,10 +326,12 @@ static json_t *run_show(struct admin *a, struct call *c)
             k->wanted = str_dup(q.id);
         return NULL;
     }
-    hub_each_dead(a->env.hub, &q, show, &row);
-    if (row == NULL)
+    hub_each_dead(a->env.hub, &q, put_whole, &text);
+    if (text.len == 0)
         return command_fail(c, CODE_INVALID, "no dead letter has the id %s", q.id.p);
-    return row;
+    visitor_send_text(c->visitor, VERB_REP, c->id, buf_str(&text));
+    buf_fini(&text);
+    return NULL;
 }
 
 static json_t *act(struct admin *a, struct call *c, enum dead_action action,

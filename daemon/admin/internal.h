@@ -25,6 +25,7 @@ struct admin {
     struct list dead_calls; /* dlq.c: commands that wait for the store */
     struct examination *examination; /* doctor.c: the one that runs, or NULL */
     struct list log_calls;  /* log.c */
+    struct list reload_calls; /* control.c */
 };
 
 /* One connection of the tool. */
@@ -81,6 +82,7 @@ json_t *json_of(struct str text);
 void visitor_open(struct admin *a, int fd);
 void visitor_close(struct visitor *v);
 void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *body);
+void visitor_send_text(struct visitor *v, enum verb verb, uint64_t id, struct str json);
 
 void visitor_error(struct visitor *v, uint64_t id, enum code code, const char *detail);
 
@@ -95,6 +97,9 @@ void json_add_body(json_t *row, struct str body);
 /* log.c */
 void log_cancel_calls(struct visitor *v, uint64_t id); /* id 0 = all of this visitor's */
 void log_drained(struct visitor *v);                   /* its output has room again */
+
+/* control.c */
+void reload_cancel_calls(struct visitor *v);
 
 /* audit.c */
 void audit_cancel(struct visitor *v);

@@ -195,12 +195,6 @@ static void write_schedules(struct admin *a, struct buf *out)
     }
 }
 
-struct rows { /* one metric over all destinations or endpoints */
-    struct buf *out;
-    const char *name;
-    uint64_t (*value)(const struct dest_status *d);
-};
-
 static uint64_t dest_queued(const struct dest_status *d)
 {
     return d->ready + d->parked + d->waiting;
@@ -236,11 +230,21 @@ static uint64_t dest_breaker(const struct dest_status *d)
     return d->breaker[0] == 'c' ? 0 : d->breaker[0] == 'o' ? 2 : 1;
 }
 
-static void dest_row(void *arg, const struct dest_status *d)
+struct dests { /* those with metrics; looked at once, for they lie far apart */
+    struct dest_status *items;
+    size_t count, cap;
+};
+
+static void add_dest(void *arg, const struct dest_status *d)
 {
-    struct rows *r = arg;
-    if (d->routed)
-        metric_u64(r->out, r->name, "destination", d->name, r->value(d));
+    struct dests *all = arg;
+    if (!d->routed)
+        return;
+    if (all->count == all->cap) {
+        all->cap = all->cap > 0 ? all->cap * 2 : 16;
+        all->items = mem_realloc(all->items, all->cap * sizeof(*all->items));
+    }
+    all->items[all->count++] = *d;
 }
 
 static void write_destinations(struct admin *a, struct buf *out)
@@ -257,11 +261,14 @@ static void write_destinations(struct admin *a, struct buf *out)
         {"bellhop_failed_total", "counter", "Deliveries that ended with an error.", dest_failed},
         {"bellhop_circuit_state", "gauge", "0 closed, 1 half-open, 2 open.", dest_breaker},
     };
+    struct dests all = {0};
+    hub_each_dest(a->env.hub, add_dest, &all);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct rows r = {out, rows[i].name, rows[i].value};
         metric_head(out, rows[i].name, rows[i].type, rows[i].help);
-        hub_each_dest(a->env.hub, dest_row, &r);
+        for (size_t k = 0; k < all.count; k++)
+            metric_u64(out, rows[i].name, "destination", all.items[k].name, rows[i].value(&all.items[k]));
     }
+    mem_free(all.items);
 }
 
 static void link_row(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,

@@ -2,31 +2,40 @@
 #include <string.h>
 
 #include "admin/internal.h"
+#include "admin/row.h"
 #include "codec/nest.h"
 #include "delivery/policy.h"
 
-static json_t *targets(const struct route_view *r)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < r->to_count; i++)
-        json_array_append_new(list, json_string(r->to[i].name));
-    return list;
-}
-
 static void add_route(void *arg, const struct route_view *r)
 {
-    json_array_append_new(
-        arg, json_pack("{s:s,s:s,s:s,s:o,s:b,s:s*,s:s,s:I}", "name", r->name, "from", r->from, "match",
-                       r->match != NULL ? r->match : ">", "to", targets(r), "durable", r->durable, "log", r->log, "policy",
-                       r->policy->name, "matched", (json_int_t)r->matched));
+    struct buf *out = arg;
+    row_open(out, NULL, '{');
+    row_text(out, "name", r->name);
+    row_text(out, "from", r->from);
+    row_text(out, "match", r->match != NULL ? r->match : ">");
+    row_open(out, "to", '[');
+    for (size_t i = 0; i < r->to_count; i++)
+        row_text(out, NULL, r->to[i].name);
+    row_close(out, ']');
+    row_bool(out, "durable", r->durable);
+    if (r->log != NULL)
+        row_text(out, "log", r->log);
+    row_text(out, "policy", r->policy->name);
+    row_u64(out, "matched", r->matched);
+    row_close(out, '}');
 }
 
 static json_t *run_routes(struct admin *a, struct call *c)
 {
-    json_t *list = json_array();
-    (void)c;
-    hub_each_route(a->env.hub, add_route, list);
-    return json_pack("{s:o}", "routes", list);
+    struct buf out = BUF_EMPTY;
+    row_open(&out, NULL, '{');
+    row_open(&out, "routes", '[');
+    hub_each_route(a->env.hub, add_route, &out);
+    row_close(&out, ']');
+    row_close(&out, '}');
+    visitor_send_text(c->visitor, VERB_REP, c->id, buf_str(&out));
+    buf_fini(&out);
+    return NULL;
 }
 
 static json_t *describe_policy(const struct policy_conf *p)
@@ -105,5 +114,5 @@ static json_t *run_explain(struct admin *a, struct call *c)
     return answer;
 }
 
-const struct command command_routes = {.name = "routes", .run = run_routes};
+const struct command command_routes = {.name = "routes", .run = run_routes, .streams = true};
 const struct command command_explain = {.name = "explain", .run = run_explain};

@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include "admin/internal.h"
+#include "admin/row.h"
 #include "base/clock.h"
+#include "base/mem.h"
 
 static json_t *text_or_null(const char *s)
 {
@@ -22,41 +24,28 @@ static json_t *messages(struct hub *h)
                      "duplicates", (json_int_t)c.duplicates, "unaccounted", (json_int_t)hub_unaccounted(h));
 }
 
-struct service_list {
-    json_t *rows; /* name -> row */
+struct rows { /* of a list of the answer */
+    struct admin *admin;
+    struct buf *out;
 };
 
-static void add_dest(void *arg, const struct dest_status *d)
+static void add_service(void *arg, const struct dest_status *d)
 {
-    struct service_list *l = arg;
+    const struct rows *r = arg;
     if (!d->service)
         return;
-    json_object_set_new(l->rows, d->name,
-                        json_pack("{s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:s}", "name", d->name, "instances", 0, "credit", 0,
-                                  "inflight", (json_int_t)d->inflight, "queued",
-                                  (json_int_t)d->ready + (json_int_t)d->parked + (json_int_t)d->waiting, "stored", (json_int_t)d->stored, "done", (json_int_t)d->done, "failed",
-                                  (json_int_t)d->failed, "breaker", d->breaker));
-}
-
-static void add_service(void *arg, const struct service_status *s)
-{
-    struct service_list *l = arg;
-    json_t *row = json_object_get(l->rows, s->name);
-    json_object_set_new(row, "instances", json_integer((json_int_t)s->instances));
-    json_object_set_new(row, "credit", json_integer((json_int_t)s->credit));
-}
-
-static json_t *services(struct admin *a)
-{
-    struct service_list l = {.rows = json_object()};
-    json_t *list = json_array(), *row;
-    const char *name;
-    hub_each_dest(a->env.hub, add_dest, &l);
-    server_each_service(a->env.server, add_service, &l);
-    json_object_foreach(l.rows, name, row)
-        json_array_append(list, row);
-    json_decref(l.rows);
-    return list;
+    struct service_status s = server_service(r->admin->env.server, d->name);
+    row_open(r->out, NULL, '{');
+    row_text(r->out, "name", d->name);
+    row_u64(r->out, "instances", s.instances);
+    row_u64(r->out, "credit", s.credit);
+    row_u64(r->out, "inflight", d->inflight);
+    row_u64(r->out, "queued", d->ready + d->parked + d->waiting);
+    row_u64(r->out, "stored", d->stored);
+    row_u64(r->out, "done", d->done);
+    row_u64(r->out, "failed", d->failed);
+    row_text(r->out, "breaker", d->breaker);
+    row_close(r->out, '}');
 }
 
 static void add_endpoint(void *arg, const struct endpoint_conf *conf, const struct endpoint_status *s,
@@ -72,26 +61,29 @@ static void add_endpoint(void *arg, const struct endpoint_conf *conf, const stru
     json_array_append_new(arg, row);
 }
 
-static json_t *time_or_null(int64_t wall_ms)
+static void put_time(struct buf *out, const char *key, int64_t wall_ms)
 {
     char when[32];
-    return wall_ms >= 0 ? json_string(clock_rfc3339(wall_ms, when)) : json_null();
+    row_text(out, key, wall_ms >= 0 ? clock_rfc3339(wall_ms, when) : NULL);
 }
 
 static void add_schedule(void *arg, const struct schedule_status *s)
 {
-    json_array_append_new(arg, json_pack("{s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:s}", "name", s->name, "subject", s->subject,
-                                         "next", time_or_null(s->next_wall_ms), "last", time_or_null(s->last_wall_ms),
-                                         "drift_ms", s->last_wall_ms >= 0 ? json_integer(s->late_ms) : json_null(),
-                                         "published", (json_int_t)s->published, "refused", (json_int_t)s->refused, "lost",
-                                         (json_int_t)s->lost, "state", s->retrying ? "refused" : "good"));
-}
-
-static json_t *schedules(struct admin *a)
-{
-    json_t *list = json_array();
-    a->env.ops->each_schedule(a->env.app, add_schedule, list);
-    return list;
+    struct buf *out = ((const struct rows *)arg)->out;
+    row_open(out, NULL, '{');
+    row_text(out, "name", s->name);
+    row_text(out, "subject", s->subject);
+    put_time(out, "next", s->next_wall_ms);
+    put_time(out, "last", s->last_wall_ms);
+    if (s->last_wall_ms >= 0)
+        row_i64(out, "drift_ms", s->late_ms);
+    else
+        row_text(out, "drift_ms", NULL);
+    row_u64(out, "published", s->published);
+    row_u64(out, "refused", s->refused);
+    row_u64(out, "lost", s->lost);
+    row_text(out, "state", s->retrying ? "refused" : "good");
+    row_close(out, '}');
 }
 
 static json_t *store(struct admin *a)
@@ -108,23 +100,43 @@ static json_t *store(struct admin *a)
                      "lost_commits", (json_int_t)s.lost_commits, "unclean_start", s.unclean);
 }
 
-static json_t *run_status(struct admin *a, struct call *c)
+static json_t *status(struct admin *a)
 {
     const struct admin_app *app = a->env.ops;
     void *self = a->env.app;
     const struct config *conf = app->config(self);
     json_t *endpoints = json_array();
-    (void)c;
     app->each_endpoint(self, add_endpoint, endpoints);
     json_t *config = json_pack("{s:s,s:I}", "file", conf->file, "generation", (json_int_t)app->generation(self));
     json_object_set_new(config, "error", text_or_null(app->reload_error(self)));
-    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o}", "version", BELLHOP_VERSION, "node",
+    return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:o}", "version", BELLHOP_VERSION, "node",
                      conf->node, "pid", (int)getpid(), "uptime_ms", (json_int_t)app->uptime_ms(self), "state",
-                     app->state(self), "config", config, "messages", messages(a->env.hub), "services",
-                     services(a), "endpoints", endpoints, "memory_bytes", (json_int_t)hub_memory(a->env.hub),
-                     "clients", (json_int_t)server_clients(a->env.server), "dead_letters",
-                     (json_int_t)hub_dead_count(a->env.hub), "store", store(a),
-                     "schedules", schedules(a));
+                     app->state(self), "config", config, "messages", messages(a->env.hub), "endpoints", endpoints,
+                     "memory_bytes", (json_int_t)hub_memory(a->env.hub), "clients",
+                     (json_int_t)server_clients(a->env.server), "dead_letters", (json_int_t)hub_dead_count(a->env.hub),
+                     "store", store(a));
+}
+
+/* The two lists that may be long are added by hand. */
+static json_t *run_status(struct admin *a, struct call *c)
+{
+    struct buf out = BUF_EMPTY;
+    struct rows rows = {a, &out};
+    json_t *whole = status(a);
+    char *text = json_dumps(whole, JSON_COMPACT);
+    buf_put(&out, text, strlen(text) - 1); /* without its brace */
+    row_open(&out, "services", '[');
+    hub_each_dest(a->env.hub, add_service, &rows);
+    row_close(&out, ']');
+    row_open(&out, "schedules", '[');
+    a->env.ops->each_schedule(a->env.app, add_schedule, &rows);
+    row_close(&out, ']');
+    row_close(&out, '}');
+    visitor_send_text(c->visitor, VERB_REP, c->id, buf_str(&out));
+    buf_fini(&out);
+    mem_free(text);
+    json_decref(whole);
+    return NULL;
 }
 
 static json_t *run_version(struct admin *a, struct call *c)
@@ -134,5 +146,5 @@ static json_t *run_version(struct admin *a, struct call *c)
     return json_pack("{s:s}", "version", BELLHOP_VERSION);
 }
 
-const struct command command_status = {.name = "status", .run = run_status};
+const struct command command_status = {.name = "status", .run = run_status, .streams = true};
 const struct command command_version = {.name = "version", .run = run_version};

@@ -39,6 +39,7 @@ static void visitor_end(struct visitor *v)
     audit_cancel(v);
     doctor_cancel(v);
     log_cancel_calls(v, 0);
+    reload_cancel_calls(v);
     list_remove(&v->admin->visitors, &v->link);
     loop_later(v->admin->env.loop, mem_free, v);
 }
@@ -49,13 +50,17 @@ void visitor_close(struct visitor *v)
     visitor_end(v);
 }
 
+void visitor_send_text(struct visitor *v, enum verb verb, uint64_t id, struct str json)
+{
+    struct buf *out = stream_out(v->stream);
+    frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = json.n});
+    buf_str_put(out, json);
+}
+
 void visitor_send(struct visitor *v, enum verb verb, uint64_t id, const json_t *body)
 {
     char *text = json_dumps(body, JSON_COMPACT);
-    struct buf *out = stream_out(v->stream);
-    struct str s = str_of(text != NULL ? text : "null");
-    frame_head(out, &(struct frame_line){.verb = verb, .id = id, .body = s.n});
-    buf_str_put(out, s);
+    visitor_send_text(v, verb, id, str_of(text != NULL ? text : "null"));
     mem_free(text);
 }
 

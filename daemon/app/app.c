@@ -28,11 +28,20 @@ struct generation *generation_ref(struct generation *g)
     return g;
 }
 
+static void free_config(void *conf)
+{
+    config_free(conf);
+}
+
 void generation_unref(struct generation *g)
 {
     if (g == NULL || --g->refs > 0)
         return;
-    config_free(g->conf);
+    certificates_free(g->certificates, g->conf);
+    if (g->app != NULL)
+        app_dispose(g->app, free_config, g->conf);
+    else
+        config_free(g->conf);
     mem_free(g);
 }
 
@@ -149,17 +158,18 @@ static bool make_core(struct app *a, struct err *err)
     a->tick = timer_new(a->loop, on_tick, a);
     a->leaving = timer_new(a->loop, endpoints_on_leaving, a);
     a->drain = timer_new(a->loop, app_on_drain, a);
-    struct hub_env env = {.arg = a, .now = env_now, .wall = env_wall, .arm = env_arm, .log = a->log};
+    struct hub_env env = {.arg = a, .now = env_now, .wall = env_wall, .arm = env_arm, .dispose = app_dispose, .log = a->log};
     a->hub = hub_new(&env, &limits);
     hub_set_sample(a->hub, c->tracing.sample);
     a->schedules = schedules_new(a->loop, a->hub, a->log);
+    a->reload = reload_new(a);
     if (!open_store(a, err))
         return false;
     a->started_ms = loop_now(a->loop); /* read now, for the store's time goes by it too */
     if (a->store != NULL)
         hub_use_store(a->hub, a->store);
     routes_orders(a, NULL, c);
-    hub_use(a->hub, routes_make(a, a->current));
+    hub_use(a->hub, routes_make(a->current));
     log_store(a);
     return true;
 }
@@ -218,6 +228,8 @@ struct app *app_new(struct config *conf, struct err *err)
 {
     struct app *a = mem_zalloc(sizeof(*a));
     a->current = generation_new(conf);
+    a->current->app = a;
+    a->current->certificates = certificates_read(conf);
     a->generation = 1;
     list_init(&a->endpoints);
     list_init(&a->fresh);
@@ -258,8 +270,11 @@ static void close_all(struct app *a, struct list *l)
 bool app_free(struct app *a)
 {
     bool kept = true;
+    a->closing = true;
     if (a->loop != NULL) {
         admin_close(a->admin);
+        reload_free(a->reload);
+        app_end_disposals(a);
         close_all(a, &a->endpoints);
         close_all(a, &a->leavers);
         server_close(a->server);

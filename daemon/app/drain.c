@@ -17,6 +17,7 @@ void app_drain(struct app *a, int64_t budget)
     notify_send("STOPPING=1");
     log_write(a->log, LOG_INFO, "draining", "deliveries", LOG_NUM(hub_live(a->hub)), "timeout_ms",
               LOG_NUM(budget), NULL);
+    reload_stop(a->reload);
     hub_drain(a->hub, true);
     schedules_stop(a->schedules);
     server_stop(a->server);

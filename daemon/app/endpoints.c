@@ -3,58 +3,29 @@
 #include "app/internal.h"
 #include "app/notify.h"
 #include "app/transports.h"
-#include "base/map.h"
 #include "base/mem.h"
 
 #define LEAVING_LOOK_MS 50
 
-struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err)
+static void find_sources(struct app *a, struct open_endpoint *e)
 {
-    const struct tls_conf *t = config_tls(c, conf->tls);
-    struct tls_settings settings = {
-        .name = t->name, .ca = t->ca, .cert = t->cert, .key = t->key, .verify = t->verify,
-        .min_version = t->min_version, .peers = t->peers.items, .peer_count = t->peers.count};
-    return tls_context_new(&settings, conf->listen ? TLS_ACCEPT : TLS_CONNECT, err);
+    for (const struct route_conf *r = e->conf->sources; r != NULL; r = r->next_source)
+        e->source_count++;
+    e->sources = mem_calloc(e->source_count, sizeof(*e->sources));
+    struct endpoint_source *s = e->sources;
+    for (const struct route_conf *r = e->conf->sources; r != NULL; r = r->next_source)
+        *s++ = (struct endpoint_source){.keys = r->from_extra, .codec = r->from_codec, .label = r->source,
+                                        .intake = hub_intake(a->hub, r->source, e->conf->name)};
 }
 
-/* One for each different source among the routes. */
-static void find_sources(struct app *a, struct open_endpoint *e, const struct config *c)
+/* NULL with err: it has a profile, whose files are not in order. */
+static struct tls_context *find_tls(const struct generation *g, const struct endpoint_conf *conf, struct err *err)
 {
-    struct map known = {0};
-    for (size_t i = 0; i < c->route_count; i++) {
-        struct route_conf *r = &c->routes[i];
-        if (strcmp(r->from, e->conf->name) != 0 || map_set(&known, str_of(r->source), r) != NULL)
-            continue;
-        e->sources = mem_realloc(e->sources, known.count * sizeof(*e->sources));
-        e->sources[e->source_count++] = (struct endpoint_source){
-            .keys = r->from_extra, .codec = r->from_codec, .label = r->source,
-            .intake = hub_intake(a->hub, r->source, e->conf->name)};
-    }
-    map_fini(&known);
-}
-
-static void sources_of(const struct config *c, const char *endpoint, struct map *out)
-{
-    for (size_t i = 0; i < c->route_count; i++) {
-        if (strcmp(c->routes[i].from, endpoint) == 0)
-            map_set(out, str_of(c->routes[i].source), &c->routes[i]);
-    }
-}
-
-bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e)
-{
-    struct map before = {0}, after = {0};
-    const struct map_entry *source;
-    if (e->listen)
-        return true;
-    sources_of(a, e->name, &before);
-    sources_of(b, e->name, &after);
-    bool equal = before.count == after.count;
-    for (size_t i = 0; equal && (source = map_next(&before, &i)) != NULL;)
-        equal = map_get(&after, str_of(source->key)) != NULL;
-    map_fini(&before);
-    map_fini(&after);
-    return equal;
+    const struct certificate *c = certificate_of(g, conf);
+    if (c->context != NULL)
+        return tls_context_ref(c->context);
+    err_add(err, "%s", c->why);
+    return NULL;
 }
 
 static void endpoint_free(struct open_endpoint *e)
@@ -99,9 +70,9 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
     struct open_endpoint *e = mem_zalloc(sizeof(*e));
     e->transport = app_transport(conf->transport);
     e->conf = conf;
-    e->tls = conf->tls != NULL ? endpoint_tls(g->conf, conf, err) : NULL;
+    e->tls = conf->tls != NULL ? find_tls(g, conf, err) : NULL;
     if (!conf->listen)
-        find_sources(a, e, g->conf);
+        find_sources(a, e);
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
             .loop = a->loop, .log = a->log, .node = g->conf->node, .body_max = g->conf->limits.body, .tls = e->tls,
@@ -173,32 +144,42 @@ struct open_endpoint *endpoint_named(struct app *a, const char *name)
     return NULL;
 }
 
-/* All new contexts are made before the first is used: a half-written file changes nothing. */
+/* Two endpoints may share a profile. */
+static void report(const char *why, struct err *err)
+{
+    for (size_t i = 0; i < err->count; i++) {
+        if (strcmp(err->texts[i], why) == 0)
+            return;
+    }
+    err_add(err, "%s", why);
+}
+
+static bool all_in_order(struct app *a, struct err *err)
+{
+    size_t before = err->total;
+    LIST_EACH(&a->endpoints, n) {
+        const struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        const struct certificate *c = e->tls != NULL ? certificate_of(a->current, e->conf) : NULL;
+        if (c != NULL && c->context == NULL)
+            report(c->why, err);
+    }
+    return err->total == before;
+}
+
 bool endpoints_renew_tls(struct app *a, struct err *err)
 {
-    size_t before = err->total, count = 0;
-    struct tls_context **fresh = mem_calloc(a->endpoints.count, sizeof(struct tls_context *));
+    if (!all_in_order(a, err))
+        return false;
     LIST_EACH(&a->endpoints, n) {
         struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        fresh[count++] = e->tls != NULL ? endpoint_tls(a->current->conf, e->conf, err) : NULL;
-    }
-    bool good = err->total == before;
-    count = 0;
-    LIST_EACH(&a->endpoints, n) {
-        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        struct tls_context *c = fresh[count++];
-        if (c == NULL)
+        struct tls_context *now = e->tls != NULL ? certificate_of(a->current, e->conf)->context : NULL;
+        if (now == e->tls)
             continue;
-        if (good) {
-            e->transport->set_tls(e->endpoint, c);
-            tls_context_unref(e->tls);
-            e->tls = c;
-        } else {
-            tls_context_unref(c);
-        }
+        e->transport->set_tls(e->endpoint, now);
+        tls_context_unref(e->tls);
+        e->tls = tls_context_ref(now);
     }
-    mem_free(fresh);
-    return good;
+    return true;
 }
 
 void endpoints_watch(struct app *a)

@@ -16,7 +16,9 @@
 /* A loaded configuration; lives until nothing points into it: endpoints, routes, deliveries. */
 struct generation {
     size_t refs;
+    struct app *app; /* whose app_dispose() is to free it; NULL until the loop has it */
     struct config *conf;
+    struct certificate *certificates; /* as they were read last; NULL: not yet */
 };
 
 struct open_endpoint {
@@ -44,6 +46,10 @@ struct app {
     struct schedules *schedules;
     struct timer *tick, *watchdog, *leaving, *drain;
     struct watch *watch;
+    struct reload *reload;
+    struct disposal *disposals; /* to be freed in a thread … */
+    struct batch *batch;        /* … and what one is freeing, or NULL */
+    bool closing;
     struct generation *current;
     struct list endpoints, fresh, leavers; /* struct open_endpoint: in use; opened by a reload that is
                                               not yet decided; on their way out */
@@ -69,21 +75,35 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
 void endpoint_use(struct app *a, struct open_endpoint *e);
 void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
 void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
-struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err);
-/* Do the routes of two configurations consume the same from it? */
-bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e);
-bool endpoints_renew_tls(struct app *a, struct err *err); /* certificates have changed */
+/* To the certificates of the current generation: all of them, or none where one is not in order. */
+bool endpoints_renew_tls(struct app *a, struct err *err);
 void endpoints_watch(struct app *a);                      /* watches the files of the profiles in use */
 void endpoints_on_leaving(void *app);
 struct open_endpoint *endpoint_named(struct app *a, const char *name);
 
 /* routes.c */
 void routes_orders(struct app *a, const struct config *before, const struct config *after); /* before may be NULL */
-struct route_set *routes_make(struct app *a, struct generation *g);
+struct route_set *routes_make(struct generation *g); /* on any thread */
+
+/* certificates.c: what the TLS profiles of a configuration name, one for each profile and role in use; made on any thread */
+struct certificate {
+    struct tls_context *context; /* NULL: see why */
+    char *why;
+};
+struct certificate *certificates_read(const struct config *c);
+const struct certificate *certificate_of(const struct generation *g, const struct endpoint_conf *e); /* e has a profile */
+void certificates_free(struct certificate *all, const struct config *c); /* NULL is legal */
+
+/* dispose.c */
+void app_dispose(void *app, void (*fn)(void *what), void *what); /* as hub_env.dispose */
+void app_end_disposals(struct app *a);                           /* from here on at once */
 
 /* reload.c */
-/* Reads the file anew and uses it; tells the log and systemd. dry_run: only what would change. */
-bool app_reload(struct app *a, bool dry_run, struct texts *changes, struct err *err);
+struct reload *reload_new(struct app *a);
+struct reload_ask *reload_ask(struct reload *r, const struct reload_request *request, const char **why);
+void reload_cancel(struct reload *r, struct reload_ask *ask);
+void reload_stop(struct reload *r); /* refuses what is under way and what comes: the daemon drains */
+void reload_free(struct reload *r); /* NULL is legal */
 void app_on_hup(void *app);
 void app_on_certificates(void *app);
 

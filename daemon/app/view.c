@@ -61,9 +61,14 @@ static void view_each_schedule(void *app, void (*fn)(void *arg, const struct sch
     schedules_each(((struct app *)app)->schedules, fn, arg);
 }
 
-static bool view_reload(void *app, bool dry_run, struct texts *changes, struct err *err)
+static struct reload_ask *view_reload(void *app, const struct reload_request *request, const char **why)
 {
-    return app_reload(app, dry_run, changes, err);
+    return reload_ask(((struct app *)app)->reload, request, why);
+}
+
+static void view_reload_cancel(void *app, struct reload_ask *ask)
+{
+    reload_cancel(((struct app *)app)->reload, ask);
 }
 
 static void view_drain(void *app)
@@ -75,4 +80,5 @@ static void view_drain(void *app)
 const struct admin_app app_admin_ops = {
     .config = view_config, .generation = view_generation, .reload_error = view_reload_error,
     .state = view_state, .uptime_ms = view_uptime_ms, .each_endpoint = view_each_endpoint,
-    .examine = view_examine, .each_schedule = view_each_schedule, .reload = view_reload, .drain = view_drain};
+    .examine = view_examine, .each_schedule = view_each_schedule, .reload = view_reload, .reload_cancel = view_reload_cancel,
+    .drain = view_drain};

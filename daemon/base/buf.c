@@ -78,6 +78,13 @@ void buf_u64(struct buf *b, uint64_t value)
     b->len += (size_t)(bytes_u64(to, value) - to);
 }
 
+void buf_i64(struct buf *b, int64_t value)
+{
+    if (value < 0)
+        buf_putc(b, '-');
+    buf_u64(b, value < 0 ? -(uint64_t)value : (uint64_t)value);
+}
+
 char *buf_cstr(struct buf *b)
 {
     *buf_reserve(b, 1) = '\0';

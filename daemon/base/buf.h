@@ -40,6 +40,7 @@ void buf_clear(struct buf *b);                            /* len = 0, memory kep
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *b, const char *fmt, va_list args);
 void buf_u64(struct buf *b, uint64_t value);              /* decimal */
+void buf_i64(struct buf *b, int64_t value);
 char *buf_cstr(struct buf *b);                            /* adds a NUL behind the data (not counted); borrowed */
 char *buf_steal(struct buf *b);                           /* NUL-terminated copy-free hand-over; the caller's; b is empty */
 

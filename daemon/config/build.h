@@ -28,6 +28,8 @@ struct wildcards { /* what a template may name */
     size_t count;
     const char *whose; /* for people: "`match` has" */
 };
+/* The targets of a route, once the rest of it is known. */
+bool build_targets(struct walk *w, const struct node *route, struct route_conf *r);
 /* One target. */
 bool target_read(struct walk *w, const struct node *n, const struct wildcards *may, struct target_conf *t);
 bool target_print(struct printer *p, const struct target_conf *t);

@@ -138,6 +138,7 @@ struct endpoint_conf {
     unsigned codec; /* enum codec_choice */
     const struct config_transport *transport;
     void *extra;    /* the transport's endpoint_keys struct, or NULL */
+    struct route_conf *sources; /* of the routes from it the first of each different `source`, by next_source */
 };
 
 struct dedupe_conf {
@@ -166,6 +167,7 @@ struct route_conf {
     const struct config_transport *from_transport; /* NULL for "local" */
     void *from_extra; /* source_keys struct, or NULL */
     char *source;  /* what tells sources apart: `from` and its keys as text ("rabbit, queue: orders") */
+    struct route_conf *next_source; /* of the same endpoint */
     unsigned from_codec;
     char *match;   /* filter, or canonical JSON of an object pattern; NULL = everything (">") */
     char *filter;  /* without match: whose wildcards {1}… are, the source's own; NULL = none: {1} is all of the subject */
@@ -247,6 +249,7 @@ const struct schedule_conf *config_schedule(const struct config *c, const char *
 
 /* Same meaning? By every key, secrets included. For the diff of a reload. */
 bool endpoint_conf_equal(const struct endpoint_conf *a, const struct endpoint_conf *b);
+bool endpoint_sources_equal(const struct endpoint_conf *a, const struct endpoint_conf *b); /* in any order */
 bool tls_conf_equal(const struct tls_conf *a, const struct tls_conf *b);
 bool schedule_conf_equal(const struct schedule_conf *a, const struct schedule_conf *b);
 

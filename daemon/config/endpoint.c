@@ -329,6 +329,20 @@ bool endpoint_conf_equal(const struct endpoint_conf *a, const struct endpoint_co
            (a->extra == NULL || table_equal(a->transport->endpoint_keys, a->extra, b->extra));
 }
 
+bool endpoint_sources_equal(const struct endpoint_conf *a, const struct endpoint_conf *b)
+{
+    struct map known = {0};
+    size_t count = 0;
+    for (struct route_conf *r = a->sources; r != NULL; r = r->next_source)
+        map_set(&known, str_of(r->source), r);
+    const struct route_conf *other = b->sources;
+    for (; other != NULL && map_get(&known, str_of(other->source)) != NULL; other = other->next_source)
+        count++;
+    bool equal = other == NULL && count == known.count;
+    map_fini(&known);
+    return equal;
+}
+
 bool tls_conf_equal(const struct tls_conf *a, const struct tls_conf *b)
 {
     return table_equal(config_tls_keys, a, b);

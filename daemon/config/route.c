@@ -1,133 +1,8 @@
-#include <inttypes.h>
-
+/* Routes: where they come from, how copies are told, and the whole of each. `match` and `to` have files of their own. */
 #include "base/map.h"
 #include "base/mem.h"
-#include "codec/nest.h"
 #include "config/build.h"
 #include "msg/headers.h"
-#include "route/matcher.h"
-#include "wire/json.h"
-
-#define SUBJECT_MAX 1024  /* bytes */
-#define PATTERN_NODES 512 /* of an object pattern, before it becomes text */
-#define PATTERN_DEPTH 5
-#define CAPTURES_MAX 9
-#define TARGETS_MAX 1000  /* of one route */
-
-/* ---- match ---- */
-
-static void pattern_put(struct walk *w, const struct node *n, struct buf *out);
-
-static void pattern_scalar(struct walk *w, const struct node *n, struct buf *out)
-{
-    enum json_type type;
-    const char *text = n->text_size == 0 ? "" : walk_open_text(w, n, "match");
-    if (text == NULL)
-        return;
-    /* Plain YAML 42, true and null are what they are in JSON; in quotes they are text. */
-    if (n->plain && json_valid(str_of(text), &type, NULL) &&
-        (type == JSON_NULL || type == JSON_BOOL || type == JSON_NUMBER))
-        buf_puts(out, text);
-    else
-        json_quote(str_of(text), out);
-}
-
-static void pattern_items(struct walk *w, const struct node *n, struct buf *out)
-{
-    bool map = n->kind == NODE_MAP;
-    buf_putc(out, map ? '{' : '[');
-    for (const struct node *item = n->first; item != NULL; item = item->next) {
-        if (map) {
-            json_quote(str_make(item->key, item->key_size), out);
-            buf_putc(out, ':');
-        }
-        pattern_put(w, item, out);
-        buf_puts(out, item->next != NULL ? "," : "");
-    }
-    buf_putc(out, map ? '}' : ']');
-}
-
-static void pattern_put(struct walk *w, const struct node *n, struct buf *out)
-{
-    if (n->kind != NODE_SCALAR)
-        pattern_items(w, n, out); /* bounded: PATTERN_DEPTH */
-    else if (node_empty(n))
-        buf_puts(out, "null");
-    else
-        pattern_scalar(w, n, out);
-}
-
-static bool match_wrong(struct walk *w, const struct node *n, const char *why)
-{
-    return problem_add(w->errors, n->place, "`match` is not a subject filter or object pattern: %s",
-                       why);
-}
-
-static bool match_text(struct walk *w, const struct node *n, struct str text)
-{
-    enum json_type type;
-    struct json_error e = {0};
-    const char *why = NULL;
-    if (text.n > SUBJECT_MAX)
-        return match_wrong(w, n, "longer than 1,024 bytes");
-    if (!str_starts(text, STR("{")))
-        return filter_valid(text, &why) || match_wrong(w, n, why);
-    if (!json_valid(text, &type, &e))
-        return match_wrong(w, n, e.what != NULL ? e.what : "not JSON");
-    return type == JSON_OBJECT || match_wrong(w, n, "not a JSON object");
-}
-
-static bool match_object(struct walk *w, const struct node *n, struct buf *text)
-{
-    size_t errors = w->errors->total;
-    if (n->height > PATTERN_DEPTH || n->total > PATTERN_NODES)
-        return match_wrong(w, n, "at most 5 levels deep, 20 members an object");
-    pattern_put(w, n, text);
-    return w->errors->total == errors;
-}
-
-static bool match_read(struct walk *w, const struct key *key, const struct node *n, void *base)
-{
-    struct route_conf *r = base;
-    struct buf text = BUF_EMPTY, subject = BUF_EMPTY;
-    const char *plain = NULL;
-    bool ok = false;
-    if (n->kind == NODE_LIST || node_empty(n))
-        walk_wrong(w, n, key->name, key->custom->expects);
-    else if (n->kind == NODE_MAP)
-        ok = match_object(w, n, &text);
-    else if ((plain = walk_open_text(w, n, key->name)) != NULL)
-        buf_puts(&text, plain);
-    ok = (ok || plain != NULL) && match_text(w, n, buf_str(&text));
-    if (ok && !nest_subject_text(buf_str(&text), &subject))
-        ok = match_wrong(w, n, "at most 1,024 bytes, 5 levels deep, 20 members an object");
-    if (ok)
-        r->match = arena_str(w->arena, buf_str(&subject));
-    buf_fini(&text);
-    buf_fini(&subject);
-    return ok;
-}
-
-static bool match_print(struct printer *p, const struct key *key, const void *base)
-{
-    const struct route_conf *r = base;
-    (void)key;
-    if (r->match != NULL)
-        print_text(p, r->match);
-    return r->match != NULL;
-}
-
-static bool match_equal(const void *a, const void *b)
-{
-    return text_equal(((const struct route_conf *)a)->match, ((const struct route_conf *)b)->match);
-}
-
-const struct key_custom custom_match = {
-    .expects = "a subject filter such as \"order.*\", or an object pattern such as { cmd: sum }",
-    .read = match_read,
-    .print = match_print,
-    .equal = match_equal,
-};
 
 /* ---- from ---- */
 
@@ -267,97 +142,6 @@ const struct key_custom custom_from = {
     .equal = from_equal,
 };
 
-/* ---- to ---- */
-
-/* Of a route without `match`: what its source selects by. */
-static struct wildcards source_wildcards(struct walk *w, struct route_conf *r)
-{
-    const struct config_transport *t = r->from_transport;
-    struct wildcards may = {1, "without a `match` the source has"}; /* all of the subject */
-    struct buf filter = BUF_EMPTY;
-    if (r->from_extra == NULL || t->source_filter == NULL)
-        return may;
-    bool told = t->source_filter(r->from_extra, &filter) && (filter.len == 0 || filter_valid(buf_str(&filter), NULL));
-    size_t count = told && filter.len > 0 ? filter_wildcards(buf_str(&filter)) : 0;
-    if (!told)
-        may = (struct wildcards){0, 
-            "its source's own wildcards cannot be told apart, a `match` could name them; so there are"};
-    else if (count > 0)
-        may.count = count;
-    if (count > 0)
-        r->filter = arena_str(w->arena, buf_str(&filter));
-    buf_fini(&filter);
-    return may;
-}
-
-static struct wildcards route_wildcards(struct walk *w, const struct node *n, struct route_conf *r)
-{
-    if (r->match == NULL && node_get(n, "match") != NULL)
-        return (struct wildcards){CAPTURES_MAX, ""}; /* reported already */
-    if (r->match == NULL)
-        return source_wildcards(w, r);
-    return (struct wildcards){*r->match == '{' ? 0 : filter_wildcards(str_of(r->match)), "`match` has"};
-}
-
-static bool to_read(struct walk *w, const struct key *key, const struct node *n, void *base)
-{
-    (void)w;
-    (void)key;
-    (void)n;
-    (void)base;
-    return true; /* route_targets() does it: the wildcards of `match` must be known */
-}
-
-static bool route_targets(struct walk *w, const struct node *route, struct route_conf *r)
-{
-    const struct node *n = node_get(route, "to");
-    bool list = n->kind == NODE_LIST, ok = true;
-    size_t count = list ? n->count : 1;
-    struct wildcards may = route_wildcards(w, route, r);
-    const struct node *item = list ? n->first : n;
-    if (count == 0 && r->log.name != NULL)
-        return true; /* for the log alone */
-    if (count == 0 || count > TARGETS_MAX)
-        return problem_add(w->errors, n->place, "`to` must name 1 to %d targets; found %zu",
-                           TARGETS_MAX, count);
-    r->to = arena_alloc(w->arena, count * sizeof(*r->to));
-    for (; r->to_count < count; item = item->next)
-        ok &= target_read(w, item, &may, &r->to[r->to_count++]);
-    return ok;
-}
-
-static bool to_print(struct printer *p, const struct key *key, const void *base)
-{
-    const struct route_conf *r = base;
-    (void)key;
-    buf_puts(p->out, r->to_count != 1 ? "[" : "");
-    for (size_t i = 0; i < r->to_count; i++) {
-        buf_puts(p->out, i > 0 ? ", " : "");
-        target_print(p, &r->to[i]);
-    }
-    buf_puts(p->out, r->to_count != 1 ? "]" : "");
-    return true;
-}
-
-static bool to_equal(const void *a, const void *b)
-{
-    const struct route_conf *l = a, *r = b;
-    if (l->to_count != r->to_count)
-        return false;
-    for (size_t i = 0; i < l->to_count; i++) {
-        if (!target_equal(&l->to[i], &r->to[i]))
-            return false;
-    }
-    return true;
-}
-
-const struct key_custom custom_to = {
-    .expects = "the name of a service or endpoint, { endpoint: NAME, subject: TEXT }, or a list of them",
-    .read = to_read,
-    .print = to_print,
-    .equal = to_equal,
-};
-
 /* ---- dedupe ---- */
 
 static bool dedupe_read(struct walk *w, const struct key *key, const struct node *n, void *base)
@@ -447,9 +231,29 @@ static void build_route(struct walk *w, const struct node *n, struct route_conf 
         problem_add(w->errors, node_get(n, "dedupe")->place,
                     "`dedupe` needs `durable: true`: what came is recorded with the message");
     if (node_get(n, "to") != NULL)
-        route_targets(w, n, r);
+        build_targets(w, n, r);
     else if (node_get(n, "log") == NULL)
         problem_add(w->errors, n->place, "the key `to` is missing");
+}
+
+/* Backwards, for each is put in front. */
+static void list_sources(struct config *c)
+{
+    struct map first = {0};
+    for (size_t i = 0; i < c->route_count; i++) {
+        struct route_conf *r = &c->routes[i];
+        if (r->source != NULL && map_get(&first, str_of(r->source)) == NULL)
+            map_set(&first, str_of(r->source), r);
+    }
+    for (size_t i = c->route_count; i > 0; i--) {
+        struct route_conf *r = &c->routes[i - 1];
+        struct endpoint_conf *e = r->source != NULL ? map_get(&c->index->endpoints, str_of(r->from)) : NULL;
+        if (e == NULL || map_get(&first, str_of(r->source)) != r)
+            continue;
+        r->next_source = e->sources;
+        e->sources = r;
+    }
+    map_fini(&first);
 }
 
 void build_routes(struct walk *w, const struct node *n)
@@ -464,6 +268,7 @@ void build_routes(struct walk *w, const struct node *n)
     c->routes = arena_alloc(w->arena, n->count * sizeof(*c->routes));
     for (const struct node *item = n->first; item != NULL; item = item->next)
         build_route(w, item, &c->routes[c->route_count++]);
+    list_sources(c);
 }
 
 bool route_conf_equal(const struct route_conf *a, const struct route_conf *b)

@@ -49,6 +49,8 @@ struct hub_env {
     int64_t (*now)(void *arg);                /* monotonic ms */
     int64_t (*wall)(void *arg);               /* ms since 1970 */
     void (*arm)(void *arg, int64_t when_ms);  /* call hub_tick() at that time (replaces earlier wishes) */
+    /* Calls fn(what), which only frees memory, once and on any thread; NULL = it is called at once. */
+    void (*dispose)(void *arg, void (*fn)(void *what), void *what);
     struct log *log;                          /* may be NULL */
     uint64_t seed;                            /* 0 = from the kernel */
 };
@@ -139,11 +141,14 @@ void hub_each_dest(struct hub *h, void (*fn)(void *arg, const struct dest_status
 
 /* ---- routes ---- */
 
-/* A set of routes that is used as a whole. owner (the configuration that the routes point into) is
- * freed when the last delivery of its routes has ended. */
-struct route_set *route_set_new(struct hub *h, void *owner, void (*owner_free)(void *owner));
+/* A set of routes that is used as a whole. Made without a hub, for instance in a thread of its own; whoever has it then is its
+ * only user. owner (the configuration that the routes point into) is freed when the last delivery of its routes has ended. */
+struct route_set *route_set_new(void *owner, void (*owner_free)(void *owner));
 void route_set_add(struct route_set *s, const struct route_conf *r, const struct policy_conf *policy);
 void route_set_default(struct route_set *s, const struct policy_conf *policy); /* for subscriptions */
+/* Finds the destinations of its next `most` routes; true: all have theirs. What is left hub_use() does. */
+bool route_set_bind(struct route_set *s, struct hub *h, size_t most);
+void route_set_unref(struct route_set *s); /* of one that is not used after all; NULL is legal */
 void hub_use(struct hub *h, struct route_set *set_take);
 
 struct route_view {

@@ -70,13 +70,14 @@ static inline uint64_t backlog_stored(const struct backlog *b)
 }
 
 struct route_set {
-    struct hub *hub;
+    struct hub *hub; /* NULL until route_set_bind() */
     uint64_t generation; /* 1, 2, … */
     size_t refs; /* the hub's one, and one per live delivery or dead letter */
     void *owner;
     void (*owner_free)(void *owner);
     struct route **routes;
     size_t count, cap;
+    size_t bound; /* so many of the first have their destinations */
     struct map sources; /* key -> struct source_routes */
     struct map by_name; /* name -> struct route; filled when first needed */
     struct route subscriptions; /* the route of deliveries to subscriptions */
@@ -234,9 +235,6 @@ static inline void hub_trace(struct hub *h, enum tap_event event, const struct d
     if (h->tap != NULL)
         hub_tell_tap(h, event, d);
 }
-
-/* routes.c */
-void route_set_unref(struct route_set *s);
 
 /* dest.c */
 extern const struct sink_up dest_up;

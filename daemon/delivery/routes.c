@@ -2,10 +2,9 @@
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 
-struct route_set *route_set_new(struct hub *h, void *owner, void (*owner_free)(void *owner))
+struct route_set *route_set_new(void *owner, void (*owner_free)(void *owner))
 {
     struct route_set *s = mem_zalloc(sizeof(*s));
-    s->hub = h;
     s->refs = 1;
     s->owner = owner;
     s->owner_free = owner_free;
@@ -24,25 +23,13 @@ static struct source_routes *source_routes_for(struct route_set *s, const char *
     return r;
 }
 
-static struct route_target target_of(struct hub *h, const struct target_conf *to)
-{
-    struct dest *dest = hub_dest(h, to->name, to->service);
-    dest->routed++;
-    return (struct route_target){dest, to};
-}
-
 void route_set_add(struct route_set *s, const struct route_conf *conf, const struct policy_conf *policy)
 {
     struct route *r = mem_zalloc(sizeof(*r));
     r->set = s;
     r->conf = conf;
     r->policy = policy;
-    r->log = conf->log.name != NULL ? log_named(s->hub, str_of(conf->log.name)) : NULL;
     r->targets = mem_calloc(conf->to_count, sizeof(*r->targets));
-    for (size_t i = 0; i < conf->to_count; i++)
-        r->targets[i] = target_of(s->hub, &conf->to[i]);
-    if (policy->dead_letter_to != NULL)
-        r->dead_to = target_of(s->hub, policy->dead_letter_to);
     if (s->count == s->cap) {
         s->cap = s->cap > 0 ? s->cap * 2 : 16;
         s->routes = mem_realloc(s->routes, s->cap * sizeof(struct route *));
@@ -52,13 +39,39 @@ void route_set_add(struct route_set *s, const struct route_conf *conf, const str
                 (uint32_t)s->count++);
 }
 
+static struct route_target target_of(struct hub *h, const struct target_conf *to)
+{
+    struct dest *dest = hub_dest(h, to->name, to->service);
+    dest->routed++;
+    return (struct route_target){dest, to};
+}
+
+static void route_bind(struct route *r, struct hub *h)
+{
+    r->log = r->conf->log.name != NULL ? log_named(h, str_of(r->conf->log.name)) : NULL;
+    for (size_t i = 0; i < r->conf->to_count; i++)
+        r->targets[i] = target_of(h, &r->conf->to[i]);
+    if (r->policy->dead_letter_to != NULL)
+        r->dead_to = target_of(h, r->policy->dead_letter_to);
+}
+
+bool route_set_bind(struct route_set *s, struct hub *h, size_t most)
+{
+    s->hub = h;
+    for (; most > 0 && s->bound < s->count; most--)
+        route_bind(s->routes[s->bound++], h);
+    return s->bound == s->count;
+}
+
 void route_set_default(struct route_set *s, const struct policy_conf *policy)
 {
     s->subscriptions.policy = policy;
 }
 
-static void route_set_free(struct route_set *s)
+/* What is memory and nothing else: on any thread. */
+static void route_set_destroy(void *arg)
 {
+    struct route_set *s = arg;
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&s->sources, &i)) != NULL;) {
         struct source_routes *r = e->value;
@@ -68,17 +81,32 @@ static void route_set_free(struct route_set *s)
     map_fini(&s->sources);
     map_fini(&s->by_name);
     for (size_t i = 0; i < s->count; i++) {
-        for (size_t k = 0; k < s->routes[i]->conf->to_count; k++)
-            s->routes[i]->targets[k].dest->routed--;
-        if (s->routes[i]->dead_to.dest != NULL)
-            s->routes[i]->dead_to.dest->routed--;
         mem_free(s->routes[i]->targets);
         mem_free(s->routes[i]);
     }
     mem_free(s->routes);
+    mem_free(s);
+}
+
+static void route_unbind(struct route *r)
+{
+    for (size_t i = 0; i < r->conf->to_count; i++)
+        r->targets[i].dest->routed--;
+    if (r->dead_to.dest != NULL)
+        r->dead_to.dest->routed--;
+}
+
+static void route_set_free(struct route_set *s)
+{
+    const struct hub_env *env = s->hub != NULL ? &s->hub->env : NULL;
+    while (s->bound > 0)
+        route_unbind(s->routes[--s->bound]);
     if (s->owner_free != NULL)
         s->owner_free(s->owner);
-    mem_free(s);
+    if (env != NULL && env->dispose != NULL)
+        env->dispose(env->arg, route_set_destroy, s);
+    else
+        route_set_destroy(s);
 }
 
 void route_set_unref(struct route_set *s)
@@ -91,6 +119,7 @@ void hub_use(struct hub *h, struct route_set *set)
 {
     struct route_set *before = h->routes;
     struct map_entry *e;
+    route_set_bind(set, h, SIZE_MAX);
     h->routes = set;
     set->generation = ++h->generations;
     for (size_t i = 0; (e = map_next(&h->sources, &i)) != NULL;) {

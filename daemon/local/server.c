@@ -115,20 +115,19 @@ void server_give_up(struct server *s, const char *name)
     service_free(sv);
 }
 
-void server_each_service(const struct server *s, void (*fn)(void *arg, const struct service_status *st),
-                         void *arg)
+struct service_status server_service(const struct server *s, const char *name)
 {
-    struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&s->services, &i)) != NULL;) {
-        const struct service *sv = e->value;
-        struct service_status st = {.name = sv->name, .instances = sv->members.count};
-        LIST_EACH(&sv->members, n) {
-            const struct session *session = CONTAINER_OF(n, struct member, link)->session;
-            st.credit += session->credit;
-            st.inflight += session->inflight;
-        }
-        fn(arg, &st);
+    const struct service *sv = map_get(&s->services, str_of(name));
+    struct service_status st = {0};
+    if (sv == NULL)
+        return st;
+    st.instances = sv->members.count;
+    LIST_EACH(&sv->members, n) {
+        const struct session *session = CONTAINER_OF(n, struct member, link)->session;
+        st.credit += session->credit;
+        st.inflight += session->inflight;
     }
+    return st;
 }
 
 void server_counts(const struct server *s, struct server_counts *out)

@@ -35,12 +35,10 @@ size_t server_attached(const struct server *s, const char *name); /* clients und
 void server_give_up(struct server *s, const char *name);
 
 struct service_status {
-    const char *name;
     size_t instances, inflight;
     uint64_t credit;
 };
-void server_each_service(const struct server *s, void (*fn)(void *arg, const struct service_status *st),
-                         void *arg);
+struct service_status server_service(const struct server *s, const char *name); /* zeros where nobody ever was */
 
 struct server_counts {
     uint64_t accepted, denied, bad_frames, late_answers;

@@ -12,10 +12,16 @@ static void put_name(struct buf *out, const char *name, const char *label, const
     buf_puts(out, name);
     if (label == NULL)
         return;
-    buf_printf(out, "{%s=\"", label);
-    for (const char *p = label_value; *p != '\0'; p++) {
-        if (*p == '\\' || *p == '"' || *p == '\n')
-            buf_putc(out, '\\');
+    buf_putc(out, '{');
+    buf_puts(out, label);
+    buf_puts(out, "=\"");
+    for (const char *p = label_value;; p++) {
+        size_t plain = strcspn(p, "\\\"\n");
+        buf_put(out, p, plain);
+        p += plain;
+        if (*p == '\0')
+            break;
+        buf_putc(out, '\\');
         buf_putc(out, *p != '\n' ? *p : 'n');
     }
     buf_puts(out, "\"}");
@@ -23,14 +29,18 @@ static void put_name(struct buf *out, const char *name, const char *label, const
 
 void metric_u64(struct buf *out, const char *name, const char *label, const char *label_value, uint64_t value)
 {
-    put_name(out, name, label, label_value);
-    buf_printf(out, " %" PRIu64 "\n", value);
+    put_name(out, name, label, label_value); /* by hand: there may be thousands of destinations */
+    buf_putc(out, ' ');
+    buf_u64(out, value);
+    buf_putc(out, '\n');
 }
 
 void metric_i64(struct buf *out, const char *name, const char *label, const char *label_value, int64_t value)
 {
     put_name(out, name, label, label_value);
-    buf_printf(out, " %" PRId64 "\n", value);
+    buf_putc(out, ' ');
+    buf_i64(out, value);
+    buf_putc(out, '\n');
 }
 
 void metric_histogram(struct buf *out, const char *name, const struct metric_buckets *b)

@@ -3,7 +3,7 @@ import os
 import re
 import threading
 
-from harness import Case, Daemon, frame
+from harness import SANITIZED, Case, Daemon, frame
 
 ROUTES = [{"name": "jobs", "from": "local", "match": "job.>", "to": "nobody", "durable": True},
           {"name": "live", "from": "local", "match": "live", "to": "worker", "durable": True}]
@@ -35,10 +35,10 @@ class Turns(Case):
         self.assertGreater(int(counts["+Inf"]), 0)
         return int(counts["+Inf"]) - int(counts[str(above)])
 
-    def once_without(self, daemon, above, what):
-        """A machine that is busy with other things stops the daemon now and then: one of three goes well."""
+    def once_without(self, daemon, above, what, times=3):
+        """A machine that is busy with other things stops the daemon now and then: one of so many goes well."""
         slow = []
-        for _ in range(3):
+        for _ in range(times):
             before = self.slow_turns(daemon, above)
             what()
             slow.append(self.slow_turns(daemon, above) - before)
@@ -70,10 +70,21 @@ class Turns(Case):
 
     def test_reload_of_many_routes(self):
         daemon = self.start()
-        tags = iter("abc")
+        tags = iter("abcdef")
 
         def reload():
+            tag = next(tags)
             daemon.write({"store": {"path": os.path.join(daemon.folder, "store")}, "log": {"level": "info"},
-                          "routes": ROUTES + many_routes(1000, next(tags))})
-            daemon.admin("reload", b"{}")
-        self.once_without(daemon, 1000, reload)
+                          "routes": ROUTES + many_routes(10000, tag)})
+            self.assertIn(f"route {tag}9999: added", daemon.admin("reload", b"{}")["changes"])
+        self.once_without(daemon, 100 if SANITIZED else 10, reload, times=6)
+
+    def test_long_answers(self):
+        """Routes and destinations by the thousand, and everything that lists them."""
+        routes = [{"name": f"r{i}", "from": "local", "match": f"x.y{i}.*", "to": f"s{i}"} for i in range(5000)]
+        daemon = self.daemon({"log": {"level": "info"}, "routes": routes})
+        self.assertEqual({row["name"] for row in daemon.admin("routes")["routes"]}, {f"r{i}" for i in range(5000)})
+        self.assertEqual({row["name"] for row in daemon.admin("status")["services"]}, {f"s{i}" for i in range(5000)})
+        self.assertEqual(daemon.http("/metrics")[1].count("\nbellhop_queue_depth{"), 5000)
+        for what in (lambda: daemon.admin("routes"), lambda: daemon.admin("status"), lambda: daemon.http("/metrics")):
+            self.once_without(daemon, 100 if SANITIZED else 10, what, times=6)

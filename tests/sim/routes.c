@@ -37,7 +37,7 @@ static void set_route(struct plain_conf *c, size_t i, char *from, char *match, c
 void use_routes(struct world *w)
 {
     struct plain_conf *c = mem_zalloc(sizeof(*c));
-    struct route_set *set = route_set_new(w->hub, c, mem_free);
+    struct route_set *set = route_set_new(c, mem_free);
     c->grave = (struct target_conf){.name = (char *)(uintptr_t)"grave"};
     for (size_t i = 0; i < 2; i++) {
         c->policies[i] = some_policy(w);

@@ -275,7 +275,7 @@ static inline void routes_usual(void)
 
 static inline void routes_use(void)
 {
-    struct route_set *set = route_set_new(hub, plain, plain_free);
+    struct route_set *set = route_set_new(plain, plain_free);
     for (size_t i = 0; i < plain->count; i++)
         route_set_add(set, &plain->routes[i], &plain->policy);
     route_set_default(set, &plain->policy);

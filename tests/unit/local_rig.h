@@ -96,7 +96,7 @@ static inline void local_open(const char *more)
     struct hub_limits limits = {.memory = conf->limits.memory, .queue = conf->limits.queue, .dead = conf->limits.dead};
     struct hub_env env = {.now = local_now, .wall = local_wall, .arm = local_arm, .seed = 3};
     hub = hub_new(&env, &limits);
-    struct route_set *set = route_set_new(hub, NULL, NULL);
+    struct route_set *set = route_set_new(NULL, NULL);
     route_set_default(set, config_policy(conf, "default"));
     for (size_t i = 0; i < conf->route_count; i++)
         route_set_add(set, &conf->routes[i], config_policy(conf, conf->routes[i].policy));

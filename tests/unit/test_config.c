@@ -275,6 +275,19 @@ static const struct refusal refusals[] = {
      "t.yaml:4:13: a route named `a` stands on line 3 already\n"},
     {EDGE "routes:\n  - { from: edge, to: [] }\n",
      "t.yaml:3:23: `to` must name 1 to 1000 targets; found 0\n"},
+    {EDGE "routes:\n  - { from: edge, to: [m, m] }\n",
+     "t.yaml:3:27: `m` is the same target as on line 3, column 24: each message would go there twice\n"},
+    {EDGE "routes:\n  - { from: edge, match: \"a.*\", to: [m, { service: m, subject: x }, { service: m }] }\n",
+     "t.yaml:3:80: `m` is the same target as on line 3, column 38: each message would go there twice\n"},
+    {EDGE "routes:\n  - from: edge\n    match: \"a.*\"\n    to: [{ service: m, subject: \"b.{1}\" }, { service: m, subject: "
+          "\"b.{1}\" }]\n",
+     "t.yaml:5:55: `m` is the same target as on line 5, column 21: each message would go there twice\n"},
+    {EDGE "routes:\n  - { from: edge, to: [{ service: m, subject: \"{1}\" }, m] }\n",
+     "t.yaml:3:56: `m` is the same target as on line 3, column 35: each message would go there twice\n"},
+    {EDGE "routes:\n  - { from: edge, match: {a: 1}, to: [m, { service: m, subject: '{\"a\":1}' }] }\n",
+     "t.yaml:3:53: `m` is the same target as on line 3, column 39: each message would go there twice\n"},
+    {EDGE "routes:\n  - { from: edge, match: created, to: [m, { service: m, subject: created }] }\n",
+     "t.yaml:3:54: `m` is the same target as on line 3, column 40: each message would go there twice\n"},
     {EDGE "routes:\n  - { from: edge, match: [a], to: m }\n",
      "t.yaml:3:26: `match` must be a subject filter such as \"order.*\", or an object pattern such as "
      "{ cmd: sum }; found a list\n"},
@@ -370,6 +383,10 @@ START_TEST(warnings)
            "t.yaml:3:13: nothing uses the policy `p`\n"
            "t.yaml:4:13: nothing uses the service `s`\n");
     warned("services: { s: {}, caller: {} }\nroutes: [ { from: local, to: s } ]\n", "");
+    warned(EDGE "routes: [ { from: edge, match: \"a.*\", to: [m, { service: m, subject: \"a.{1}\" }] } ]\n",
+           "t.yaml:2:58: `m` is the same target as on line 2, column 44, unless a subject has other separators than `match`: "
+           "each message goes there twice\n");
+    warned(EDGE "routes: [ { from: edge, match: \"a.*\", to: [m, { service: m, subject: \"b.{1}\" }] } ]\n", "");
     warned("endpoints:\n  a: { listen: \"tcp://127.0.0.1:1\" }\n  b: { listen: \"tcp://127.0.0.1:1\" }\n"
            "routes: [ { from: a, to: m }, { from: b, to: m } ]\n",
            "t.yaml:3:3: endpoints `a` and `b` share an address: tcp://127.0.0.1:1\n");

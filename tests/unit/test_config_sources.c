@@ -115,6 +115,85 @@ static const struct {
     {"codec: nest", "from: local, to: [s, { endpoint: cache, stream: a }]", "the `codec` of endpoint `cache` is neither"},
 };
 
+static const struct {
+    const char *to;
+    bool twice;
+} targets[] = {
+    {"[rabbit, rabbit]", true},
+    {"[rabbit, { endpoint: rabbit }]", true},
+    {"[rabbit, { endpoint: rabbit, exchange: x }]", false},
+    {"[{ endpoint: rabbit, exchange: y }, { endpoint: rabbit, exchange: x }, s]", false},
+    {"[{ endpoint: rabbit, exchange: x }, s, { endpoint: rabbit, exchange: x }]", true},
+    {"[{ endpoint: rabbit, exchange: x }, { endpoint: rabbit, exchange: x, subject: b }]", false},
+    {"[{ endpoint: raw, stream: a }, { endpoint: raw, stream: a, codec: raw }]", true}, /* the endpoint's own */
+    {"[{ endpoint: raw, stream: a }, { endpoint: raw, stream: a, codec: cloudevents }]", false},
+    {"[{ endpoint: cache, stream: a }, { endpoint: cache, stream: b }, cache]", false},
+};
+
+START_TEST(the_same_target_twice)
+{
+    static const struct config_transport *const those[] = {&tcp, &amqp_transport.conf, &redis_transport.conf,
+                                                           &nats_transport.conf, NULL};
+    struct walk settings = {.features = &everything, .transports = those};
+    struct err err = {0};
+    struct buf text = BUF_EMPTY;
+    buf_printf(&text, "endpoints: { rabbit: { connect: \"amqp://h\" }, cache: { connect: \"redis://h\" }, raw: { connect: "
+                      "\"redis://i\", codec: raw } }\nservices: { s: {} }\nroutes:\n  - { from: local, to: %s }\n", targets[_i].to);
+    struct config *c = config_build("t.yaml", buf_str(&text), &settings, &err);
+    char *got = err_text(&err);
+    ck_assert_msg((c == NULL) == targets[_i].twice && (c != NULL || strstr(got, "is the same target as on line 4")), "%s: %s",
+                  targets[_i].to, got);
+    ck_assert_uint_eq(err.total, targets[_i].twice);
+    mem_free(got);
+    err_fini(&err);
+    buf_fini(&text);
+    config_free(c);
+}
+END_TEST
+
+static struct config *build_queues(const char *const queues[4])
+{
+    static const struct config_transport *const those[] = {&tcp, &amqp_transport.conf, &redis_transport.conf,
+                                                           &nats_transport.conf, NULL};
+    struct walk settings = {.features = &everything, .transports = those};
+    struct err err = {0};
+    struct buf text = BUF_EMPTY;
+    buf_puts(&text, HEAD "  - { from: local, to: s }\n  - { from: { endpoint: cache, channel: q1 }, to: s }\n");
+    for (size_t i = 0; i < 4 && queues[i] != NULL; i++)
+        buf_printf(&text, "  - { from: { endpoint: rabbit, queue: %s }, match: \"%zu.*\", to: s }\n", queues[i], i);
+    struct config *c = config_build("t.yaml", buf_str(&text), &settings, &err);
+    ck_assert_ptr_nonnull(c);
+    buf_fini(&text);
+    return c;
+}
+
+START_TEST(sources_of_an_endpoint)
+{
+    static const struct {
+        const char *queues[4];
+        bool same; /* as those of the first */
+    } rows[] = {
+        {{"q1", "q2", "q1"}, true}, {{"q2", "q1", "q2", "q2"}, true}, {{"q1", "q1", "q1"}, false},
+        {{"q1", "q2", "q3"}, false}, {{"q1", "q3"}, false}, {{NULL}, false},
+    };
+    struct config *first = build_queues(rows[0].queues);
+    const struct endpoint_conf *mine = config_endpoint(first, "rabbit");
+    ck_assert_ptr_eq(mine->sources, &first->routes[2]);
+    ck_assert_ptr_eq(mine->sources->next_source, &first->routes[3]);
+    ck_assert_ptr_null(mine->sources->next_source->next_source);
+    ck_assert_ptr_null(config_endpoint(first, "bus")->sources);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct config *c = build_queues(rows[i].queues);
+        const struct endpoint_conf *other = config_endpoint(c, "rabbit");
+        ck_assert_int_eq(endpoint_sources_equal(mine, other), rows[i].same);
+        ck_assert_int_eq(endpoint_sources_equal(other, mine), rows[i].same);
+        ck_assert(endpoint_sources_equal(config_endpoint(first, "cache"), config_endpoint(c, "cache")));
+        config_free(c);
+    }
+    config_free(first);
+}
+END_TEST
+
 START_TEST(codecs_of_a_side)
 {
     static const struct config_transport *const those[] = {&redis_transport.conf, NULL};
@@ -139,6 +218,8 @@ int main(void)
     tcase_add_loop_test(t, wildcards_of_the_source, 0, (int)(sizeof(told) / sizeof(told[0])));
     tcase_add_loop_test(t, what_cannot_be_told_is_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
     tcase_add_test(t, match_comes_first);
+    tcase_add_test(t, sources_of_an_endpoint);
+    tcase_add_loop_test(t, the_same_target_twice, 0, (int)(sizeof(targets) / sizeof(targets[0])));
     tcase_add_loop_test(t, codecs_of_a_side, 0, (int)(sizeof(codecs) / sizeof(codecs[0])));
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

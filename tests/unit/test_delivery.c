@@ -155,7 +155,7 @@ static void setup(void)
     rig.route = (struct route_conf){.name = (char *)(uintptr_t)"r", .from = (char *)(uintptr_t)"in", .source = (char *)(uintptr_t)"in", .to = &rig.to, .to_count = 1};
     rig.waiter = (struct waiter){.resume = on_resume};
     rig.hub = hub_new(&env, &limits);
-    struct route_set *set = route_set_new(rig.hub, NULL, NULL);
+    struct route_set *set = route_set_new(NULL, NULL);
     route_set_add(set, &rig.route, &rig.policy);
     route_set_default(set, &rig.policy);
     hub_use(rig.hub, set);

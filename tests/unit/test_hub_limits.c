@@ -445,6 +445,37 @@ START_TEST(a_route_may_come_before_its_destination)
 }
 END_TEST
 
+START_TEST(a_set_finds_its_destinations_bit_by_bit)
+{
+    int freed = 0;
+    struct dest_status d;
+    routes_usual(); /* one destination each, and the last three */
+    plain->freed = &freed;
+    struct route_set *set = route_set_new(plain, plain_free);
+    for (size_t i = 0; i < plain->count; i++)
+        route_set_add(set, &plain->routes[i], &plain->policy);
+    route_set_default(set, &plain->policy);
+    ck_assert(!route_set_bind(set, hub, 1));
+    dest_status(math.sink.dest, &d);
+    ck_assert(d.routed);
+    dest_status(shop.sink.dest, &d);
+    ck_assert(!d.routed);
+    ck_assert(!route_set_bind(set, hub, 2));
+    ck_assert(route_set_bind(set, hub, 1));
+    ck_assert(route_set_bind(set, hub, 0));
+    ck_assert(!hub_forgettable(shop.sink.dest));
+    route_set_unref(set); /* it is not used after all */
+    ck_assert(freed == 1 && hub_forgettable(math.sink.dest) && hub_forgettable(shop.sink.dest));
+
+    plain_new();
+    use_usual(); /* another one, of which hub_use() does all */
+    dest_status(edge.sink.dest, &d);
+    ck_assert(d.routed);
+    publish("all", "", NULL);
+    ck_assert(math.held.count == 1 && shop.held.count == 1 && edge.held.count == 1);
+}
+END_TEST
+
 static size_t seen_routes;
 
 static void on_route(void *arg, const struct route_view *r)
@@ -590,7 +621,7 @@ int main(void)
         only_trouble_of_the_destination_opens_it, new_peers_have_no_record, dead_letters_are_found,
         a_full_list_drops_its_oldest, dead_letters_are_redriven_as_they_were, dead_letters_are_purged,
         a_reload_keeps_the_deliveries_of_the_old_routes, a_route_may_come_before_its_destination,
-        routes_explain_themselves, subscribers_get_copies_of_events, what_waits_for_a_retired_subscriber_is_dropped,
+        a_set_finds_its_destinations_bit_by_bit, routes_explain_themselves, subscribers_get_copies_of_events, what_waits_for_a_retired_subscriber_is_dropped,
         tap_sees_each_step,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);

@@ -1,11 +1,14 @@
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/mem.h"
 #include "loop/post.h"
 #include "loop/watch.h"
+#include "loop/work.h"
 #include "rig.h"
 
 static struct rig rig;
@@ -361,6 +364,84 @@ START_TEST(watch_tells_of_writes_renames_and_swaps)
 }
 END_TEST
 
+struct job {
+    pthread_t ran_in, done_in;
+    sem_t go_on;
+    int done;
+};
+
+static void run_job(void *arg)
+{
+    struct job *j = arg;
+    j->ran_in = pthread_self();
+    sem_wait(&j->go_on);
+}
+
+static void job_done(void *arg)
+{
+    struct job *j = arg;
+    j->done_in = pthread_self();
+    j->done++;
+}
+
+static struct job job_new(unsigned goes_on)
+{
+    struct job j = {0};
+    sem_init(&j.go_on, 0, goes_on);
+    return j;
+}
+
+START_TEST(work_runs_beside_the_loop)
+{
+    struct job j = job_new(0);
+    ck_assert_ptr_nonnull(work_start(rig.loop, run_job, job_done, &j));
+    rig_for(&rig, 50); /* the loop goes on meanwhile */
+    ck_assert_int_eq(j.done, 0);
+    sem_post(&j.go_on);
+    RIG_UNTIL(&rig, j.done == 1);
+    ck_assert(!pthread_equal(j.ran_in, pthread_self()));
+    ck_assert(pthread_equal(j.done_in, pthread_self()));
+}
+END_TEST
+
+START_TEST(work_that_is_stopped_is_not_told_of)
+{
+    struct job j = job_new(1);
+    ck_assert(work_stop(work_start(rig.loop, run_job, job_done, &j), 10000));
+    rig_for(&rig, 20);
+    ck_assert_int_eq(j.done, 0);
+}
+END_TEST
+
+START_TEST(work_that_hangs_holds_nobody_up)
+{
+    static struct job j;
+    j = job_new(0);
+    int64_t begun = clock_mono_ms();
+    ck_assert(!work_stop(work_start(rig.loop, run_job, job_done, &j), 100));
+    ck_assert_int_ge(clock_mono_ms() - begun, 99);
+    ck_assert_int_lt(clock_mono_ms() - begun, 5000);
+}
+END_TEST
+
+START_TEST(work_without_threads_is_done_on_the_loop)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return; /* the sanitizer itself would have no memory */
+#endif
+    struct job j = job_new(1);
+    struct rlimit before, none;
+    getrlimit(RLIMIT_AS, &before);
+    none = (struct rlimit){1, before.rlim_max}; /* no stack can be mapped for one */
+    setrlimit(RLIMIT_AS, &none);
+    work_start(rig.loop, run_job, job_done, &j);
+    setrlimit(RLIMIT_AS, &before);
+    ck_assert_int_eq(j.done, 0);
+    RIG_UNTIL(&rig, j.done == 1);
+    ck_assert(pthread_equal(j.ran_in, pthread_self()));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("loop");
@@ -371,6 +452,8 @@ int main(void)
         timer_that_is_always_due_does_not_hold_the_turn, now_stands_still_within_a_turn,
         signals_come_by_the_loop, posts_from_threads,
         turns_are_timed_whatever_began_them, waiting_is_no_part_of_a_turn, watch_tells_of_writes_renames_and_swaps,
+        work_runs_beside_the_loop, work_that_is_stopped_is_not_told_of, work_that_hangs_holds_nobody_up,
+        work_without_threads_is_done_on_the_loop,
     };
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_set_timeout(t, 60);
