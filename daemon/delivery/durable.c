@@ -522,7 +522,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
 {
     struct hub *h = d->hub;
     struct msg *m = msg_restore(&h->factory, r->subject, r->headers, r->body);
-    struct plan p = {.dest = d, .route = &h->routes->subscriptions, .target = r->target};
+    struct plan p = {.dest = d, .route = &h->routes->subscriptions, .target = r->target, .durable = true};
     struct captures none = {.count = 0};
     if (m == NULL)
         return NULL;

@@ -278,6 +278,8 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
         p->durable = durable_wanted(h, p, kind, m);
         enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, kind, w);
+        if (code == CODE_OK && !p->durable)
+            code = share_room(p->dest, m, kind, w);
         if (code != CODE_OK)
             return code;
     }
@@ -326,8 +328,10 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     struct hub *h = s->hub;
     struct captures c; /* 150 bytes, most often empty */
     c.count = 0;
+    h->why = NULL;
     plan_message(s, m, &c);
     enum code code = plan_check(h, m, w);
+    i->why = h->why;
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
             hub_refused(h, code);
@@ -427,6 +431,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     list_init(&d->waiting);
     list_init(&d->inflight);
     list_init(&d->waiters);
+    list_init(&d->share.waiters);
     map_set(&h->dests, str_of(name), d);
     return d;
 }

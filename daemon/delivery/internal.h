@@ -82,6 +82,12 @@ struct route_set {
     struct route subscriptions; /* the route of deliveries to subscriptions */
 };
 
+/* Of the memory, with deliveries that are not stored: share.c. */
+struct share {
+    uint64_t bytes, wake_below;
+    struct list waiters; /* sources, until it holds less */
+};
+
 struct dest {
     struct hub *hub;
     char *name;
@@ -100,6 +106,7 @@ struct dest {
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
+    struct share share;
     struct noted noted;
     size_t suspects;      /* handed over alone: one at most */
     uint64_t done, failed, dead, retries;
@@ -127,6 +134,7 @@ struct delivery {
     int64_t deadline_ms;     /* ttl of an event, patience of a request's asker; SCHED_NEVER */
     bool patient;            /* WAIT may move the deadline: the asker named none of its own */
     bool streamed;
+    bool shares;             /* it counts for its destination's share */
     bool delayed;            /* stored as not yet due */
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
@@ -191,6 +199,8 @@ struct hub {
     bool auditing;
     size_t dead_bytes;
     struct list memory_waiters;
+    const char *why;             /* of the message that is being refused: why_text, or NULL */
+    char why_text[512];
     uint64_t memory;
     uint64_t numbers;            /* of deliveries so far */
     struct store *store;         /* NULL = none */
@@ -247,6 +257,10 @@ enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
 void dest_wake(struct dest *d);
 void dest_failed(struct dest *d, const struct delivery *v, enum code code);
 void dest_due(struct dest *d);
+
+/* share.c: has d room for one more that is not stored? As dest_room(); where there is none, hub.why says so. */
+enum code share_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w);
+void share_release(struct dest *d, size_t bytes);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);

@@ -221,6 +221,7 @@ struct intake {
     const struct intake_ops *ops;
     struct msg_factory *factory; /* for msg_new(); times are those of this turn */
     const char *name;            /* the endpoint's */
+    const char *why;             /* of a message just refused, where there is more to say than its code; else NULL */
 };
 
 static inline enum code intake_accept(struct intake *i, struct msg *m, const struct asker *asker,

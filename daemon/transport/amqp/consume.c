@@ -247,14 +247,14 @@ static const struct asker_ops source_asker = {.more = on_more, .done = on_done};
 
 static void refused(struct delivery *d, enum code code)
 {
-    struct reply error = {.code = code, .body = str_of(nest_refusal(code))};
+    struct reply error = {.code = code, .body = str_of(nest_refusal(d->source->from->intake, code))};
     if (is_request(d)) {
         answer(d, &error, true);
         acknowledge(d);
     } else if (is_passing(code)) {
         hold(d, code);
     } else {
-        reject(d, nest_refusal(code));
+        reject(d, nest_refusal(d->source->from->intake, code));
     }
 }
 

@@ -234,7 +234,7 @@ static enum code offer(struct endpoint *e, const struct incoming *m, struct msg 
     if (code == CODE_BUSY)
         asked_free(t);
     else if (code != CODE_OK)
-        refuse(t, code, m->codec == CODEC_NEST ? nest_refusal(code) : "");
+        refuse(t, code, m->codec == CODEC_NEST ? nest_refusal(m->source->intake, code) : "");
     return code;
 }
 

@@ -240,7 +240,7 @@ static bool offer(const struct channel *c, struct msg *m, struct str channel, st
         mem_free(a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
-        refuse(s, channel, id, code, nest_refusal(code));
+        refuse(s, channel, id, code, nest_refusal(c->source->intake, code));
     return code != CODE_BUSY;
 }
 

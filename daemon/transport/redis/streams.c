@@ -297,7 +297,7 @@ static bool offer(struct reader *r, const struct entry *entry)
     }
     taken_free(t);
     if (code != CODE_BUSY && !stays_pending(code))
-        refuse(r, entry->id, code, nest_refusal(code));
+        refuse(r, entry->id, code, nest_refusal(r->source->intake, code));
     return code != CODE_BUSY;
 }
 

@@ -219,7 +219,7 @@ static bool offer(struct peer *p, const struct nest_request *req, struct msg *m)
         ask_free(p->endpoint, a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
-        refuse(p, req, m->subject, code, nest_refusal(code));
+        refuse(p, req, m->subject, code, nest_refusal(p->endpoint->env.intake, code));
     return code != CODE_BUSY;
 }
 
