@@ -9,6 +9,7 @@ void dest_free(struct dest *d)
 {
     assert(list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight));
     lanes_fini(d);
+    durable_overdue_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
     list_remove(&d->hub->unpumped, &d->unpumped);
     waiters_wake(&d->waiters);

@@ -32,6 +32,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->deferring);
     list_init(&h->burying);
     list_init(&h->unpumped);
+    list_init(&h->overdue);
     list_init(&h->replays);
     h->log_due.kind = DUE_LOGS;
     h->store_due.kind = DUE_STORE;
