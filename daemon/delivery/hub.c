@@ -380,7 +380,12 @@ static void hub_withdraw(struct receipt *r)
         dest_pump(d);
 }
 
-static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw};
+static void count_refused(struct intake *i, enum code code)
+{
+    hub_refused(((struct source *)i)->hub, code);
+}
+
+static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw, .refused = count_refused};
 
 /* ---------------------------------------------------------------- groups */
 

@@ -215,6 +215,8 @@ struct intake_ops {
                         struct receipt **receipt);
     /* The asker is gone or no longer interested: no callback afterwards. */
     void (*withdraw)(struct receipt *r);
+    /* A message that the source has refused by itself, before it offered it: one among those that were not accepted. */
+    void (*refused)(struct intake *i, enum code code);
 };
 
 struct intake {
@@ -228,6 +230,11 @@ static inline enum code intake_accept(struct intake *i, struct msg *m, const str
                                       struct waiter *w, struct receipt **receipt)
 {
     return i->ops->accept(i, m, asker, w, receipt);
+}
+
+static inline void intake_refused(struct intake *i, enum code code)
+{
+    i->ops->refused(i, code);
 }
 
 /* ---------------------------------------------------------------- endpoints of a transport */

@@ -461,6 +461,7 @@ static void take(struct delivery *d, struct str body)
     if (good)
         d->msg = msg_new(s->from->intake->factory, &parcel.input, &what);
     if (d->msg == NULL) {
+        intake_refused(s->from->intake, CODE_INVALID);
         reject(d, what);
         return;
     }
@@ -481,10 +482,12 @@ static void on_content(void *arg, struct str body, bool oversized)
         return;
     }
     struct delivery *d = delivery_new(s);
-    if (oversized)
-        reject(d, "the body is above limits.body");
-    else
+    if (!oversized) {
         take(d, body);
+        return;
+    }
+    intake_refused(s->from->intake, CODE_TOO_LARGE);
+    reject(d, "the body is above limits.body");
 }
 
 /* ---------------------------------------------------------------- the channel */

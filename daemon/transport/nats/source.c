@@ -241,6 +241,7 @@ static enum code offer(struct endpoint *e, const struct incoming *m, struct msg 
 static void refuse_bad(struct endpoint *e, struct incoming *m, enum code code, const char *what)
 {
     e->bad++;
+    intake_refused(m->source->intake, code);
     m->request = m->in->reply.n > 0 && (m->codec != CODEC_NEST || m->id.p != NULL);
     m->parts.subject = m->in->subject;
     if (m->request)
