@@ -81,7 +81,7 @@ static void spare_give(struct stream_hub *h, struct buf *b)
 {
     if (b->cap == 0)
         return;
-    if (h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX || h->spare_bytes + b->cap > SPARE_BYTES) {
+    if (b->secret || h->spare_count == SPARE_COUNT || b->cap > SPARE_MAX || h->spare_bytes + b->cap > SPARE_BYTES) {
         buf_fini(b);
         return;
     }
@@ -143,14 +143,11 @@ static void stream_overdue(struct stream *s, int64_t now)
 {
     char ms[32], reason[64];
     if (s->state == STREAM_OPENING)
-        snprintf(reason, sizeof(reason), "TLS: no handshake within %s",
-                 str_format_duration(OPEN_MS, ms));
+        snprintf(reason, sizeof(reason), "TLS: no handshake within %s", str_format_duration(OPEN_MS, ms));
     else if (partial_deadline(s) <= now)
-        snprintf(reason, sizeof(reason), "incomplete frame for %s",
-                 str_format_duration(s->limits.partial_ms, ms));
+        snprintf(reason, sizeof(reason), "incomplete frame for %s", str_format_duration(s->limits.partial_ms, ms));
     else
-        snprintf(reason, sizeof(reason), "peer takes no data for %s",
-                 str_format_duration(s->limits.write_ms, ms));
+        snprintf(reason, sizeof(reason), "peer takes no data for %s", str_format_duration(s->limits.write_ms, ms));
     stream_fail(s, reason);
 }
 
@@ -427,6 +424,8 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
     } else if (!own) {
         buf_clear(&s->in);
         buf_put(&s->in, p + used, left);
+        if (s->in.secret)
+            bytes_wipe(p + used, left);
     } else {
         buf_consume(&s->in, used);
         if (left <= INPUT_HEAD && s->in.cap > 4 * INPUT_HEAD) {
@@ -777,6 +776,11 @@ int stream_release(struct stream *s)
     s->fd = -1;
     list_push(&s->hub->dead, &s->queue);
     return fd;
+}
+
+void stream_secret_input(struct stream *s)
+{
+    buf_secret(&s->in);
 }
 
 int stream_fd(const struct stream *s)
