@@ -36,6 +36,7 @@ struct adapter {
     bool leaving;
     bool released_once;
     json_t *items;  /* of the stream being read, or NULL */
+    int64_t pause_ms; /* on its first item */
     json_t *events; /* noted since last asked */
     struct work works[WORKS];
     size_t work_count;
@@ -302,6 +303,9 @@ static void on_answer(struct bellhop *b, const struct bellhop_answer *answer, vo
     struct adapter *a = user;
     json_t *stream = a->items;
     (void)b;
+    if (a->pause_ms > 0)
+        poll(NULL, 0, (int)a->pause_ms);
+    a->pause_ms = 0;
     if (stream != NULL && answer->body_len > 0 && answer->result != BELLHOP_ERROR)
         json_array_append_new(stream, text(answer->body, answer->body_len));
     if (answer->result == BELLHOP_MORE)
@@ -364,8 +368,10 @@ static void do_request(struct adapter *a, const json_t *command)
 {
     struct bellhop_msg msg;
     char *filled = message_make(command, &msg);
-    if (strcmp(member(command, "do"), "stream") == 0)
+    if (strcmp(member(command, "do"), "stream") == 0) {
         a->items = json_array();
+        a->pause_ms = member_number(command, "pause_ms");
+    }
     refused_check(a, bellhop_request(a->b, &msg, member_number(command, "timeout_ms"), on_answer, a));
     free(filled);
 }

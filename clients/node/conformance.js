@@ -79,7 +79,10 @@ const commands = {
     },
     async stream(m) {
         const items = [];
-        for await (const item of client.requestStream(m.subject, body(m), options(m))) items.push(String(item.body));
+        for await (const item of client.requestStream(m.subject, body(m), options(m))) {
+            if (items.length === 0 && m.pause_ms) await sleep(m.pause_ms);
+            items.push(String(item.body));
+        }
         return { items };
     },
     publish: (m) => client.publish(m.subject, body(m), { ...options(m), ack: m.ack === true }),

@@ -150,7 +150,11 @@ export class Client {
      * or the service; `timeout`; `unavailable` when the connection breaks; `too-large`, `invalid` before anything is sent.
      */
     request<T = any>(subject: Subject, value?: unknown, options?: RequestOptions): Promise<Message<T>>;
-    /** Sends a request and yields each item as it comes. Leaving the loop early cancels the request. */
+    /**
+     * Sends a request and yields each item as it comes. Leaving the loop early cancels the request. Where items come faster
+     * than they are taken (above 256 of them, or 1 MiB) the connection is not read for up to half a second at a time, unless
+     * another call waits for its answer on it; with 65,536 or 16 MiB waiting the stream ends, behind them, with `overloaded`.
+     */
     requestStream<T = any>(subject: Subject, value?: unknown, options?: RequestOptions): AsyncGenerator<Message<T>, void>;
     /**
      * Sends an event. Resolves once it is accepted under the route's promise (durable: on disk); with `ack: false` once it

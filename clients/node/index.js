@@ -188,12 +188,12 @@ class Client {
         const wire = await this._ready(timeout === undefined ? this.connectTimeout : timeout);
         if (signal !== undefined) signal.throwIfAborted();
         if (timeout !== undefined) raw += `timeout: ${Math.max(1, Math.round(timeout))}ms\n`;
-        const items = new Items();
-        const sink = { resolve: (m) => items.resolve(m), reject: (e) => items.reject(e), item: (m) => items.item(m) };
+        const items = new Items(wire);
+        const sink = { resolve: (m) => items.resolve(m), reject: (e) => items.reject(e), items };
         const stop = bounded(wire, text, value, raw, timeout, signal, sink);
         try {
             while (await items.wait()) {
-                while (items.queue.length > 0) yield items.queue.shift();
+                while (items.count > 0) yield items.take();
             }
             if (items.error !== undefined) throw items.error;
         } finally {
@@ -304,6 +304,7 @@ class Client {
     async _drain(wire) {
         const until = Date.now() + this.drainTimeout;
         const ping = this._nextId();
+        wire.leave();
         // PONG comes behind every delivery that was under way when the daemon read BYE.
         wire.text(`BYE 0 0 0\nPING ${ping} 0 0\n`);
         await this._until(() => !wire.alive || wire.pongs.has(ping), Math.min(until, Date.now() + PONG_TIMEOUT));
@@ -351,7 +352,7 @@ function bounded(wire, subject, value, raw, timeout, signal, call) {
     };
     id = wire.call('REQ', subject, value, raw, {
         last: undefined,
-        item: call.item,
+        items: call.items,
         resolve(message) { clear(); call.resolve(message); },
         reject(error) { clear(); call.reject(error); },
     });

@@ -121,22 +121,60 @@ class Delivery extends Message {
     }
 }
 
+// A reader that is slow: above HIGH nothing is read from the socket for a while, so that the daemon holds the stream's
+// service back; above LIMIT the stream ends with `overloaded`. Of the items and of their bytes.
+const HIGH = 256;
+const HIGH_BYTES = 1 << 20;
+const LIMIT = 65536;
+const LIMIT_BYTES = 16 << 20;
+const PAUSE = 500;                    // ms at most: deliveries and other answers come over the same connection
+
 /** Items of a streamed reply between the socket and a reader. */
 class Items {
-    constructor() {
+    constructor(wire) {
+        this.wire = wire;
         this.queue = [];
+        this.taken = 0;               // of the front of the queue
+        this.bytes = 0;
         this.done = false;
         this.error = undefined;
         this.wake = undefined;
     }
 
+    get count() {
+        return this.queue.length - this.taken;
+    }
+
+    get full() {
+        return this.count > HIGH || this.bytes > HIGH_BYTES;
+    }
+
+    /** False: it is too much. */
     item(message) {
         this.queue.push(message);
+        this.bytes += message._end - message._start;
         this._wake();
+        if (this.full) this.wire.pause();
+        return this.count <= LIMIT && (this.bytes <= LIMIT_BYTES || this.count === 1);
+    }
+
+    take() {
+        const message = this.queue[this.taken];
+        this.queue[this.taken++] = undefined;
+        if (this.taken === this.queue.length || this.taken === 1024) {
+            this.queue.splice(0, this.taken);
+            this.taken = 0;
+        }
+        this.bytes -= message._end - message._start;
+        if (this.wire.paused && (!this.full || this.count === 0)) this.wire.resume();
+        return message;
     }
 
     resolve(message) {
-        if (message !== undefined && message._end > message._body) this.queue.push(message);
+        if (message !== undefined && message._end > message._body) {
+            this.queue.push(message);
+            this.bytes += message._end - message._start;
+        }
         this.done = true;
         this._wake();
     }
@@ -154,8 +192,8 @@ class Items {
 
     /** True while there may be more. */
     async wait() {
-        if (this.queue.length === 0 && !this.done) await new Promise((wake) => { this.wake = wake; });
-        return this.queue.length > 0 || !this.done;
+        if (this.count === 0 && !this.done) await new Promise((wake) => { this.wake = wake; });
+        return this.count > 0 || !this.done;
     }
 }
 
@@ -169,7 +207,9 @@ class Wire {
         this.draining = false;
         this.refusal = undefined;
         this.writable = true;
-        this.calls = new Map();       // our id -> { resolve, reject, item?, last? }
+        this.leaving = false;
+        this.paused = undefined;      // the timer that ends it
+        this.calls = new Map();       // our id -> { resolve, reject, items?, last? }
         this.open = new Map();        // the daemon's id -> Delivery, of those that are not answered at once
         this.pongs = new Set();
         this.lastSubject = '';        // the subject seen last, as bytes and as text: most are the same
@@ -213,8 +253,8 @@ class Wire {
                 const call = this.calls.get(id);
                 if (call === undefined) return undefined;
                 const message = new Message(this.text_(buffer, subject, headers), buffer, headers, body, end);
-                if (call.item !== undefined) call.item(message);
-                else call.last = message;
+                if (call.items === undefined) call.last = message;
+                else if (!call.items.item(message)) this.overflow(id, call);
                 return undefined;
             }
             case VERB.ERR:
@@ -237,6 +277,26 @@ class Wire {
             default:                   // verbs of later versions are skipped
                 return undefined;
         }
+    }
+
+    /** Somebody reads a stream too slowly. Not while anybody waits for what has not come yet. */
+    pause() {
+        if (this.paused !== undefined || this.leaving) return;
+        for (const call of this.calls.values()) if (call.items === undefined || call.items.count === 0) return;
+        this.socket.pause();
+        this.paused = setTimeout(() => this.resume(), PAUSE);
+    }
+
+    resume() {
+        clearTimeout(this.paused);
+        this.paused = undefined;
+        this.socket.resume();
+    }
+
+    overflow(id, call) {
+        const { count, bytes } = call.items;
+        this.cancel(id);
+        call.reject(new BellhopError('overloaded', `the stream is read too slowly: ${count} items of ${bytes} bytes wait`));
     }
 
     text_(buffer, subject, headers) {
@@ -492,6 +552,7 @@ class Wire {
         const content = this.content(value, raw);
         const id = this.client._nextId();
         this.calls.set(id, call);
+        if (this.paused !== undefined) this.resume();
         this.put(verb, id, ` ${subject}`, content.raw, content.body, content.size);
         return id;
     }
@@ -499,6 +560,7 @@ class Wire {
     /** Nobody waits for the answer any more. */
     cancel(id) {
         if (this.calls.delete(id)) this.text(`CANCEL ${id} 0 0\n`);
+        if (this.paused !== undefined) this.resume();
         if (this.draining) this.leaveIfIdle();
     }
 
@@ -508,7 +570,14 @@ class Wire {
         if (this.alive && this.open.size === 0 && this.calls.size === 0) this.end();
     }
 
+    /** From now on everything is read: what ends a connection comes behind the items. */
+    leave() {
+        this.leaving = true;
+        if (this.paused !== undefined) this.resume();
+    }
+
     end() {
+        this.leave();
         this.flush();
         this.socket.end();
         // The daemon may not close its half; ours is flushed once 'finish' comes.
@@ -521,6 +590,7 @@ class Wire {
 
     closed() {
         this.alive = false;
+        this.leave();
         for (const delivery of this.open.values()) {
             delivery._settled = true;
             delivery._cancel();

@@ -48,6 +48,9 @@ DEFAULT_BODY, MAX_BODY = 1 << 20, 64 << 20
 READ_SIZE, FLUSH_SIZE = 256 * 1024, 256 * 1024
 HELLO_TIMEOUT, PONG_TIMEOUT, FLUSH_AFTER = 10.0, 1.0, 0.001
 ID_MAX = (1 << 64) - 1
+# Items of a stream that wait for who reads it, and their bytes. Above HIGH an AsyncClient reads nothing for PAUSE seconds
+# at most, so that the daemon holds the stream's service back; above LIMIT the stream ends with `overloaded`.
+STREAM_HIGH, STREAM_HIGH_BYTES, STREAM_LIMIT, STREAM_LIMIT_BYTES, STREAM_PAUSE = 256, 1 << 20, 65536, 16 << 20, 0.5
 # Refusals of HELLO that time may cure; any other one is raised by the first connect.
 PASSING = ("draining", "overloaded", "unavailable")
 
@@ -387,11 +390,19 @@ class Response:
 class Staged:
     """One of our PUB, REQ, SUB under way. `done`; `error` is an Error or None; `items` the replies so far."""
 
-    __slots__ = ("id", "done", "error", "items", "last", "wake")
+    __slots__ = ("id", "done", "error", "items", "last", "wake", "size")
 
     def __init__(self, id, keep=None):
         self.id, self.done, self.error, self.wake, self.last = id, False, None, None, None
-        self.items = collections.deque(maxlen=keep)
+        self.items, self.size = collections.deque(maxlen=keep), 0
+
+    def _take(self):
+        item = self.items.popleft()
+        self.size -= len(item.body)
+        return item
+
+    def _above(self, count, size):
+        return self.items.maxlen is None and len(self.items) > 1 and (len(self.items) > count or self.size > size)
 
     def _end(self, error=None):
         self.done, self.error = True, error
@@ -512,8 +523,13 @@ class _Base:
         call = self._calls.get(frame.id)
         if call:
             call.items.append(Message(frame.subject, frame.headers, frame.body))
+            call.size += len(frame.body)
             if call.wake:
                 call.wake()
+            if call._above(STREAM_LIMIT, STREAM_LIMIT_BYTES):
+                self._drop_call(call)
+                call._end(Error("overloaded", f"the stream is read too slowly: {len(call.items)} items of "
+                                f"{call.size} bytes wait"))
 
     def _on_reply(self, frame):
         call = self._calls.pop(frame.id, None)
@@ -521,6 +537,7 @@ class _Base:
             call.last = Message(frame.subject, frame.headers, frame.body)
             if frame.body:                     # an empty REP only ends a stream
                 call.items.append(call.last)
+                call.size += len(frame.body)
             call._end()
 
     def _on_err(self, frame):
@@ -730,12 +747,13 @@ class Client(_Base):
             self._end_call(call)
 
     def request_stream(self, subject, value=None, headers=None, timeout=None):
-        """Sends a request; yields each item (Message) as it comes. Closing the generator early cancels the request."""
+        """Sends a request; yields each item (Message) as it comes. Closing the generator early cancels the request. With
+        65,536 items or 16 MiB waiting the stream ends, behind them, with `overloaded`: they come during other calls too."""
         call, deadline = self._begin("REQ", subject, value, headers, timeout, None)
         try:
             while self._await(call, deadline) or call.items:
                 while call.items:
-                    yield call.items.popleft()
+                    yield call._take()
             call._result()
         finally:
             self._end_call(call)
@@ -1050,7 +1068,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, client):
         self.client, self.loop = client, asyncio.get_running_loop()
-        self.out, self.transport, self.scheduled = [], None, False
+        self.out, self.transport, self.scheduled, self.paused = [], None, False, None
         self.closed, self.writable, self.greeted = self.loop.create_future(), asyncio.Event(), self.loop.create_future()
         self.writable.set()
 
@@ -1072,6 +1090,9 @@ class _Wire(asyncio.Protocol):
             self.greeted.set_result(None)
 
     def connection_lost(self, exc):
+        if self.paused:
+            self.paused.cancel()
+            self.paused = None
         self.client._wire = None
         self.client._lost(str(exc or "the daemon closed the connection"))
         self.client._drop_tasks()
@@ -1079,6 +1100,18 @@ class _Wire(asyncio.Protocol):
         for future in (self.greeted, self.closed):
             if not future.done():
                 future.set_result(None)
+
+    def pause(self):
+        """Somebody reads a stream too slowly."""
+        if not self.paused:
+            self.transport.pause_reading()
+            self.paused = self.loop.call_later(STREAM_PAUSE, self.resume)
+
+    def resume(self):
+        if self.paused:
+            self.paused.cancel()
+            self.paused = None
+            self.transport.resume_reading()
 
     def pause_writing(self):
         self.writable.clear()
@@ -1148,7 +1181,8 @@ class AsyncClient(_Base):
             self._end_call(call)
 
     async def request_stream(self, subject, value=None, headers=None, timeout=None):
-        """As Client.request_stream, an async generator."""
+        """As Client.request_stream, an async generator. Where items come faster than they are taken (above 256 of them, or
+        1 MiB), the connection is not read for up to half a second at a time, unless another call waits for an answer."""
         deadline = None if timeout is None else time.monotonic() + timeout
         left = await self._available(timeout)
         call = self._call("REQ", subject, value, headers, left, None)
@@ -1157,7 +1191,9 @@ class AsyncClient(_Base):
         try:
             while True:
                 while call.items:
-                    yield call.items.popleft()
+                    item = call._take()
+                    self._rein(call)
+                    yield item
                 if call.done:
                     break
                 news.clear()
@@ -1239,6 +1275,7 @@ class AsyncClient(_Base):
             return
         self._closing = True
         if self.connected:
+            self._wire.resume()
             deadline = time.monotonic() + self.drain_timeout
             self._last_id += 1
             ping = self._last_id
@@ -1323,6 +1360,8 @@ class AsyncClient(_Base):
             await self._timed(self._idle.wait(), max(0.0, until - time.monotonic()), quiet=True)
 
     def _end_call(self, call):
+        if self._wire:
+            self._wire.resume()
         if not call.done and self.connected:
             self._drop_call(call)
             self._after_bye()
@@ -1330,6 +1369,22 @@ class AsyncClient(_Base):
     def _emit(self, data):
         if self._wire:
             self._wire.emit(data)
+
+    def _call(self, *args, **kwargs):
+        if self._wire:
+            self._wire.resume()                # what is asked for now has to be heard
+        return super()._call(*args, **kwargs)
+
+    def _on_more(self, frame):
+        super()._on_more(frame)
+        call = self._calls.get(frame.id)
+        if call and call._above(STREAM_HIGH, STREAM_HIGH_BYTES) and self._wire and not self._closing \
+                and all(c.items.maxlen is None and c.items for c in self._calls.values()):
+            self._wire.pause()
+
+    def _rein(self, call):
+        if self._wire and (not call.items or not call._above(STREAM_HIGH, STREAM_HIGH_BYTES)):
+            self._wire.resume()
 
     def _receive(self, data):
         super()._receive(data)

@@ -210,6 +210,11 @@ static uint64_t dest_inflight(const struct dest_status *d)
     return d->inflight;
 }
 
+static uint64_t dest_memory(const struct dest_status *d)
+{
+    return d->memory;
+}
+
 static uint64_t dest_done(const struct dest_status *d)
 {
     return d->done;
@@ -257,6 +262,7 @@ static void write_destinations(struct admin *a, struct buf *out)
         {"bellhop_queue_depth", "gauge", "Deliveries waiting.", dest_queued},
         {"bellhop_stored", "gauge", "Deliveries on disk only: beyond the window, or not due.", dest_stored},
         {"bellhop_inflight", "gauge", "Deliveries handed over and not yet answered.", dest_inflight},
+        {"bellhop_destination_memory_bytes", "gauge", "Bytes of messages held that are not in the store.", dest_memory},
         {"bellhop_delivered_total", "counter", "Deliveries that ended well.", dest_done},
         {"bellhop_failed_total", "counter", "Deliveries that ended with an error.", dest_failed},
         {"bellhop_circuit_state", "gauge", "0 closed, 1 half-open, 2 open.", dest_breaker},

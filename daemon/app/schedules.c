@@ -16,7 +16,14 @@ struct entry { /* one schedule */
     int64_t again_ms;    /* monotonic: when it is offered next */
     int64_t last, late_ms; /* the time that was accepted last, or -1, and how late that was */
     uint64_t published, refused, lost;
-    struct receipt *receipt; /* of one that is on its way to disk, or NULL */
+    struct pending *pending; /* it is on its way to disk; or NULL */
+};
+
+/* An event whose answer is still to come. It stays where it is while a reload moves the entries. */
+struct pending {
+    struct schedules *schedules;
+    struct entry *entry;
+    struct receipt *receipt;
 };
 
 struct schedules {
@@ -97,7 +104,7 @@ static void refused(struct schedules *s, struct entry *e, const char *reason)
 /* What was refused until the next one was due. */
 static void give_up(struct schedules *s, struct entry *e)
 {
-    bool on_its_way = e->receipt != NULL; /* to disk: it is the one after it that is lost */
+    bool on_its_way = e->pending != NULL; /* to disk: it is the one after it that is lost */
     tell(s, e, "schedule_lost", on_its_way ? "the disk has not taken it until the next time was due"
                                            : "refused until the next time was due");
     e->lost++;
@@ -106,12 +113,15 @@ static void give_up(struct schedules *s, struct entry *e)
 
 /* ---------------------------------------------------------------- one event */
 
-/* A durable one is accepted when it is on disk. token: the schedule's place. */
+/* A durable one is accepted when it is on disk. */
 static void on_stored(void *ctx, uint64_t token, const struct reply *reply)
 {
-    struct schedules *s = ctx;
-    struct entry *e = &s->entries[token];
-    e->receipt = NULL;
+    struct pending *p = ctx;
+    struct schedules *s = p->schedules;
+    struct entry *e = p->entry;
+    (void)token;
+    e->pending = NULL;
+    mem_free(p);
     if (e->due < 0)
         return;
     if (reply->code == CODE_OK)
@@ -143,20 +153,27 @@ static void offer(struct schedules *s, struct entry *e)
 {
     static const struct asker_ops ops = {.more = on_more, .done = on_stored};
     const struct schedule_conf *conf = &s->conf->schedules[e - s->entries];
-    struct asker asker = {.ops = &ops, .ctx = s, .token = (uint64_t)(e - s->entries)};
-    bool durable = is_durable(s->hub, conf->subject);
+    struct receipt *receipt = NULL;
+    struct pending *p = is_durable(s->hub, conf->subject) ? mem_zalloc(sizeof(*p)) : NULL;
+    struct asker asker = {.ops = &ops, .ctx = p};
     struct intake *intake = hub_intake(s->hub, "local", "local");
     char time[32];
     const char *why = NULL;
     enum code code = CODE_INVALID;
     struct msg *m = make(intake, conf, clock_rfc3339(e->due, time), &why);
     if (m != NULL)
-        code = intake_accept(intake, m, durable ? &asker : NULL, NULL, durable ? &e->receipt : NULL);
+        code = intake_accept(intake, m, p != NULL ? &asker : NULL, NULL, p != NULL ? &receipt : NULL);
     if (code != CODE_OK)
         refused(s, e, why != NULL ? why : code_name(code));
-    else if (e->receipt == NULL)
+    else if (receipt == NULL)
         accepted(s, e);
     msg_unref(m);
+    if (receipt == NULL) {
+        mem_free(p);
+        return;
+    }
+    *p = (struct pending){s, e, receipt};
+    e->pending = p;
 }
 
 /* ---------------------------------------------------------------- all of them */
@@ -172,13 +189,13 @@ static int64_t look(struct schedules *s, struct entry *e, int64_t wall)
     int64_t due = phase_look(&e->phase, &s->conf->schedules[e - s->entries], wall);
     if (due >= 0 && e->due >= 0)
         give_up(s, e);
-    if (due >= 0 && e->receipt == NULL) {
+    if (due >= 0 && e->pending == NULL) {
         e->due = due;
         e->again_ms = loop_now(s->loop);
     }
-    if (e->due >= 0 && e->receipt == NULL && e->again_ms <= loop_now(s->loop))
+    if (e->due >= 0 && e->pending == NULL && e->again_ms <= loop_now(s->loop))
         offer(s, e);
-    int64_t again = e->due >= 0 && e->receipt == NULL ? e->again_ms - loop_now(s->loop) : LOOK_MS;
+    int64_t again = e->due >= 0 && e->pending == NULL ? e->again_ms - loop_now(s->loop) : LOOK_MS;
     return earlier(e->phase.next - wall, again > 0 ? again : 0);
 }
 
@@ -202,33 +219,38 @@ struct schedules *schedules_new(struct loop *l, struct hub *h, struct log *log)
     return s;
 }
 
-/* An answer that is still to come is nobody's after a reload: it will be one in nearly all cases. */
-static void forget_receipts(struct schedules *s)
+/* Of schedules that are no more: what becomes of their event is nobody's now. */
+static void forget_pending(struct schedules *s)
 {
     for (size_t i = 0; s->conf != NULL && i < s->conf->schedule_count; i++) {
-        struct entry *e = &s->entries[i];
-        if (e->receipt == NULL)
+        struct pending *p = s->entries[i].pending;
+        if (p == NULL)
             continue;
-        hub_intake(s->hub, "local", "local")->ops->withdraw(e->receipt);
-        e->receipt = NULL;
-        accepted(s, e);
+        hub_intake(s->hub, "local", "local")->ops->withdraw(p->receipt);
+        mem_free(p);
     }
 }
 
-static struct entry entry_of(const struct schedules *s, const struct schedule_conf *conf)
+/* Where it is one of those that were there, it goes on. */
+static void begin(struct schedules *s, const struct schedule_conf *conf, struct entry *e)
 {
     const struct schedule_conf *was = s->conf != NULL ? config_schedule(s->conf, conf->name) : NULL;
-    if (was != NULL && schedule_conf_equal(was, conf))
-        return s->entries[was - s->conf->schedules];
-    return (struct entry){.phase = PHASE_NONE, .due = -1, .last = -1};
+    *e = (struct entry){.phase = PHASE_NONE, .due = -1, .last = -1};
+    if (was == NULL || !schedule_conf_equal(was, conf))
+        return;
+    struct entry *old = &s->entries[was - s->conf->schedules];
+    *e = *old;
+    old->pending = NULL;
+    if (e->pending != NULL)
+        e->pending->entry = e;
 }
 
 void schedules_use(struct schedules *s, const struct config *conf)
 {
     struct entry *entries = mem_calloc(conf->schedule_count + 1, sizeof(*entries));
-    forget_receipts(s);
     for (size_t i = 0; i < conf->schedule_count; i++)
-        entries[i] = entry_of(s, &conf->schedules[i]);
+        begin(s, &conf->schedules[i], &entries[i]);
+    forget_pending(s);
     mem_free(s->entries);
     s->entries = entries;
     s->conf = conf;
@@ -259,7 +281,7 @@ void schedules_free(struct schedules *s)
 {
     if (s == NULL)
         return;
-    forget_receipts(s);
+    forget_pending(s);
     timer_free(s->timer);
     mem_free(s->entries);
     mem_free(s);

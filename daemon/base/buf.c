@@ -6,17 +6,41 @@
 
 #define BUF_FIRST 256
 
+void bytes_wipe(const void *p, size_t n)
+{
+    if (n > 0)
+        explicit_bzero((void *)(uintptr_t)p, n);
+}
+
+void buf_secret(struct buf *b)
+{
+    b->secret = true;
+}
+
 void buf_wipe(struct buf *b)
 {
-    if (b->base != NULL)
-        explicit_bzero(b->base, b->cap);
+    b->secret = true;
     buf_fini(b);
 }
 
 void buf_fini(struct buf *b)
 {
+    if (b->secret)
+        bytes_wipe(b->base, b->cap);
     mem_free(b->base);
     *b = BUF_EMPTY;
+}
+
+/* realloc() would leave a copy. */
+static void move(struct buf *b, size_t cap)
+{
+    uint8_t *base = mem_alloc(cap);
+    if (b->base != NULL) {
+        bytes_copy((char *)base, b->base, b->off + b->len);
+        bytes_wipe(b->base, b->cap);
+        mem_free(b->base);
+    }
+    b->base = base;
 }
 
 uint8_t *buf_grow(struct buf *b, size_t n)
@@ -32,7 +56,10 @@ uint8_t *buf_grow(struct buf *b, size_t n)
     size_t cap = b->cap > 0 ? b->cap : BUF_FIRST;
     while (cap < need)
         cap *= 2;
-    b->base = mem_realloc(b->base, cap);
+    if (b->secret)
+        move(b, cap);
+    else
+        b->base = mem_realloc(b->base, cap);
     b->cap = cap;
     return b->base + end;
 }
@@ -48,6 +75,8 @@ void buf_consume(struct buf *b, size_t n)
 
 void buf_clear(struct buf *b)
 {
+    if (b->secret)
+        bytes_wipe(b->base, b->cap);
     b->off = 0;
     b->len = 0;
 }

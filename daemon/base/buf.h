@@ -18,9 +18,10 @@ struct buf {
     size_t off;    /* first live byte */
     size_t len;    /* live bytes */
     size_t cap;    /* size of the allocation */
+    bool secret;   /* see buf_secret() */
 };
 
-#define BUF_EMPTY ((struct buf){NULL, 0, 0, 0})
+#define BUF_EMPTY ((struct buf){NULL, 0, 0, 0, false})
 
 static inline uint8_t *buf_data(const struct buf *b)
 {
@@ -32,6 +33,10 @@ static inline struct str buf_str(const struct buf *b)
     return str_make(buf_data(b), b->len);
 }
 
+void bytes_wipe(const void *p, size_t n);                 /* overwrites a secret where it lies; p may be NULL with n = 0 */
+/* From now on until buf_fini(): nothing of what b holds stays behind where it grows, is cleared or ends. Before the
+ * secret is put there. */
+void buf_secret(struct buf *b);
 void buf_wipe(struct buf *b);                             /* buf_fini for secrets: overwritten first */
 void buf_fini(struct buf *b);                             /* frees; the buffer is empty again */
 uint8_t *buf_grow(struct buf *b, size_t n) __attribute__((returns_nonnull)); /* buf_reserve, where there is no room yet */

@@ -112,6 +112,8 @@ struct delivery *delivery_new(struct hub *h, struct msg *m, enum msg_kind kind, 
     v->charge = m->size + sizeof(*v);
     v->id_hash = history_hash(m->id);
     h->memory += v->charge;
+    v->shares = !p->durable;
+    v->dest->share.bytes += v->shares ? v->charge : 0;
     v->target = p->target;
     v->number = ++h->numbers;
     set_subject(v, p, c);
@@ -126,6 +128,8 @@ static void delivery_free(struct delivery *v)
     lane_leave(v);
     if (v->key != 0 && v->state != DELIVERY_NEW)
         durable_release(v);
+    if (v->shares)
+        share_release(v->dest, v->charge);
     hub_release_memory(h, v->charge);
     msg_unref(v->h.msg);
     route_set_unref(v->route->set);

@@ -9,9 +9,11 @@ void dest_free(struct dest *d)
 {
     assert(list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight));
     lanes_fini(d);
+    durable_overdue_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
     list_remove(&d->hub->unpumped, &d->unpumped);
     waiters_wake(&d->waiters);
+    waiters_wake(&d->share.waiters);
     mem_free(d->name);
     mem_free(d);
 }
@@ -31,7 +33,8 @@ void dest_status(const struct dest *d, struct dest_status *out)
     *out = (struct dest_status){
         .name = d->name, .service = d->service, .up = dest_is_up(d), .routed = d->routed > 0, .ready = d->ready.count,
         .waiting = d->waiting.count, .inflight = d->inflight.count,
-        .parked = d->parked.count, .stored = backlog_stored(&d->backlog), .done = d->done, .failed = d->failed,
+        .parked = d->parked.count, .stored = backlog_stored(&d->backlog), .memory = d->share.bytes,
+        .done = d->done, .failed = d->failed,
         .dead = d->dead, .retries = d->retries, .breaker = breaker_name(d->breaker.state)};
 }
 
@@ -64,6 +67,8 @@ void dest_wake(struct dest *d)
 {
     if (!list_empty(&d->waiters) && (dest_load(d) <= d->hub->limits.queue / 2 || !dest_is_up(d)))
         waiters_wake(&d->waiters);
+    if (!list_empty(&d->share.waiters) && !dest_is_up(d))
+        waiters_wake(&d->share.waiters);
 }
 
 /* The next one to be handed over, or NULL. What is safe on disk stays there while the daemon drains. */

@@ -43,17 +43,26 @@ void durable_hold(struct delivery *v)
 {
     v->dest->backlog.held++;
     v->dest->backlog.held_bytes += v->charge;
+    if (v->taken)
+        durable_overdue_hold(v);
 }
 
 void durable_release(struct delivery *v)
 {
     v->dest->backlog.held--;
     v->dest->backlog.held_bytes -= v->charge;
+    if (v->taken)
+        durable_overdue_release(v);
 }
 
 bool durable_full(const struct dest *d)
 {
     return d->backlog.held >= WINDOW || d->backlog.held_bytes >= WINDOW_BYTES;
+}
+
+bool durable_half_free(const struct dest *d)
+{
+    return d->backlog.held <= WINDOW / 2 && d->backlog.held_bytes <= WINDOW_BYTES / 2;
 }
 
 static uint32_t queue_of(struct dest *d)
@@ -522,7 +531,7 @@ static struct delivery *restore(struct dest *d, const struct store_record *r)
 {
     struct hub *h = d->hub;
     struct msg *m = msg_restore(&h->factory, r->subject, r->headers, r->body);
-    struct plan p = {.dest = d, .route = &h->routes->subscriptions, .target = r->target};
+    struct plan p = {.dest = d, .route = &h->routes->subscriptions, .target = r->target, .durable = true};
     struct captures none = {.count = 0};
     if (m == NULL)
         return NULL;
@@ -619,9 +628,13 @@ static void on_loaded(void *arg, const struct store_rows *rows)
 void durable_refill(struct dest *d)
 {
     struct backlog *b = &d->backlog;
-    if (b->loading || d->hub->store == NULL || d->hub->draining || durable_full(d) || (b->left > 0 && durable_feed(d)))
+    if (d->hub->store == NULL || d->hub->draining)
         return;
-    if (b->paged == 0 || b->left >= LEFT_MAX || b->held > WINDOW / 2 || b->held_bytes > WINDOW_BYTES / 2)
+    if (b->overdue > 0)
+        durable_overdue_feed(d);
+    if (b->loading || durable_full(d) || (b->left > 0 && durable_feed(d)))
+        return;
+    if (b->paged == 0 || b->left >= LEFT_MAX || !durable_half_free(d))
         return;
     b->loading = true;
     store_load(d->hub->store, b->through != 0 ? b->through : store_key(b->queue, 0), LOAD_MAX, on_loaded, d);

@@ -8,7 +8,6 @@
 #include "delivery/internal.h"
 
 #define TAKE_MAX 256
-#define FULL_PAUSE_MS 1000 /* due, but its destination's window is full */
 #define WALL_LOOK_MS 60000 /* where some wait for the wall clock: it may be set meanwhile */
 
 int64_t durable_time(struct hub *h)
@@ -82,33 +81,21 @@ static struct dest *dest_of(struct hub *h, uint64_t key)
     return idmap_get(&h->queues, store_queue_of(key));
 }
 
-static void back_to_disk(struct dest *d, const struct store_record *r)
-{
-    struct hub *h = d->hub;
-    int64_t due = durable_time(h) + FULL_PAUSE_MS;
-    store_begin(h->store);
-    store_update(h->store, &(struct store_change){r->key, r->attempt, due, r->first_error, r->last_error, 0});
-    store_commit(h->store);
-    durable_note_due(h, false, due);
-}
-
-static void take_due(struct dest *d, const struct store_record *r)
+bool durable_take_due(struct dest *d, const struct store_record *r, int64_t due_at_ms)
 {
     struct delivery *v = durable_restore(d, r);
-    struct hub *h = d->hub;
-    if (v != NULL && lane_crowded(v)) {
-        delivery_discard(v);
-        back_to_disk(d, r);
-        return;
-    }
-    durable_page(d, &d->backlog.delayed, -1);
     if (v == NULL)
-        return;
+        return true;
+    if (lane_crowded(v)) {
+        delivery_discard(v);
+        return false;
+    }
     v->taken = true;
     v->drifts = v->h.attempt == 0 && v->last_error == NULL; /* not a retry */
-    v->due_at_ms = hub_now(h) - ((r->by_wall ? hub_wall(h) : durable_time(h)) - r->due_ms);
+    v->due_at_ms = due_at_ms;
     durable_hold(v);
     delivery_ready(v);
+    return true;
 }
 
 const int64_t drift_bounds_ms[DRIFT_BUCKETS - 1] = {10, 100, 1000, 10000, 60000};
@@ -126,6 +113,11 @@ void durable_drift(struct delivery *v)
     v->drifts = false;
 }
 
+static int64_t due_at(struct hub *h, const struct store_record *r)
+{
+    return hub_now(h) - ((r->by_wall ? hub_wall(h) : durable_time(h)) - r->due_ms);
+}
+
 static void on_taken(void *arg, const struct store_rows *rows)
 {
     struct hub *h = arg;
@@ -137,12 +129,11 @@ static void on_taken(void *arg, const struct store_rows *rows)
     for (size_t i = 0; i < rows->count; i++) {
         struct dest *d = dest_of(h, rows->records[i].key);
         assert(d != NULL); /* every queue has been announced at the start, or made here */
-        if (durable_full(d)) {
-            back_to_disk(d, &rows->records[i]);
-            continue;
-        }
-        take_due(d, &rows->records[i]);
+        durable_page(d, &d->backlog.delayed, -1);
+        if (durable_full(d) || !durable_take_due(d, &rows->records[i], due_at(h, &rows->records[i])))
+            durable_put_off(d);
     }
+    durable_overdue_look(h);
 }
 
 void durable_due(struct hub *h)

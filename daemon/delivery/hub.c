@@ -32,6 +32,7 @@ struct hub *hub_new(const struct hub_env *env, const struct hub_limits *limits)
     list_init(&h->deferring);
     list_init(&h->burying);
     list_init(&h->unpumped);
+    list_init(&h->overdue);
     list_init(&h->replays);
     h->log_due.kind = DUE_LOGS;
     h->store_due.kind = DUE_STORE;
@@ -278,6 +279,8 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
         p->durable = durable_wanted(h, p, kind, m);
         enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, kind, w);
+        if (code == CODE_OK && !p->durable)
+            code = share_room(p->dest, m, kind, w);
         if (code != CODE_OK)
             return code;
     }
@@ -326,8 +329,10 @@ static enum code hub_accept(struct intake *i, struct msg *m, const struct asker 
     struct hub *h = s->hub;
     struct captures c; /* 150 bytes, most often empty */
     c.count = 0;
+    h->why = NULL;
     plan_message(s, m, &c);
     enum code code = plan_check(h, m, w);
+    i->why = h->why;
     if (code != CODE_OK) {
         if (code != CODE_BUSY)
             hub_refused(h, code);
@@ -375,7 +380,12 @@ static void hub_withdraw(struct receipt *r)
         dest_pump(d);
 }
 
-static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw};
+static void count_refused(struct intake *i, enum code code)
+{
+    hub_refused(((struct source *)i)->hub, code);
+}
+
+static const struct intake_ops hub_intake_ops = {.accept = hub_accept, .withdraw = hub_withdraw, .refused = count_refused};
 
 /* ---------------------------------------------------------------- groups */
 
@@ -427,6 +437,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     list_init(&d->waiting);
     list_init(&d->inflight);
     list_init(&d->waiters);
+    list_init(&d->share.waiters);
     map_set(&h->dests, str_of(name), d);
     return d;
 }

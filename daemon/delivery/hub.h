@@ -56,7 +56,7 @@ struct hub_env {
 };
 
 struct hub_limits {
-    uint64_t memory; /* bytes of messages held */
+    uint64_t memory; /* bytes of messages held; see share.c for what one destination may have of it */
     uint64_t queue;  /* deliveries waiting per destination */
     uint64_t dead;   /* dead letters held */
     uint64_t history;  /* bytes of notes for hub_why_stored(); 0 = none are taken */
@@ -133,6 +133,7 @@ struct dest_status {
     size_t ready, waiting, inflight;
     size_t parked;   /* behind another one of their key */
     uint64_t stored; /* on disk only, beside those */
+    uint64_t memory; /* bytes held by those that are not stored */
     uint64_t done, failed, dead, retries;
     const char *breaker;
 };

@@ -55,6 +55,7 @@ struct backlog {
     uint64_t paged;    /* ready ones that are on disk only, all behind `through` */
     uint64_t delayed;  /* those not due yet, on disk only */
     uint64_t moving;   /* dead letters from elsewhere that are on their way to disk, to be paged */
+    uint64_t overdue;  /* they fell due in this life when there was no room for them, on disk only: durable_overdue.c */
     uint64_t left;     /* ready ones not behind `through`, on disk only: left there by their lanes */
     uint64_t through;  /* key up to which ready ones were taken into memory */
     size_t held, held_bytes; /* stored ones in memory */
@@ -66,7 +67,7 @@ struct backlog {
 /* Deliveries that are on disk only. */
 static inline uint64_t backlog_stored(const struct backlog *b)
 {
-    return b->paged + b->delayed + b->left + b->moving;
+    return b->paged + b->delayed + b->overdue + b->left + b->moving;
 }
 
 struct route_set {
@@ -81,6 +82,24 @@ struct route_set {
     struct map sources; /* key -> struct source_routes */
     struct map by_name; /* name -> struct route; filled when first needed */
     struct route subscriptions; /* the route of deliveries to subscriptions */
+};
+
+/* How those that fell due and found no room are read again. */
+struct overdue {
+    struct list_node link; /* in hub->overdue, where there are any */
+    int64_t since_ms;      /* … since this time */
+    uint64_t from;         /* where reading goes on; 0 = at the first of them */
+    bool found;            /* one at least was taken since it began at the first */
+    int64_t rest_until_ms; /* none was */
+    bool reading;
+    struct idmap held;     /* keys of those in memory that were delayed in this life -> delivery … */
+    struct buf gone;       /* … and, reading, the keys (uint64_t) of those that have left it meanwhile: still there */
+};
+
+/* Of the memory, with deliveries that are not stored: share.c. */
+struct share {
+    uint64_t bytes, wake_below;
+    struct list waiters; /* sources, until it holds less */
 };
 
 struct dest {
@@ -101,6 +120,8 @@ struct dest {
     struct list waiters;                  /* sources that wait for room */
     struct due probe;                     /* open breaker: when to try again */
     struct backlog backlog;
+    struct overdue overdue;
+    struct share share;
     struct noted noted;
     size_t suspects;      /* handed over alone: one at most */
     uint64_t done, failed, dead, retries;
@@ -128,6 +149,7 @@ struct delivery {
     int64_t deadline_ms;     /* ttl of an event, patience of a request's asker; SCHED_NEVER */
     bool patient;            /* WAIT may move the deadline: the asker named none of its own */
     bool streamed;
+    bool shares;             /* it counts for its destination's share */
     bool delayed;            /* stored as not yet due */
     bool old;                /* from an earlier life that ended badly: may have been handed over then */
     bool armed;              /* old, and its next attempt is on disk */
@@ -192,6 +214,8 @@ struct hub {
     bool auditing;
     size_t dead_bytes;
     struct list memory_waiters;
+    const char *why;             /* of the message that is being refused: why_text, or NULL */
+    char why_text[512];
     uint64_t memory;
     uint64_t numbers;            /* of deliveries so far */
     struct store *store;         /* NULL = none */
@@ -207,6 +231,7 @@ struct hub {
     int64_t drops_told_ms;
     uint64_t drops_untold;
     bool taking, take_again;     /* a store_take_due() is under way; something fell due meanwhile */
+    struct list overdue;         /* struct dest by overdue.link */
     unsigned group;              /* depth of hub_group_begin() */
     struct list unpumped;        /* struct dest: dest_pump() waits for the end of the group */
     struct delivery *spare; /* ended ones, kept for the next, linked by h.carrier */
@@ -245,6 +270,10 @@ enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
 void dest_wake(struct dest *d);
 void dest_failed(struct dest *d, const struct delivery *v, enum code code);
 void dest_due(struct dest *d);
+
+/* share.c: has d room for one more that is not stored? As dest_room(); where there is none, hub.why says so. */
+enum code share_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w);
+void share_release(struct dest *d, size_t bytes);
 
 /* delivery.c */
 void delivery_spares_free(struct hub *h);
@@ -326,6 +355,7 @@ void durable_take(struct dest *d, const struct store_record *r); /* into memory,
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
+bool durable_half_free(const struct dest *d); /* time to read more of it */
 struct delivery *durable_restore(struct dest *d, const struct store_record *r); /* NULL: it could not be, and was ended */
 bool durable_full(const struct dest *d); /* there is no room in memory for more of it */
 
@@ -339,6 +369,17 @@ void durable_set_due(struct delivery *v, struct store_record *r); /* of one that
 void durable_note_due(struct hub *h, bool by_wall, int64_t due_ms); /* durable_due() is to be called then */
 void durable_look(struct hub *h);       /* … at once */
 void durable_due(struct hub *h);
+
+bool durable_take_due(struct dest *d, const struct store_record *r, int64_t due_at_ms); /* false: its lane has enough
+                                                                                           in memory */
+
+/* durable_overdue.c: due, but there is no room in memory */
+void durable_put_off(struct dest *d); /* one more, which store_take_due() has handed out */
+void durable_overdue_feed(struct dest *d); /* some of them come into memory, where there is room again; never inside a load */
+void durable_overdue_look(struct hub *h);  /* likewise for all destinations, and for those that rest */
+void durable_overdue_hold(struct delivery *v); /* it was delayed, and is in memory now; or not any more */
+void durable_overdue_release(struct delivery *v);
+void durable_overdue_fini(struct dest *d);
 
 /* durable_arm.c */
 bool durable_ready(struct delivery *v); /* may it be handed over now? false: later, dest_pump() is called */

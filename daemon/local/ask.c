@@ -95,8 +95,9 @@ static enum code offer(struct session *s, uint64_t id, struct msg *m, struct wai
     enum code code = intake_accept(s->server->intake, m, id != 0 ? &asker : NULL, w, &receipt);
     if (code == CODE_BUSY)
         return code;
+    const char *why = s->server->intake->why != NULL ? s->server->intake->why : accept_errors[code];
     if (code != CODE_OK && id != 0)
-        session_error(s, id, code, accept_errors[code] != NULL ? accept_errors[code] : code_name(code));
+        session_error(s, id, code, why != NULL ? why : code_name(code));
     else if (receipt != NULL)
         idmap_add(&s->asks, id, receipt);
     return code;

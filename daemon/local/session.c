@@ -44,6 +44,7 @@ void session_open(struct server *server, int fd)
     list_push(&server->sessions, &s->link);
     read_peer(s, fd);
     s->stream = stream_new(server->env.loop, fd, &session_ops, s);
+    stream_secret_input(s->stream); /* HELLO has a token */
     stream_limit(s->stream, &(struct stream_limits){
         .input = FRAME_LINE_MAX + FRAME_HEADERS_MAX + body, .high = SESSION_HIGH,
         .partial_ms = PARTIAL_MS, .write_ms = WRITE_STALL_MS, .eager = EAGER_BYTES});
@@ -281,7 +282,10 @@ static size_t on_data(void *arg, const uint8_t *p, size_t n)
     struct session *s = arg;
     size_t used = 0;
     while (used < n && s->state != SESSION_CLOSED && !stream_paused(s->stream)) {
+        bool greeting = s->state == SESSION_GREETING;
         size_t took = step(s, p + used, n - used);
+        if (greeting && s->state != SESSION_GREETING) /* the token has been looked at */
+            bytes_wipe(p + used, s->state == SESSION_CLOSED ? n - used : took);
         if (took == 0)
             break;
         used += took;

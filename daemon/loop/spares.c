@@ -4,7 +4,7 @@ void spares_give(struct spares *p, struct buf *b)
 {
     if (b->cap == 0)
         return;
-    if (p->count == SPARES_COUNT || b->cap > SPARES_MAX || p->bytes + b->cap > SPARES_BYTES) {
+    if (b->secret || p->count == SPARES_COUNT || b->cap > SPARES_MAX || p->bytes + b->cap > SPARES_BYTES) {
         buf_fini(b);
         return;
     }

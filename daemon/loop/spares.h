@@ -13,6 +13,6 @@ struct spares { /* zeroed = none */
     size_t count, bytes;
 };
 
-void spares_give(struct spares *p, struct buf *b); /* keeps its memory or frees it; b is empty then */
+void spares_give(struct spares *p, struct buf *b); /* keeps its memory, or frees it (a secret's always); b is empty then */
 void spares_take(struct spares *p, struct buf *b); /* b, which has no memory, may have some then */
 void spares_fini(struct spares *p);

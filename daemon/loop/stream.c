@@ -266,6 +266,8 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
     } else if (!own) {
         buf_clear(&s->in);
         buf_put(&s->in, p + used, left);
+        if (s->in.secret)
+            bytes_wipe(p + used, left);
     } else {
         buf_consume(&s->in, used);
         if (left <= INPUT_HEAD && s->in.cap > 4 * INPUT_HEAD) {
@@ -590,6 +592,11 @@ int stream_release(struct stream *s)
     s->fd = -1;
     list_push(&s->hub->dead, &s->queue);
     return fd;
+}
+
+void stream_secret_input(struct stream *s)
+{
+    buf_secret(&s->in);
 }
 
 int stream_fd(const struct stream *s)

@@ -27,7 +27,8 @@ struct stream_ops {
     /* n > 0 bytes are there: returns how many were consumed, 0 … n. What is left is shown again
      * from its start when more has come, or at the next turn after stream_resume(). Work per call
      * is bounded by STREAM_READ_MAX (or by one frame above it). The callback may pause, finish or
-     * close its stream; after such a call its return value still counts. */
+     * close its stream; after such a call its return value still counts. It may overwrite what it
+     * consumes: a secret lies in the loop's buffer until others have taken its place. */
     size_t (*on_data)(void *arg, const uint8_t *p, size_t n);
     /* Output had passed the high mark and has fallen below half of it. May be NULL. */
     void (*on_drain)(void *arg);
@@ -79,8 +80,12 @@ void stream_quickack(struct stream *s, enum stream_quickack how);
 
 /* Where output goes: append to it with base/buf.h; it is written at the end of this turn. Ask for it
  * again in each turn: asking is what marks the stream as having output. */
-struct buf *stream_out(struct stream *s);
+struct buf *stream_out(struct stream *s); /* a secret behind buf_secret(): overwritten once it is written */
 size_t stream_pending(const struct stream *s); /* bytes not yet given to the kernel */
+
+/* The next input, up to the first call of on_data that consumes all there is, holds a secret: of what it leaves over no copy
+ * stays behind. What it consumes it wipes itself. */
+void stream_secret_input(struct stream *s);
 
 /* No on_data until stream_resume(); time-outs of input stand still. While the peer's data waits, a
  * paused stream does not notice that the peer has gone. */

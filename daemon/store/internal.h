@@ -75,6 +75,7 @@ struct store_job {
     int64_t wall_ms;          /* JOB_TAKE_DUE */
     uint32_t limit;
     bool service;             /* JOB_QUEUE */
+    bool taken;               /* JOB_LOAD: store_load_taken() */
     store_rows_fn *on_rows;
     store_audit_fn *on_audit;
     store_history_fn *on_history;

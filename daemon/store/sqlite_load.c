@@ -58,7 +58,7 @@ static int load(struct db *db, sqlite3_stmt *s, struct store_answer *a, bool dea
 
 int db_load(struct db *db, struct store_job *job)
 {
-    sqlite3_stmt *s = db_stmt(db, STMT_LOAD);
+    sqlite3_stmt *s = db_stmt(db, job->taken ? STMT_LOAD_TAKEN : STMT_LOAD);
     uint64_t end = store_key(store_queue_of(job->from), 0) + (UINT64_C(1) << STORE_SEQ_BITS) - 1;
     sqlite3_bind_int64(s, 1, (int64_t)job->from);
     sqlite3_bind_int64(s, 2, (int64_t)end);

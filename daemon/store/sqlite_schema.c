@@ -70,6 +70,8 @@ static const char *const statements[STMTS] = {
     [STMT_COUNTER] = "REPLACE INTO counter(id, value, crc) VALUES(?, ?, ?)",
     [STMT_LOAD] = "SELECT key, " COLUMNS " FROM delivery WHERE key > ? AND key <= ? "
                   "AND due IS NULL ORDER BY key LIMIT ?",
+    [STMT_LOAD_TAKEN] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due "
+                        "WHERE key > ? AND key <= ? AND due = 0 ORDER BY key LIMIT ?",
     [STMT_TAKE_DUE] = "SELECT key, " COLUMNS " FROM delivery INDEXED BY delivery_due "
                       "WHERE due > ? AND due <= ? ORDER BY due, key LIMIT ?",
     [STMT_NEXT_DUE] = "SELECT due FROM delivery INDEXED BY delivery_due WHERE due > ? AND due <= ? "

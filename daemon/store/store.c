@@ -315,6 +315,12 @@ void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows
                                     .on_rows = fn, .arg = arg});
 }
 
+void store_load_taken(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg)
+{
+    job_add(st, &(struct store_job){.kind = JOB_LOAD, .from = after_key, .limit = limit, .taken = true,
+                                    .on_rows = fn, .arg = arg});
+}
+
 void store_take_due(struct store *st, struct store_when when, uint32_t limit, store_rows_fn *fn, void *arg)
 {
     job_add(st, &(struct store_job){.kind = JOB_TAKE_DUE, .now_ms = when.now_ms, .wall_ms = when.wall_ms,

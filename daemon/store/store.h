@@ -183,6 +183,9 @@ void store_edit(struct store *st, uint64_t number, struct str subject, struct st
 /* Ready rows of after_key's queue behind that key, in order; those whose due_ms was ever above 0 in this
  * life are not among them. */
 void store_load(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg);
+/* The same of rows that store_take_due() has handed out and that are still there: those whose due_ms was above 0 in this
+ * life and is not any more. */
+void store_load_taken(struct store *st, uint64_t after_key, uint32_t limit, store_rows_fn *fn, void *arg);
 /* Delayed rows of any queue that are due, earliest first, those by_wall behind the others (their due_ms is what
  * it was). They are handed out once: from now on they count as ready but store_load() leaves them out until the
  * next start. */

@@ -434,7 +434,7 @@ static void do_load(struct store_mem *m, struct store_job *job)
         const struct row *row = rows->at[i];
         if (store_queue_of(row->d.record.key) != store_queue_of(job->from))
             break;
-        if (!row->taken)
+        if (row->taken == job->taken && row->d.record.due_ms == 0)
             answer_record(job->answer, &row->d.record);
     }
 }

@@ -51,13 +51,15 @@ void nest_put_end(struct buf *out, struct str id, const struct reply *r)
         nest_put_error(out, id, r->code, r->body);
 }
 
-const char *nest_refusal(enum code code)
+const char *nest_refusal(const struct intake *i, enum code code)
 {
     static const char *const texts[CODE_COUNT] = {
         [CODE_NO_SERVICE] = "no instance of the service is attached",
         [CODE_UNAVAILABLE] = "the destination is down or its circuit breaker is open",
         [CODE_OVERLOADED] = "the destination's queue or limits.memory is full",
     };
+    if (i->why != NULL)
+        return i->why;
     return texts[code] != NULL ? texts[code] : code_name(code);
 }
 

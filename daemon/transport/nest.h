@@ -15,8 +15,8 @@ void nest_put_end(struct buf *out, struct str id, const struct reply *r); /* wha
 /* detail: JSON that goes as it is, or text, or empty. */
 void nest_put_error(struct buf *out, struct str id, enum code code, struct str detail);
 
-/* Why intake_accept() has refused a message, for people. */
-const char *nest_refusal(enum code code);
+/* Why intake_accept() has just refused a message, for people; valid until i is offered the next one. */
+const char *nest_refusal(const struct intake *i, enum code code);
 
 /* ---- to a NestJS server ---- */
 

@@ -215,18 +215,26 @@ struct intake_ops {
                         struct receipt **receipt);
     /* The asker is gone or no longer interested: no callback afterwards. */
     void (*withdraw)(struct receipt *r);
+    /* A message that the source has refused by itself, before it offered it: one among those that were not accepted. */
+    void (*refused)(struct intake *i, enum code code);
 };
 
 struct intake {
     const struct intake_ops *ops;
     struct msg_factory *factory; /* for msg_new(); times are those of this turn */
     const char *name;            /* the endpoint's */
+    const char *why;             /* of a message just refused, where there is more to say than its code; else NULL */
 };
 
 static inline enum code intake_accept(struct intake *i, struct msg *m, const struct asker *asker,
                                       struct waiter *w, struct receipt **receipt)
 {
     return i->ops->accept(i, m, asker, w, receipt);
+}
+
+static inline void intake_refused(struct intake *i, enum code code)
+{
+    i->ops->refused(i, code);
 }
 
 /* ---------------------------------------------------------------- endpoints of a transport */

@@ -19,6 +19,7 @@ policies:
     timeout: 500ms
     retry:   {{ attempts: 3, delay: 20ms, max_delay: 100ms }}
     breaker: {{ failures: 1000 }}
+  patient: {{ timeout: 20s }}
 services:
   unit: {{ publish: [">"], subscribe: [">"] }}
   ref:  {{ publish: [">"], subscribe: [">"] }}
@@ -26,6 +27,7 @@ routes:
   - {{ name: sum,        from: local, match: {{ cmd: sum }}, to: unit }}
   - {{ name: unit,       from: local, match: "conf.>",     to: unit }}
   - {{ name: unit-utf8,  from: local, match: "zażółć.*",   to: unit }}
+  - {{ name: flood,      from: local, match: "ref.flood",  to: ref, policy: patient }}
   - {{ name: ref,        from: local, match: "ref.>",      to: ref }}
   - {{ name: ref-utf8,   from: local, match: "żółw.*",     to: ref }}
 """

@@ -28,6 +28,12 @@ def count(peer, frame):
     peer.send("REP", frame.id)
 
 
+def flood(peer, frame):
+    for i in range(int(frame.body)):
+        peer.send("MORE", frame.id, "", [], b"%-1024d" % i)
+    peer.send("REP", frame.id)
+
+
 def note(peer, frame):
     peer.deliveries.append(frame)
     if frame.id:
@@ -35,7 +41,7 @@ def note(peer, frame):
 
 
 # What `ref` serves; `ref.silent` never answers.
-REF = {"ref.echo": echo, "ref.count": count, "ref.fail": refuse, "ref.silent": lambda peer, frame: None,
+REF = {"ref.echo": echo, "ref.count": count, "ref.flood": flood, "ref.fail": refuse, "ref.silent": lambda peer, frame: None,
        "ref.event.": note, "żółw.": echo}
 
 
@@ -132,6 +138,18 @@ def stream_served(t):
 @scenario
 def stream_asked(t):
     expect(t.ask("stream", subject="ref.count", body="3").get("items"), ["1", "2", "3"])
+
+
+@scenario
+def slow_reader(t):
+    """Items of a stream that its reader does not take wait at the daemon and at their service, not in the client."""
+    mark = t.tape.mark()
+    t.send("stream", subject="ref.flood", body="10000", timeout_ms=20000, pause_ms=700)
+    t.tape.wait(">", "MORE", mark)
+    time.sleep(0.4)
+    taken = len(t.tape.frames(">", "MORE", mark))
+    assert taken < 5000, f"{taken} of 10,000 items of 1 KiB were taken while the first one was worked on"
+    expect([int(i) for i in t.receive().get("items", [])], list(range(10000)))
 
 
 @scenario

@@ -237,6 +237,16 @@ class Contract:
         caller.publish("in.big", body)
         self.assertEqual(json.loads(self.wait_seen(service.deliveries, "in.big")[0].body), json.loads(body))
 
+    def test_what_is_refused_at_the_door_is_counted(self):
+        """A body above limits.body never reaches the core."""
+        daemon, service, _ = self.both(config=self.configuration(limits={"body": "16KiB"}))
+        caller = self.caller()
+        caller.publish("in.large", json.dumps("x" * 17000).encode())
+        caller.publish("in.small", b"1")
+        self.wait_seen(service.deliveries, "in.small")
+        self.assertEqual(self.seen(service.deliveries, "in.large"), [])
+        self.assertIn('\nbellhop_refused_total{code="too-large"} 1\n', daemon.http("/metrics")[1])
+
     # ---- too fast, too slow
 
     @needs("pressure out")

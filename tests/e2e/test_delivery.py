@@ -43,6 +43,25 @@ class Base:
         self.assertEqual((got.verb, got.subject), ("ERR", code), got)
 
 
+class ShareCase(Base, Case):
+    def test_one_that_is_down_leaves_memory_to_the_others(self):
+        """limits.queue has room for far more than limits.memory."""
+        daemon, flooder = self.start(limits={"memory": "4MiB"})
+        caller = self.keep(daemon.connect())
+        daemon.serve("b")
+        for _ in range(600):
+            flooder.start("PUB", "a.x", b"x" * 8192)
+        refused = flooder.expect("ERR")
+        self.error(refused, "overloaded")
+        self.assertRegex(refused.body.decode(), r"^a holds \d+KiB of limits.memory \(4MiB\).* down$")
+        for _ in range(100):
+            self.assertEqual(caller.request("b.x", b"y" * 8192)[1].verb, "REP")
+            self.assertEqual(caller.publish("b.x", b"y" * 8192).verb, "OK")
+        metrics = daemon.http("/metrics")[1]
+        self.assertIn('bellhop_destination_memory_bytes{destination="b"} 0', metrics)
+        self.assertRegex(metrics, r'bellhop_destination_memory_bytes\{destination="a"\} [12]\d{6}')
+
+
 class TimeoutCase(Base, Case):
     def test_silent_service(self):
         daemon, caller = self.start(policy("200ms"))

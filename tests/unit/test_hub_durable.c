@@ -253,6 +253,71 @@ START_TEST(delayed_over_a_restart)
 }
 END_TEST
 
+/* 1024 are in memory; the others wait on disk, for as long as it takes, and are not written meanwhile. */
+START_TEST(what_falls_due_behind_a_full_window_waits_without_writes)
+{
+    struct store_stats before, after;
+    struct hub_counts c;
+    limits(16 << 20, 100, 10);
+    set_up_down(&math, false);
+    for (int i = 0; i < 3000; i++)
+        publish("math.sum", "delay: 10s\n", NULL);
+    run_store();
+    pass(10000);
+    for (int i = 0; i < 20; i++) {
+        run_store();
+        pass(100);
+    }
+    ck_assert_uint_eq(status_of(&math).ready, 1024);
+    ck_assert_uint_eq(status_of(&math).stored, 3000 - 1024);
+    store_stats(store, &before);
+    for (int i = 0; i < 60; i++) {
+        pass(1000);
+        run_store();
+    }
+    store_stats(store, &after);
+    ck_assert_uint_eq(after.commits, before.commits);
+    math.room = 10;
+    set_up_down(&math, true);
+    for (int i = 0; i < 3000; i++) {
+        if (i % 7 == 0) /* some end while what is on disk is being read */
+            run_store();
+        settle_ok(&math);
+    }
+    run_store();
+    hub_counts(hub, &c);
+    ck_assert_uint_eq(c.state[DELIVERY_DONE], 3000);
+    ck_assert_uint_eq(math.sent, 3000);
+    ck_assert_uint_eq(c.drift[4] + c.drift[5], 3000);
+    ck_assert_uint_eq(totals().ready + totals().delayed, 0);
+    all_over();
+}
+END_TEST
+
+START_TEST(what_waits_behind_a_full_window_survives)
+{
+    limits(16 << 20, 100, 10);
+    set_up_down(&math, false);
+    for (int i = 0; i < 1500; i++)
+        publish("math.sum", "delay: 1s\n", NULL);
+    run_store();
+    pass(1000);
+    for (int i = 0; i < 20; i++) {
+        run_store();
+        pass(10);
+    }
+    ck_assert_uint_eq(status_of(&math).stored, 1500 - 1024);
+    crash(0);
+    run_store();
+    for (int i = 0; i < 1500; i++) {
+        run_store();
+        settle_ok(&math);
+    }
+    run_store();
+    ck_assert_uint_eq(totals().done, 1500);
+}
+END_TEST
+
 START_TEST(dead_letters_survive_and_come_back)
 {
     publish("math.sum", "id: one\n", NULL);
@@ -563,7 +628,8 @@ int main(void)
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
         best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
-        long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart, dead_letters_survive_and_come_back,
+        long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart,
+        what_falls_due_behind_a_full_window_waits_without_writes, what_waits_behind_a_full_window_survives, dead_letters_survive_and_come_back,
         dead_letters_do_not_come_back_for_ever, full_is_refused_and_settling_goes_on,
         drop_oldest_makes_room, drop_oldest_from_disk_and_over_a_crash, drop_oldest_drops_nothing_in_flight,
         failed_commit_promises_nothing, outbox_all_or_nothing,

@@ -438,6 +438,36 @@ static void all_is_there_after_a_close(struct bed *b)
     audit_is(b, "totals 3 1 1 1 0 0 0 0\n");
 }
 
+static void what_was_handed_out_can_be_read_again(struct bed *b)
+{
+    uint32_t queue = store_queue(b->st, STR("q"), true), other = store_queue(b->st, STR("r"), true);
+    put_due(b, queue, "late", 300);
+    put_due(b, other, "soon", 100);
+    put_due(b, queue, "then", 200);
+    put(b, queue, "now");
+    uint64_t again = put_due(b, queue, "again", 200);
+    store_take_due(b->st, (struct store_when){200, 0}, 9, on_rows, b);
+    bed_settle(b);
+    buf_clear(&b->trace);
+    store_load_taken(b->st, store_key(queue, 0), 1, on_rows, b);
+    store_load_taken(b->st, b->last_key, 9, on_rows, b);
+    store_load_taken(b->st, store_key(other, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:3", "0", "0", "then")
+                "rows ok 0 quarantined 0\nrows ok 1 quarantined 0\n" ROW("2:2", "0", "0", "soon"));
+    store_begin(b->st);
+    store_update(b->st, &(struct store_change){again, 1, 500, STR_NONE, STR_NONE, 0}); /* delayed again */
+    store_commit(b->st);
+    store_begin(b->st);
+    store_end(b->st, store_key(other, 2), STORE_DONE);
+    store_commit(b->st);
+    store_load_taken(b->st, store_key(queue, 0), 9, on_rows, b);
+    store_load_taken(b->st, store_key(other, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 1 quarantined 0\n" ROW("1:3", "0", "0", "then") "rows ok 0 quarantined 0\n");
+    bed_reopen(b);
+    store_load_taken(b->st, store_key(queue, 0), 9, on_rows, b);
+    TRACE_IS(b, "rows ok 0 quarantined 0\n");
+}
+
 static void what_was_told_survives_a_crash(struct bed *b)
 {
     uint32_t queue = store_queue(b->st, STR("one"), true);
@@ -641,7 +671,7 @@ static case_fn *const cases[] = {
     rows_come_in_the_order_of_their_puts, every_field_comes_back, a_queue_is_read_page_by_page,
     a_load_sees_what_was_committed_before_it, ends_are_counted_once, an_update_changes_what_it_names,
     crashes_stay_until_it_is_redriven,
-    what_is_due_is_handed_out_once_and_in_order, each_clock_has_its_own_that_are_due, its_time_is_kept, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
+    what_is_due_is_handed_out_once_and_in_order, what_was_handed_out_can_be_read_again, each_clock_has_its_own_that_are_due, its_time_is_kept, a_delivery_dies_comes_back_and_is_purged, one_takes_the_place_of_another,
     what_is_ended_makes_room_for_the_next_unit,
     pairs_nest_and_callbacks_come_in_order, all_is_there_after_a_close, what_was_told_survives_a_crash,
     only_the_first_copy_within_the_window_is_put, a_copy_is_known_after_a_close_and_a_crash, a_guard_is_part_of_a_unit,

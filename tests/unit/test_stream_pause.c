@@ -224,7 +224,8 @@ START_TEST(a_paused_one_does_not_wait_to_write_what_a_read_needs)
 {
     static const struct layer_ops fake = {
         .handshake = fake_handshake, .read = fake_read, .pending = fake_pending, .bye = fake_end, .free = fake_end};
-    struct layer layer = {.ops = &fake};
+    static struct layer layer; /* freed with the stream, in tear_down() */
+    layer.ops = &fake;
     struct end e = {.rig = &rig};
     int pair[2], turns = 0;
     pair_unix(pair, SOCK_STREAM);

@@ -283,6 +283,47 @@ test('a caller', () => fake([async (c) => {
     await c.close();
 }));
 
+test('a slow reader of a stream holds the daemon back', () => fake([async (c) => {
+    await c.hello();
+    const req = await c.read('REQ');
+    for (let i = 0; i < 20000; i++) c.send('MORE', req.id, '', {}, String(i).padEnd(1024));
+    c.send('REP', req.id);
+    await sleep(300);
+    assert.ok(c.socket.writableLength > 10 << 20, `${c.socket.writableLength} bytes wait at the daemon`);
+    await c.bye();
+}], async (socket) => {
+    const c = await new Client('unit', { socket }).connect();
+    let n = 0;
+    for await (const item of c.requestStream('flood')) {
+        if (n === 0) await sleep(500);
+        assert.strictEqual(Number(item.body), n++);
+    }
+    assert.strictEqual(n, 20000);
+    await c.close();
+}));
+
+test('what a slow reader has waiting is bounded', () => fake([async (c) => {
+    await c.hello();
+    const both = [await c.read('REQ'), await c.read('REQ')];
+    const req = both.find((f) => f.subject === 'flood');
+    const other = both.find((f) => f.subject === 'other');
+    for (let i = 0; i < 70000; i++) c.send('MORE', req.id, '', {}, String(i));
+    assert.strictEqual((await c.read('CANCEL')).id, req.id);
+    c.send('REP', other.id, '', {}, '1');
+    await c.bye();
+}], async (socket) => {
+    const c = await new Client('unit', { socket }).connect();
+    const items = c.requestStream('flood');
+    const first = items.next();
+    assert.strictEqual((await c.request('other')).data, 1); // it is waited for: nothing stops the reading
+    assert.strictEqual((await first).value.data, 0);
+    let n = 1;
+    await assert.rejects(async () => { for await (const item of items) assert.strictEqual(item.data, n++); },
+        { code: 'overloaded', detail: /^the stream is read too slowly: 65537 items/ });
+    assert.strictEqual(n, 65538);
+    await c.close();
+}));
+
 test('subscriptions, again after a reconnect', async () => {
     const got = [];
     let stop;

@@ -118,7 +118,11 @@ class Plain:
         return reply(self.client.request(m["subject"], *content(m), **options(m)))
 
     def stream(self, m):
-        return {"items": [i.body.decode() for i in self.client.request_stream(m["subject"], *content(m), **options(m))]}
+        items = []
+        for item in self.client.request_stream(m["subject"], *content(m), **options(m)):
+            time.sleep(0 if items else m.get("pause_ms", 0) / 1000)
+            items.append(item.body.decode())
+        return {"items": items}
 
     def publish(self, m):
         self.client.publish(m["subject"], *content(m), ack=m.get("ack", False))
@@ -198,8 +202,11 @@ class Async:
         return reply(await self.client.request(m["subject"], *content(m), **options(m)))
 
     async def stream(self, m):
-        items = self.client.request_stream(m["subject"], *content(m), **options(m))
-        return {"items": [i.body.decode() async for i in items]}
+        items = []
+        async for item in self.client.request_stream(m["subject"], *content(m), **options(m)):
+            await asyncio.sleep(0 if items else m.get("pause_ms", 0) / 1000)
+            items.append(item.body.decode())
+        return {"items": items}
 
     async def publish(self, m):
         await self.client.publish(m["subject"], *content(m), ack=m.get("ack", False))

@@ -284,3 +284,32 @@ def greedy(c):
         frame = c.read("REP")
         assert frame[1] == i and frame[4] == body
     sender.join(10)
+
+
+FLOODED = []
+
+
+def flood_of_items(c):
+    """20,000 items of 1 KiB; FLOODED says how many have been taken from us."""
+    FLOODED[:] = []
+    c.hello()
+    req = c.read("REQ")[1]
+    for i in range(20000):
+        c.send("MORE", req, body=b"%-1024d" % i)
+        FLOODED.append(i)
+    c.send("REP", req)
+    c.bye()
+
+
+def endless_items(c):
+    """More than a client lets wait, while it waits for the answer of another request."""
+    c.hello()
+    asked = {}
+    while len(asked) < 2:
+        _, number, subject, *_ = c.read("REQ")
+        asked[subject] = number
+    piece = b"".join(b"MORE %d 0 %d\n%d" % (asked["flood"], len(str(i)), i) for i in range(70000))
+    c.sock.sendall(piece)
+    assert c.read("CANCEL")[1] == asked["flood"]
+    c.send("REP", asked["other"], body=b"1")
+    c.bye()

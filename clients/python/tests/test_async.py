@@ -164,6 +164,34 @@ class AsyncTest(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual(e.exception.code, code)
                 self.assertEqual((await c.request("sum", [1])).data, 1)
 
+    async def test_a_slow_reader_holds_the_daemon_back(self):
+        with Fake(scenarios.flood_of_items) as fake:
+            async with bellhop.AsyncClient("unit", fake.path) as c:
+                count = 0
+                async for item in c.request_stream("flood"):
+                    if count == 0:
+                        await asyncio.sleep(0.4)
+                        self.assertLess(len(scenarios.FLOODED), 5000)
+                    self.assertEqual(int(item.body), count)
+                    count += 1
+                self.assertEqual(count, 20000)
+
+    async def test_what_a_slow_reader_has_waiting_is_bounded(self):
+        with Fake(scenarios.endless_items) as fake:
+            async with bellhop.AsyncClient("unit", fake.path) as c:
+                items = c.request_stream("flood")
+                first = asyncio.ensure_future(items.__anext__())
+                self.assertEqual((await c.request("other")).data, 1)   # it is waited for: nothing stops the reading
+                self.assertEqual((await first).data, 0)
+                count = 1
+                with self.assertRaises(bellhop.Error) as e:
+                    async for item in items:
+                        self.assertEqual(item.data, count)
+                        count += 1
+                self.assertEqual(e.exception.code, "overloaded")
+                self.assertGreater(count, 65536)
+                self.assertLess(count, 65540)
+
     async def test_subscribe(self):
         with Fake(scenarios.subscriptions, scenarios.resubscribed) as fake:
             c, got, stop, again = bellhop.AsyncClient("unit", fake.path), [], asyncio.Event(), asyncio.Event()

@@ -198,6 +198,38 @@ class PlainTest(unittest.TestCase):
                     self.assertEqual(e.exception.code, code)
                 self.assertEqual(c.request("sum", [1]).data, 1)
 
+    def test_a_slow_reader_holds_the_daemon_back(self):
+        with Fake(scenarios.flood_of_items) as fake:
+            with bellhop.Client("unit", fake.path) as c:
+                count = 0
+                for item in c.request_stream("flood"):
+                    if count == 0:
+                        time.sleep(0.4)
+                        self.assertLess(len(scenarios.FLOODED), 5000)
+                    self.assertEqual(int(item.body), count)
+                    count += 1
+                self.assertEqual(count, 20000)
+
+    def test_what_a_slow_reader_has_waiting_is_bounded(self):
+        def script(c):
+            c.hello()
+            flood = c.read("REQ")[1]
+            c.send("MORE", flood, body=b"0")
+            other = c.read("REQ")[1]
+            c.sock.sendall(b"".join(b"MORE %d 0 1\nx" % flood for _ in range(70000)))
+            assert c.read("CANCEL")[1] == flood
+            c.send("REP", other, body=b"1")
+            c.bye()
+        with Fake(script) as fake:
+            with bellhop.Client("unit", fake.path) as c:
+                items, count = c.request_stream("flood"), 0
+                self.assertEqual(next(items).data, 0)
+                self.assertEqual(c.request("other").data, 1)
+                with self.assertRaises(bellhop.Error) as e:
+                    for _ in items:
+                        count += 1
+                self.assertEqual((e.exception.code, count), ("overloaded", 65537))
+
     def test_subscribe(self):
         with Fake(scenarios.subscriptions, scenarios.resubscribed) as fake:
             c, got = bellhop.Client("unit", fake.path), []

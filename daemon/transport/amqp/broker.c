@@ -122,6 +122,7 @@ static void put_start_ok(struct broker *c)
 {
     struct table capabilities = {0}, properties = {0};
     struct buf response = BUF_EMPTY;
+    buf_secret(&response);
     static const char *const wanted[] = {"connection.blocked", "consumer_cancel_notify", "basic.nack",
                                          "publisher_confirms", "authentication_failure_close"};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
@@ -138,6 +139,7 @@ static void put_start_ok(struct broker *c)
                                      .mechanism = amqp_cstring_bytes(c->spec.external ? "EXTERNAL" : "PLAIN"),
                                      .response = amqp_of(buf_str(&response)),
                                      .locale = amqp_cstring_bytes("en_US")};
+    buf_secret(broker_out(c));
     put(c, AMQP_CONNECTION_START_OK_METHOD, &ok);
     buf_wipe(&response);
     buf_fini(&name);

@@ -247,14 +247,14 @@ static const struct asker_ops source_asker = {.more = on_more, .done = on_done};
 
 static void refused(struct delivery *d, enum code code)
 {
-    struct reply error = {.code = code, .body = str_of(nest_refusal(code))};
+    struct reply error = {.code = code, .body = str_of(nest_refusal(d->source->from->intake, code))};
     if (is_request(d)) {
         answer(d, &error, true);
         acknowledge(d);
     } else if (is_passing(code)) {
         hold(d, code);
     } else {
-        reject(d, nest_refusal(code));
+        reject(d, nest_refusal(d->source->from->intake, code));
     }
 }
 
@@ -461,6 +461,7 @@ static void take(struct delivery *d, struct str body)
     if (good)
         d->msg = msg_new(s->from->intake->factory, &parcel.input, &what);
     if (d->msg == NULL) {
+        intake_refused(s->from->intake, CODE_INVALID);
         reject(d, what);
         return;
     }
@@ -481,10 +482,12 @@ static void on_content(void *arg, struct str body, bool oversized)
         return;
     }
     struct delivery *d = delivery_new(s);
-    if (oversized)
-        reject(d, "the body is above limits.body");
-    else
+    if (!oversized) {
         take(d, body);
+        return;
+    }
+    intake_refused(s->from->intake, CODE_TOO_LARGE);
+    reject(d, "the body is above limits.body");
 }
 
 /* ---------------------------------------------------------------- the channel */

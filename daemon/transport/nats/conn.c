@@ -49,6 +49,7 @@ static void greet(struct conn *c)
     const struct url *url = link_url(c->link);
     struct wire_hello hello = {.name = c->spec.name, .user = url->user, .password = url->password, .token = c->spec.token};
     c->greeted = true;
+    buf_secret(stream_out(link_stream(c->link)));
     nats_put_connect(stream_out(link_stream(c->link)), &hello);
     nats_conn_ping(c);
 }

@@ -234,13 +234,14 @@ static enum code offer(struct endpoint *e, const struct incoming *m, struct msg 
     if (code == CODE_BUSY)
         asked_free(t);
     else if (code != CODE_OK)
-        refuse(t, code, m->codec == CODEC_NEST ? nest_refusal(code) : "");
+        refuse(t, code, m->codec == CODEC_NEST ? nest_refusal(m->source->intake, code) : "");
     return code;
 }
 
 static void refuse_bad(struct endpoint *e, struct incoming *m, enum code code, const char *what)
 {
     e->bad++;
+    intake_refused(m->source->intake, code);
     m->request = m->in->reply.n > 0 && (m->codec != CODEC_NEST || m->id.p != NULL);
     m->parts.subject = m->in->subject;
     if (m->request)

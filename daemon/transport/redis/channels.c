@@ -240,7 +240,7 @@ static bool offer(const struct channel *c, struct msg *m, struct str channel, st
         mem_free(a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
-        refuse(s, channel, id, code, nest_refusal(code));
+        refuse(s, channel, id, code, nest_refusal(c->source->intake, code));
     return code != CODE_BUSY;
 }
 
@@ -252,8 +252,9 @@ static bool take(struct channel *c, const struct push *p)
     bool legal = read(c, p, &content, &what), fits = content.input.body.n <= s->endpoint->env.body_max;
     struct msg *m = legal && fits ? msg_new(c->source->intake->factory, &content.input, &what) : NULL;
     if (m == NULL) {
-        refuse(s, p->channel, content.id, legal && !fits ? CODE_TOO_LARGE : CODE_INVALID,
-               legal && !fits ? "body above limits.body" : what);
+        enum code code = legal && !fits ? CODE_TOO_LARGE : CODE_INVALID;
+        intake_refused(c->source->intake, code);
+        refuse(s, p->channel, content.id, code, legal && !fits ? "body above limits.body" : what);
         s->endpoint->bad++;
         return true;
     }

@@ -254,8 +254,10 @@ static void on_up(void *arg)
     struct str database = redis_database(url);
     c->reader = resp_reader_new(&(struct resp_limits){.element = c->endpoint->env.body_max + ENVELOPE_MAX,
                                                       .reply = redis_reply_max(c->endpoint)});
-    if (url->password != NULL)
+    if (url->password != NULL) {
+        buf_secret(stream_out(link_stream(c->link)));
         greet(c, STR("AUTH"), redis_user(url), str_of(url->password));
+    }
     if (database.n > 0)
         greet(c, STR("SELECT"), STR_NONE, database);
     greet(c, STR("PING"), STR_NONE, STR_NONE);

@@ -246,7 +246,7 @@ static uint64_t deliveries_of(const struct reader *r, struct entry_id id)
 }
 
 /* It can never be delivered, or nobody wants it: it stays in the stream, but comes no more. */
-static void refuse(struct reader *r, struct entry_id id, enum code code, const char *why)
+static void put_away(struct reader *r, struct entry_id id, enum code code, const char *why)
 {
     struct endpoint *e = r->endpoint;
     char text[ENTRY_ID_MAX];
@@ -255,6 +255,13 @@ static void refuse(struct reader *r, struct entry_id id, enum code code, const c
     log_write(e->env.log, LOG_WARN, "message_refused", "endpoint", e->conf->name, "stream", r->keys->stream, "entry",
               text, "code", code_name(code), "reason", why, NULL);
     taken_done(r, taken_new(r, id, place));
+}
+
+/* One that is not even offered. */
+static void refuse(struct reader *r, struct entry_id id, enum code code, const char *why)
+{
+    intake_refused(r->source->intake, code);
+    put_away(r, id, code, why);
 }
 
 static struct msg *make(struct reader *r, const struct entry *entry, enum code *code, const char **what)
@@ -297,7 +304,7 @@ static bool offer(struct reader *r, const struct entry *entry)
     }
     taken_free(t);
     if (code != CODE_BUSY && !stays_pending(code))
-        refuse(r, entry->id, code, nest_refusal(code));
+        put_away(r, entry->id, code, nest_refusal(r->source->intake, code));
     return code != CODE_BUSY;
 }
 

@@ -219,7 +219,7 @@ static bool offer(struct peer *p, const struct nest_request *req, struct msg *m)
         ask_free(p->endpoint, a);
     }
     if (code != CODE_OK && code != CODE_BUSY)
-        refuse(p, req, m->subject, code, nest_refusal(code));
+        refuse(p, req, m->subject, code, nest_refusal(p->endpoint->env.intake, code));
     return code != CODE_BUSY;
 }
 
@@ -229,6 +229,7 @@ static bool take(struct peer *p, const struct nest_request *req, struct str subj
     bool fits = req->data.n <= p->endpoint->env.body_max;
     struct msg *m = fits ? make(p, req, subject, &what) : NULL;
     if (m == NULL) {
+        intake_refused(p->endpoint->env.intake, fits ? CODE_INVALID : CODE_TOO_LARGE);
         refuse(p, req, subject, fits ? CODE_INVALID : CODE_TOO_LARGE, fits ? what : "data above limits.body");
         return true;
     }
@@ -271,10 +272,13 @@ static enum verdict on_packet(struct peer *p, struct str json)
         return foreign(p, json, what) ? TAKEN : BROKEN;
     bool taken = true;
     struct str subject = e->env.intake != NULL ? subject_of(e, req.pattern) : STR_NONE;
-    if (subject.p == NULL)
+    if (subject.p == NULL) {
+        if (e->env.intake != NULL)
+            intake_refused(e->env.intake, CODE_NO_ROUTE);
         refuse(p, &req, req.pattern, CODE_NO_ROUTE, "no subject can be made of this pattern");
-    else
+    } else {
         taken = take(p, &req, subject);
+    }
     e->received += taken;
     return taken ? TAKEN : HELD;
 }

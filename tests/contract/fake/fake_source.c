@@ -160,10 +160,14 @@ void fake_take(struct endpoint *e, const struct frame *f)
     size_t offset;
     bool legal = headers_check(f->headers, &what, &offset) && idmap_get(&e->taken, f->id) == NULL;
     const struct endpoint_source *source = legal ? source_of(e, f->headers) : NULL;
-    struct msg *m = source != NULL ? make(e, f, source, &what) : NULL;
+    bool fits = f->body.n <= e->env.body_max;
+    struct msg *m = source != NULL && fits ? make(e, f, source, &what) : NULL;
     if (m == NULL) {
+        enum code code = fits ? CODE_INVALID : CODE_TOO_LARGE;
         e->bad++;
-        refuse(e, f->id, CODE_INVALID, str_of(what));
+        if (source != NULL)
+            intake_refused(source->intake, code);
+        refuse(e, f->id, code, fits ? str_of(what) : STR("a body above limits.body"));
     } else {
         hold(e, f, source->intake, m);
     }
