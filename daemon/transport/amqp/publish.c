@@ -443,18 +443,12 @@ static void nest_answer(struct publisher *p, struct flight *f, struct str body)
 
 static void plain_answer(struct publisher *p, struct flight *f, unsigned codec, struct str body)
 {
-    const char *what;
     struct message_parts parts;
     struct wire_message in = {.subject = f->h->subject, .headers = codec_room_headers(&p->reply_room),
                               .content_type = buf_str(&p->reply_type), .body = body};
-    struct settlement s = {.outcome = OUTCOME_OK, .retry_after_ms = -1, .final = true};
-    if (!codec_decode(amqp_codec(codec), &p->reply_room, &in, &parts, &what)) {
-        report(end_flight(p, f), OUTCOME_REJECT, CODE_INVALID, str_of(what));
-        return;
-    }
-    s.reply = (struct reply){.code = codec_reply_code(parts.headers), .headers = parts.headers, .body = parts.body};
-    if (s.reply.code != CODE_OK)
-        s.outcome = OUTCOME_REJECT;
+    enum code code = codec_decode_reply(amqp_codec(codec), &p->reply_room, &in, &parts);
+    struct settlement s = {.outcome = code == CODE_OK ? OUTCOME_OK : OUTCOME_REJECT, .retry_after_ms = -1, .final = true,
+                           .reply = {.code = code, .headers = parts.headers, .body = parts.body}};
     struct handover *h = end_flight(p, f);
     h->core->settled(h, &s);
 }
