@@ -68,7 +68,9 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
                                     struct err *err);
 void endpoint_use(struct app *a, struct open_endpoint *e);
 void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
-void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
+/* Takes nothing new; closed when what it has in hand has ended, at the latest after drain_timeout. */
+void endpoint_leave(struct app *a, struct open_endpoint *e);
+size_t endpoint_held(const struct open_endpoint *e); /* what was handed to it and is not settled */
 struct tls_context *endpoint_tls(const struct config *c, const struct endpoint_conf *conf, struct err *err);
 /* Do the routes of two configurations consume the same from it? */
 bool endpoint_sources_equal(const struct config *a, const struct config *b, const struct endpoint_conf *e);

@@ -763,6 +763,14 @@ size_t consumer_busy(const struct consumer *c)
     return busy;
 }
 
+size_t consumer_unsettled(const struct consumer *c)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < c->count; i++)
+        sum += c->sources[i].unacked.count - c->sources[i].held.count - c->sources[i].done.count;
+    return sum;
+}
+
 bool consumer_is_ready(const struct consumer *c)
 {
     size_t consuming = 0;

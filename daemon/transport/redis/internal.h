@@ -115,6 +115,7 @@ struct reader *reader_new(struct endpoint *e, const struct endpoint_source *sour
 void reader_free(struct reader *r); /* withdraws its receipts; NULL is legal */
 void reader_stop(struct reader *r);
 size_t reader_busy(const struct reader *r);
+size_t reader_unsettled(const struct reader *r); /* accepted by the core, which has not settled them */
 void reader_on_commands(struct reader *r); /* the connection for commands is ready */
 struct conn *reader_conn(const struct reader *r); /* NULL once stopped */
 const char *reader_error(const struct reader *r);

@@ -741,6 +741,11 @@ size_t reader_busy(const struct reader *r)
     return conn_ready(r->endpoint->commands) ? r->done.count + r->acking.count : 0;
 }
 
+size_t reader_unsettled(const struct reader *r)
+{
+    return r->inflight.count;
+}
+
 struct conn *reader_conn(const struct reader *r)
 {
     return r->conn;
