@@ -84,8 +84,8 @@ void sink_settle(struct endpoint *e, struct handover *h, enum outcome outcome, c
 void sink_lost(struct endpoint *e, struct handover *h, const char *reason);
 void sink_lose(struct endpoint *e, bool asked_only, const char *reason); /* all of them, or those with a channel */
 void sink_request(struct endpoint *e, struct handover *h); /* its channel is there: publishes it */
-/* A command of ours was answered with an error that a person has to see to, or (NULL) with none. */
-void redis_denied(struct endpoint *e, const struct resp *error);
+/* A command of ours was answered with an error (a NUL behind it) that a person has to see to, or (STR_NONE) with none. */
+void redis_denied(struct endpoint *e, struct str error);
 
 /* doctor.c: settings of the server */
 void redis_doctor(struct endpoint *e, struct doctor *d);
