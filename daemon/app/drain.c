@@ -49,8 +49,8 @@ static size_t still_busy(struct app *a)
         busy += e->transport->busy(e->endpoint);
     }
     LIST_EACH(&a->leavers, n) {
-        struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        busy += e->transport->busy(e->endpoint);
+        const struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        busy += e->transport->busy(e->endpoint) + endpoint_held(e);
     }
     return busy;
 }

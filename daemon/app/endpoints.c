@@ -98,28 +98,51 @@ void endpoint_use(struct app *a, struct open_endpoint *e)
         hub_adopt(a->hub, e->transport->sink(e->endpoint));
 }
 
-void endpoint_close(struct app *a, struct open_endpoint *e)
+static struct sink *sink_of(const struct open_endpoint *e)
 {
     struct sink *sink = e->transport->sink(e->endpoint);
-    if (sink != NULL && sink->dest != NULL)
-        hub_disown(a->hub, sink);
+    return sink != NULL && sink->dest != NULL ? sink : NULL;
+}
+
+void endpoint_close(struct app *a, struct open_endpoint *e)
+{
+    if (sink_of(e) != NULL)
+        hub_disown(a->hub, sink_of(e));
     list_remove(e->home, &e->link);
     e->transport->close(e->endpoint);
     generation_unref(e->generation);
     endpoint_free(e);
 }
 
-/* A target is let go at once: what it holds is tried again by its successor. A listener answers first. */
+static bool is_replaced(struct app *a, const char *name)
+{
+    LIST_EACH(&a->fresh, n) {
+        if (strcmp(CONTAINER_OF(n, struct open_endpoint, link)->conf->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What it has in hand both ways it may end beside its successor, which gets what is new. */
 void endpoint_leave(struct app *a, struct open_endpoint *e)
 {
-    if (!e->conf->listen) {
-        endpoint_close(a, e);
-        return;
-    }
+    if (sink_of(e) != NULL)
+        hub_part(a->hub, sink_of(e), is_replaced(a, e->conf->name));
     e->transport->stop_intake(e->endpoint);
     move_to(&a->leavers, e);
     e->leaving_until_ms = loop_now(a->loop) + a->current->conf->limits.drain_timeout_ms;
     timer_after(a->leaving, 1);
+}
+
+size_t endpoint_held(const struct open_endpoint *e)
+{
+    return sink_of(e) != NULL ? hub_held(sink_of(e)) : 0;
+}
+
+static size_t unfinished_of(const struct open_endpoint *e)
+{
+    size_t unsettled = e->transport->unsettled != NULL ? e->transport->unsettled(e->endpoint) : 0;
+    return unsettled + e->transport->busy(e->endpoint) + endpoint_held(e);
 }
 
 void endpoints_on_leaving(void *app)
@@ -127,8 +150,12 @@ void endpoints_on_leaving(void *app)
     struct app *a = app;
     LIST_EACH(&a->leavers, n) {
         struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
-        if (e->transport->busy(e->endpoint) == 0 || loop_now(a->loop) >= e->leaving_until_ms)
-            endpoint_close(a, e);
+        size_t unfinished = unfinished_of(e);
+        if (unfinished > 0 && loop_now(a->loop) < e->leaving_until_ms)
+            continue;
+        log_write(a->log, unfinished > 0 ? LOG_WARN : LOG_INFO, "endpoint_closed", "endpoint", e->conf->name, "unfinished",
+                  LOG_NUM(unfinished), NULL);
+        endpoint_close(a, e);
     }
     if (!list_empty(&a->leavers))
         timer_after(a->leaving, LEAVING_LOOK_MS);

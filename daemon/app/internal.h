@@ -74,7 +74,9 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
                                     struct err *err);
 void endpoint_use(struct app *a, struct open_endpoint *e);
 void endpoint_close(struct app *a, struct open_endpoint *e); /* at once; frees it */
-void endpoint_leave(struct app *a, struct open_endpoint *e); /* when it is idle, or after a while */
+/* Takes nothing new; closed when what it has in hand has ended, at the latest after drain_timeout. */
+void endpoint_leave(struct app *a, struct open_endpoint *e);
+size_t endpoint_held(const struct open_endpoint *e); /* what was handed to it and is not settled */
 /* To the certificates of the current generation: all of them, or none where one is not in order. */
 bool endpoints_renew_tls(struct app *a, struct err *err);
 void endpoints_watch(struct app *a);                      /* watches the files of the profiles in use */

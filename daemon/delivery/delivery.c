@@ -354,6 +354,7 @@ void delivery_sent(struct delivery *v, int64_t now)
 {
     struct hub *h = v->dest->hub;
     v->sent_ms = now;
+    v->sink = v->dest->sink;
     int64_t span = v->h.deadline_ms - now;
     set_state(v, DELIVERY_INFLIGHT);
     hub_schedule_from(h, &v->due, now, span > 0 ? span : 0, span == v->route->policy->timeout_ms);
@@ -442,7 +443,7 @@ static bool may_retry(const struct delivery *v, const struct settlement *s)
     if (!retry_allowed(&v->route->policy->retry, v->h.attempt) || poison_is(v))
         return false;
     return v->h.kind == MSG_EVENT ||
-           (!s->final && !v->streamed && v->route->policy->idempotent && dest_is_up(v->dest));
+           (!s->final && !v->streamed && v->route->policy->idempotent && dest_is_there(v->dest));
 }
 
 static void retry(struct delivery *v, const struct settlement *s)
@@ -507,7 +508,7 @@ static void hold(struct delivery *v)
     v->h.redelivered = "released";
     if (v->key != 0 && v->last_error == NULL)
         v->last_error = mem_strdup(v->h.redelivered); /* on disk: the next life knows that it has been seen */
-    if (v->h.kind == MSG_REQUEST && !dest_is_up(v->dest))
+    if (v->h.kind == MSG_REQUEST && !dest_is_there(v->dest))
         delivery_refuse_nobody(v);
     else
         wait_for(v, GIVEN_BACK_MS);
@@ -515,6 +516,8 @@ static void hold(struct delivery *v)
 
 static void tell_breaker(struct delivery *v, const struct settlement *s)
 {
+    if (v->sink != v->dest->sink)
+        return; /* what one that has left has to say is nothing about its successor */
     if (s->outcome == OUTCOME_HOLD)
         breaker_unsent(&v->dest->breaker);
     else if (tells_of_trouble(s))
@@ -602,7 +605,7 @@ static void attempt_timed_out(struct delivery *v)
     h->counts.timeouts++;
     msg_log(h->env.log, LOG_WARN, "delivery_timeout", v->h.msg,
             (struct log_pair[4]){{"destination", v->dest->name}, {"attempt", LOG_NUM(v->h.attempt)}});
-    v->dest->sink->ops->cancel(v->dest->sink, &v->h, v->h.kind == MSG_REQUEST);
+    v->sink->ops->cancel(v->sink, &v->h, v->h.kind == MSG_REQUEST);
     delivery_settle(v, &late);
     buf_fini(&why);
 }

@@ -5,12 +5,15 @@
 #include "delivery/internal.h"
 #include "delivery/policy.h"
 
+#define ARRIVAL_MS 2000 /* how long a request waits for a successor that connects */
+
 void dest_free(struct dest *d)
 {
     assert(list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight));
     lanes_fini(d);
     durable_overdue_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
+    sched_clear(&d->hub->sched, &d->arrival);
     list_remove(&d->hub->unpumped, &d->unpumped);
     waiters_wake(&d->waiters);
     waiters_wake(&d->share.waiters);
@@ -50,7 +53,7 @@ static size_t dest_load(const struct dest *d)
  */
 enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w)
 {
-    bool up = dest_is_up(d);
+    bool up = dest_is_there(d);
     if (kind == MSG_REQUEST && !up)
         return d->service ? CODE_NO_SERVICE : CODE_UNAVAILABLE;
     if (kind == MSG_REQUEST && !breaker_allows(&d->breaker, &d->breaker_conf, hub_now(d->hub)))
@@ -168,7 +171,9 @@ static void on_extend(struct handover *handover)
 
 static void on_ready(struct sink *s)
 {
-    dest_pump(s->dest);
+    struct dest *d = s->dest;
+    if (d->sink == s)
+        dest_pump(d);
 }
 
 /* Nobody will take them: requests that wait are refused now, events stay. */
@@ -181,41 +186,99 @@ static void refuse_requests(struct list *l)
     }
 }
 
-static void on_state(struct sink *s, bool up, const char *why)
+/* Nobody is there, and nobody is on the way. */
+static void gone(struct dest *d)
 {
-    struct dest *d = s->dest;
-    bool awaited = !d->service || d->routed > 0; /* mere callers come and go: two lines for each would bury the rest */
-    log_write(d->hub->env.log, awaited ? LOG_INFO : LOG_DEBUG, up ? "destination_up" : "destination_down", "destination", d->name,
-              "reason", why, NULL);
-    if (up) {
-        d->breaker = (struct breaker){0}; /* new peers have no record of failures */
-        dest_pump(d);
-        return;
-    }
     refuse_requests(&d->parked);
     refuse_requests(&d->ready);
     refuse_requests(&d->waiting);
     dest_wake(d);
 }
 
+static void set_awaited(struct dest *d, bool awaited)
+{
+    d->awaited = awaited;
+    if (awaited)
+        hub_schedule(d->hub, &d->arrival, ARRIVAL_MS, true);
+    else
+        sched_clear(&d->hub->sched, &d->arrival);
+}
+
+/* New peers have no record of failures. */
+void dest_came(struct dest *d)
+{
+    d->breaker = (struct breaker){0};
+    set_awaited(d, false);
+}
+
+void dest_arrival_due(struct dest *d)
+{
+    d->awaited = false;
+    if (!dest_is_up(d))
+        gone(d);
+}
+
+static void on_state(struct sink *s, bool up, const char *why)
+{
+    struct dest *d = s->dest;
+    bool known = !d->service || d->routed > 0; /* mere callers come and go: two lines for each would bury the rest */
+    if (d->sink != s)
+        return; /* it has left */
+    log_write(d->hub->env.log, known ? LOG_INFO : LOG_DEBUG, up ? "destination_up" : "destination_down", "destination", d->name,
+              "reason", why, NULL);
+    if (up) {
+        dest_came(d);
+        dest_pump(d);
+    } else {
+        gone(d);
+    }
+}
+
 const struct sink_up dest_up = {
     .settled = on_settled, .more = on_more, .extend = on_extend, .ready = on_ready, .state = on_state};
+
+void hub_part(struct hub *h, struct sink *sink, bool replaced)
+{
+    struct dest *d = sink->dest;
+    assert(d->sink == sink);
+    log_write(h->env.log, LOG_INFO, "destination_leaves", "destination", d->name, "unanswered", LOG_NUM(hub_held(sink)),
+              "successor", replaced ? "yes" : "no", NULL);
+    d->sink = NULL;
+    d->parted++;
+    set_awaited(d, replaced);
+    if (!replaced)
+        gone(d);
+}
+
+size_t hub_held(const struct sink *sink)
+{
+    const struct dest *d = sink->dest;
+    size_t held = 0;
+    LIST_EACH(&d->inflight, n) {
+        const struct delivery *v = CONTAINER_OF(n, struct delivery, link);
+        held += v->sink == sink && !v->settling;
+    }
+    return held;
+}
 
 void hub_disown(struct hub *h, struct sink *sink)
 {
     struct dest *d = sink->dest;
     (void)h;
     sink_set_up(sink, false, "closed");
+    if (d->sink == sink)
+        d->sink = NULL;
+    else
+        d->parted--;
     LIST_EACH(&d->inflight, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
-        if (v->settling)
-            continue; /* the carrier is done with it */
+        if (v->settling || v->sink != sink)
+            continue; /* the carrier is done with it, or it is another's */
         struct settlement lost = {.outcome = OUTCOME_RETRY, .retry_after_ms = -1,
                                   .reply = {.code = CODE_UNAVAILABLE, .body = STR("the endpoint was closed")}};
         sink->ops->cancel(sink, &v->h, false);
         delivery_settle(v, &lost);
     }
-    d->sink = NULL;
     sink->core = NULL;
     sink->dest = NULL;
 }

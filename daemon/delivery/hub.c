@@ -177,6 +177,8 @@ void hub_tick(struct hub *h)
             replay_due(d);
         else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));
+        else if (d->kind == DUE_ARRIVAL)
+            dest_arrival_due(CONTAINER_OF(d, struct dest, arrival));
         else
             delivery_due(CONTAINER_OF(d, struct delivery, due));
     }
@@ -372,8 +374,9 @@ static void hub_withdraw(struct receipt *r)
     if (v->settling)
         return; /* answered already; its end frees the receipt */
     if (v->state == DELIVERY_INFLIGHT) {
-        d->sink->ops->cancel(d->sink, &v->h, true);
-        breaker_unsent(&d->breaker);
+        v->sink->ops->cancel(v->sink, &v->h, true);
+        if (v->sink == d->sink)
+            breaker_unsent(&d->breaker);
     }
     delivery_drop(v);
     if (!list_empty(&d->ready)) /* it was the probe that they were waiting for */
@@ -431,6 +434,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->name = mem_strdup(name);
     d->service = service;
     d->probe.kind = DUE_PROBE;
+    d->arrival.kind = DUE_ARRIVAL;
     list_init(&d->ready);
     list_init(&d->parked);
     list_init(&d->hungry);
@@ -450,8 +454,10 @@ struct dest *hub_adopt(struct hub *h, struct sink *sink)
     d->service = sink->service;
     sink->core = &dest_up;
     sink->dest = d;
-    if (sink->up)
+    if (sink->up) {
+        dest_came(d);
         dest_pump(d);
+    }
     return d;
 }
 
@@ -493,7 +499,7 @@ void hub_unsubscribe(struct hub *h, uint32_t at)
 
 bool hub_forgettable(const struct dest *d)
 {
-    return d->routed == 0 && list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight);
+    return d->routed == 0 && d->parted == 0 && list_empty(&d->ready) && list_empty(&d->parked) && list_empty(&d->waiting) && list_empty(&d->inflight);
 }
 
 void hub_retire(struct hub *h, struct dest *d)

@@ -116,7 +116,11 @@ struct intake *hub_intake(struct hub *h, const char *key, const char *name);
 /* Adopts a sink under its name (sink->name; borrowed). One destination per sink and name: a name
  * that is known without a sink (a route came first) is joined. */
 struct dest *hub_adopt(struct hub *h, struct sink *sink);
-/* The sink goes away: handovers it still holds count as lost (RETRY, unavailable). */
+/* The sink is about to go: it gets nothing more, and what it holds it may settle until hub_disown(). replaced: its successor is
+ * adopted next; requests wait for that one to come up (2 s at most), where they would else be refused at once. */
+void hub_part(struct hub *h, struct sink *sink, bool replaced);
+size_t hub_held(const struct sink *sink); /* handovers that it has not settled */
+/* The sink goes away: handovers it still holds count as lost (RETRY, unavailable), but are held against no successor. */
 void hub_disown(struct hub *h, struct sink *sink);
 struct dest *hub_dest(struct hub *h, const char *name, bool service); /* made at first use */
 

@@ -11,7 +11,7 @@
 
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_ARRIVAL, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
 
 struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
@@ -107,7 +107,10 @@ struct dest {
     char *name;
     bool service;
     size_t routed; /* routes and dead letters that name it */
-    struct sink *sink; /* NULL = nobody has come yet */
+    struct sink *sink; /* who gets what is ready; NULL = nobody has come yet */
+    size_t parted;     /* sinks that have left and may still settle what they hold */
+    bool awaited;      /* a successor of the sink that has left is on its way: see hub_part() */
+    struct due arrival; /* when it is given up */
     struct breaker breaker;
     struct breaker_conf breaker_conf; /* of the policy whose delivery failed last */
     struct list ready, parked, waiting, inflight; /* struct delivery by link */
@@ -156,6 +159,7 @@ struct delivery {
     bool taken;              /* was delayed in this life: no load of its queue brings it */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
+    struct sink *sink;       /* in flight: to whom */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
     bool drifts;             /* it was delayed, and not handed over yet … */
@@ -265,11 +269,17 @@ static inline void hub_trace(struct hub *h, enum tap_event event, const struct d
 extern const struct sink_up dest_up;
 void dest_free(struct dest *d);
 bool dest_is_up(const struct dest *d);
+static inline bool dest_is_there(const struct dest *d) /* or will be in a moment: requests wait that long */
+{
+    return dest_is_up(d) || d->awaited;
+}
 void dest_pump(struct dest *d);
 enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
 void dest_wake(struct dest *d);
 void dest_failed(struct dest *d, const struct delivery *v, enum code code);
 void dest_due(struct dest *d);
+void dest_came(struct dest *d); /* its sink is up */
+void dest_arrival_due(struct dest *d);
 
 /* share.c: has d room for one more that is not stored? As dest_room(); where there is none, hub.why says so. */
 enum code share_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w);

@@ -243,7 +243,7 @@ struct endpoint; /* the transport's own; its first member is a struct sink where
 
 /* What a connecting endpoint is to consume: one for each different `from: {endpoint: …}` of the routes.
  * Messages of a source go to its own intake, which knows only the routes of that source. An endpoint
- * whose sources change at a reload is opened anew. */
+ * whose sources change at a reload is opened anew, beside the one that was. */
 struct endpoint_source {
     const void *keys;      /* the transport's source_keys struct */
     unsigned codec;        /* enum codec_choice; see codec_of() */
@@ -295,12 +295,16 @@ struct transport {
     void (*set_tls)(struct endpoint *e, struct tls_context *tls); /* for new connections */
     void (*stop_intake)(struct endpoint *e);  /* draining: take nothing new, finish what is there */
     size_t (*busy)(const struct endpoint *e); /* askers still waiting, output still unwritten */
+    /* Beside those: messages that the core has accepted and not settled, which would come again from the peer if the endpoint were
+     * closed now. One that a reload replaces waits for them too. NULL = there are never any. */
+    size_t (*unsettled)(const struct endpoint *e);
     void (*status)(const struct endpoint *e, struct endpoint_status *out);
     /* Asks the far end: found() any number of times, also from inside; then done() once, from the loop or at the latest from close();
      * whoever asked may have lost interest by then, and ask again: the earlier one is done first. Only while the endpoint
      * is up. NULL = there is nothing to ask. */
     void (*doctor)(struct endpoint *e, struct doctor *d);
-    /* At once; withdraws its receipts, settles nothing. After a drain, but also without one: a reload that changes a
-     * connecting endpoint or its sources closes it and opens the next. */
+    /* At once; withdraws its receipts, settles nothing. After a drain, but also without one. A reload that changes a connecting
+     * endpoint or its sources opens the next, then stop_intake() is called, and close() when nothing is in hand any more
+     * or drain_timeout is over: meanwhile both are there. */
     void (*close)(struct endpoint *e);
 };

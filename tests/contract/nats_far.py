@@ -139,6 +139,13 @@ class EventCaller(NatsCaller):
     def pack(self, subject, body, headers, more):
         return body, as_event(subject, headers)
 
+    def next(self, inbox, timeout):
+        got = super().next(inbox, timeout)
+        required = [got.headers.get("ce-" + k) for k in ("specversion", "id", "source")]
+        if required != ["1.0", "m-0", "/far"] or not got.headers.get("ce-type", "").startswith("in."):
+            raise AssertionError(f"an answer that is no CloudEvent about what was asked: {got}")
+        return got
+
 
 class NestCaller(NatsCaller):
     def pack(self, subject, body, headers, more):

@@ -531,3 +531,87 @@ class Contract:
         self.assertEqual(local.publish("out.more0.x", b"1").subject, "no-route")
         caller.publish("in.reload", b"5")
         self.wait_seen(service.deliveries, "in.reload", 6)
+
+    def moved(self, config, turn):
+        """The configuration with the far end under another name: its endpoint has changed, and is opened anew."""
+        host = "127.0.0.1" if turn % 2 == 0 else "localhost"
+        for endpoint in config["endpoints"].values():
+            if "connect" in endpoint:
+                endpoint["connect"] = re.sub(r"(?<=[/@])(localhost|127\.0\.0\.1)(?=:)", host, endpoint["connect"])
+        return config
+
+    def move(self, daemon, config, turn):
+        before = len(daemon.log("link_up"))
+        daemon.write(self.moved(config, turn))
+        self.assertEqual(daemon.tool("reload")[0], 0)
+        wait_until(lambda: len(daemon.log("link_up")) > before, "the new connection")
+        self.wait_up(daemon)
+
+    @needs("request")
+    def test_reload_lets_what_is_on_its_way_end(self):
+        """The endpoint changes while requests wait for their answers, both ways: each is worked on once, and answered. What is
+        new goes over the new connection meanwhile."""
+        gate, there = threading.Event(), threading.Event()
+
+        def slow(got):
+            there.set()
+            gate.wait(20)
+            return b'"far"'
+        config = self.configuration()
+        daemon, service, server = self.both(lambda d, s: gate.wait(20) and b'"near"', slow, config=config)
+        caller, local = self.caller(), self.keep(daemon.connect())
+        waiting, id = caller.start("in.slow", b"1"), local.start("REQ", "out.now.slow", b"1")
+        self.wait_seen(service.deliveries, "in.slow")
+        self.assertTrue(there.wait(20))
+        self.move(daemon, config, 0)
+        other = self.keep(daemon.connect())
+        later = other.start("REQ", "out.now.later", b"2")
+        time.sleep(0.2)
+        self.assertEqual(daemon.log("endpoint_closed"), [])
+        gate.set()
+        self.assertEqual(json.loads(local.answer(id)[1].body), "far")
+        self.assertEqual(json.loads(waiting().body), "near")
+        self.assertEqual(json.loads(other.answer(later)[1].body), "far")
+        closed = wait_until(lambda: daemon.log("endpoint_closed"), "the end of the old connection")
+        self.assertEqual([l["unfinished"] for l in closed], ["0"])
+        self.assertEqual((len(self.seen(service.deliveries, "in.slow")), len(self.seen(server.got, "out.now.slow"))), (1, 1))
+        self.assertEqual(daemon.admin("status")["messages"]["unaccounted"], 0)
+
+    @needs("confirm")
+    def test_reload_moves_the_endpoint_under_load(self):
+        """The endpoint changes four times: nothing that was promised is lost, no request is refused, no event comes twice."""
+        config = self.configuration()
+        daemon, service, server = self.both(config=config)
+        stop, promised, failed, asked = threading.Event(), [], [], [0]
+
+        def publish(local):
+            while not stop.is_set():
+                n = len(promised)
+                if local.publish("out.kept.load", json.dumps(n).encode()).verb == "OK":
+                    promised.append(n)
+
+        def request(local):
+            while not stop.is_set():
+                got = local.request("out.now.load", json.dumps(asked[0]).encode())[1]
+                failed.extend([got] if got.verb != "REP" else [])
+                asked[0] += 1
+        loads = [publish] + ([request] if "request" not in self.transport.cannot else [])
+        threads = [threading.Thread(target=load, args=(self.keep(daemon.connect()),), daemon=True) for load in loads]
+        for thread in threads:
+            thread.start()
+        self.addCleanup(stop.set)
+        for turn in range(4):
+            wait_until(lambda n=len(promised): len(promised) > n + 20, "load that goes on")
+            self.move(daemon, config, turn)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failed, [])
+        numbers = lambda: [json.loads(g.body) for g in self.seen(server.got, "out.kept.load")]
+        wait_until(lambda: set(numbers()) >= set(promised), f"{len(promised)} promised messages")
+        self.assertEqual(len(numbers()), len(set(numbers())), "an event came twice")
+        self.assertEqual(len(self.seen(server.got, "out.now.load")), asked[0])
+        self.caller().publish("in.after", b"1")
+        self.wait_seen(service.deliveries, "in.after")
+        wait_until(lambda: len(daemon.log("endpoint_closed")) == 4, "the ends of the old connections")
+        self.assertEqual(daemon.admin("status")["messages"]["unaccounted"], 0)

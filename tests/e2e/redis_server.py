@@ -128,3 +128,18 @@ class RedisServer(BrokerProcess):
     def client(self, **more):
         return Redis(self.port, **more)
 
+
+class Sentinel(BrokerProcess):
+    """It watches what `sentinel.conf` in its folder says."""
+    program = "redis-server"
+
+    def __init__(self, folder):
+        super().__init__(folder=folder)
+        self.start()
+
+    def command(self):
+        return f"{self.folder}/sentinel.conf", "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"
+
+    def answers(self):
+        with Redis(self.port, timeout=2) as client:
+            return client.call("PING") == "PONG"

@@ -501,6 +501,25 @@ class TargetCase(Base, Case):
             self.assertEqual((got.body, got.properties["correlation_id"]), (expected, "c" + body.decode()))
             self.assertEqual(got.headers.get("bellhop-error"), error)
 
+    def test_a_reply_that_is_no_cloudevent(self):
+        """The work is done: who asked gets what came of it."""
+        q = self.name
+        self.client.declare(q)
+        daemon = self.start([{"from": "local", "match": "out", "to": self.target(codec="cloudevents", queue=q)}])
+        self.up(daemon, 0)
+        server = self.keep(self.rabbit.connect())
+        server.consume(q)
+        for headers, verb, code in (({}, "REP", None), ({"bellhop-error": "denied"}, "ERR", "denied"),
+                                    ({"cloudEvents_specversion": "1.0"}, "REP", None)):
+            with daemon.connect() as client:
+                id = client.start("REQ", "out", b"1")
+                m = server.receive()
+                server.publish("", m.properties["reply_to"], b"done", headers=headers, correlation_id=m.properties["correlation_id"],
+                               content_type="text/plain")
+                _, got = client.answer(id)
+                self.assertEqual((got.verb, got.subject, got.body), (verb, code, b"done"))
+                self.assertEqual(got.headers.get("content-type"), "text/plain")
+
     def test_request_to_no_queue(self):
         daemon = self.start([{"from": "local", "match": "out", "to": self.target(queue=self.name)}])
         self.up(daemon, 0)

@@ -108,7 +108,7 @@ class Load:
     def __init__(self, daemon, subject, window=20):
         self.acked, self.refused, self.running = [], [], True
         self.client, self.subject, self.window = daemon.connect(), subject, window
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
@@ -134,7 +134,7 @@ class Feed:
 
     def __init__(self, rabbit, queue):
         self.rabbit, self.queue, self.confirmed, self.running = rabbit, queue, set(), True
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):

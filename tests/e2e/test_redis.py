@@ -7,9 +7,9 @@ import time
 import rooms
 import test_nest_clients
 import test_nest_servers
-from harness import SANITIZED, Case, Certificates, Daemon, Local, NestClient, NestServer, policy, wait_until
+from harness import SANITIZED, Case, Certificates, Daemon, Local, NestClient, NestServer, free_port, policy, wait_until
 from proxy import Proxy
-from redis_server import Redis, RedisError, RedisServer
+from redis_server import Redis, RedisError, RedisServer, Sentinel
 
 
 def endpoint(server, **more):
@@ -734,6 +734,97 @@ class AccessCase(Case):
         self.assertEqual(self.keep(daemon.connect()).publish("a", b"1").verb, "OK")
         with first.client() as tool:
             self.assertEqual(tool.call("XLEN", "s"), 1)
+
+
+# ---------------------------------------------------------------- sets of servers
+
+class SetsCase(Case):
+    """Replicas, a failover, Sentinel, a cluster: real servers, none of which the daemon was told about but by their addresses."""
+
+    def server(self, **options):
+        return self.keep(RedisServer(**options))
+
+    def daemon_at(self, *servers, stream="orders", **more):
+        """What is published locally goes into the stream; what is in the stream goes to `room`. An attempt that is used up is gone."""
+        return self.daemon({
+            "endpoints": {"cache": {"connect": [f"redis://127.0.0.1:{s.port}" for s in servers], "reconnect_max": "200ms"}},
+            "store": {"path": self.temporary()},
+            "policies": {"default": policy("5s", attempts=2)},
+            "routes": [{"from": "local", "match": "out", "to": {"endpoint": "cache", "stream": stream}, "durable": True},
+                       {"from": {"endpoint": "cache", "stream": stream, "start": "0", "block": "200ms"}, "to": "room"}], **more})
+
+    def replica_of(self, replica, primary):
+        with replica.client() as tool:
+            tool.call("REPLICAOF", "127.0.0.1", primary.port)
+            wait_until(lambda: b"master_link_status:up" in tool.call("INFO", "replication"), "the replica")
+
+    def refused(self, daemon):
+        return wait_until(lambda: (s := endpoint_state(daemon))["state"] == "refused" and s["error"], "the refusal")
+
+    def test_failover(self):
+        """The primary becomes the replica of its replica: the next address is tried, and no attempt is used up by it."""
+        first, second = self.server(), self.server()
+        self.replica_of(second, first)
+        daemon = self.daemon_at(first, second)
+        room, flow = daemon.serve("room", credit=256), Flow(daemon.socket, "out")
+        wait_until(lambda: flow.acked > 50, "some progress")
+        with first.client() as old, second.client() as new:
+            old.call("CLIENT", "PAUSE", 10000, "WRITE")
+            wait_until(lambda: new.call("XLEN", "orders") == old.call("XLEN", "orders"), "the replica to have all")
+            new.call("REPLICAOF", "NO", "ONE")
+            old.call("REPLICAOF", "127.0.0.1", second.port)
+            old.call("CLIENT", "UNPAUSE")
+            wait_until(lambda n=flow.acked: flow.acked > n + 50, "load that goes on")
+            count = flow.stop()
+            wait_until(lambda: {int(d.body) for d in list(room.deliveries)} >= set(range(count)), f"all of {count}")
+            self.assertEqual({int(f["body"]) for _, f in new.entries("orders")}, set(range(count)))
+            wait_until(lambda: new.pending("orders") == 0, "all acknowledged there")
+        self.assertEqual(daemon.admin("status")["messages"]["dead"], 0)
+        self.assertEqual(endpoint_state(daemon)["state"], "up")
+
+    def test_a_replica_alone(self):
+        """It says what is wrong, is tried seldom, and what is to be written waits."""
+        first, second = self.server(), self.server()
+        self.replica_of(second, first)
+        daemon = self.daemon_at(second)
+        self.assertEqual(self.keep(daemon.connect()).publish("out", b"1").verb, "OK")
+        self.assertIn("replica", self.refused(daemon))
+        with second.client() as tool:
+            time.sleep(1)
+            self.assertLess(int(tool.call("INFO", "errorstats").split(b"READONLY:count=")[1].split()[0]), 10)
+        messages = daemon.admin("status")["messages"]
+        self.assertEqual((messages["dead"], messages["done"]), (0, 0))
+
+    def test_a_sentinel(self):
+        first = self.server()
+        folder = self.temporary()
+        with open(folder + "/sentinel.conf", "w") as f:
+            f.write(f"sentinel monitor mine 127.0.0.1 {first.port} 1\n")
+        sentinel = self.keep(Sentinel(folder=folder))
+        daemon = self.daemon_at(sentinel)
+        self.assertEqual(self.keep(daemon.connect()).publish("out", b"1").verb, "OK")
+        self.assertRegex(self.refused(daemon), "Sentinel.*`connect`")
+        self.assertEqual(daemon.admin("status")["messages"]["dead"], 0)
+
+    def test_a_cluster(self):
+        """One address: told what to do. All of them: the one that has the stream is found."""
+        nodes = [self.server(cluster_enabled="yes", cluster_port=free_port()) for _ in range(2)]
+        slots = ((0, 8191), (8192, 16383))
+        with nodes[0].client() as tool:
+            for node, (low, high) in zip(nodes, slots):
+                with node.client() as other:
+                    other.call("CLUSTER", "ADDSLOTSRANGE", low, high)
+            tool.call("CLUSTER", "MEET", "127.0.0.1", nodes[1].port, nodes[1].options["cluster_port"])
+            stream = next(s for s in map(str, range(100)) if tool.call("CLUSTER", "KEYSLOT", s) > 8191)
+            wait_until(lambda: b"cluster_state:ok" in tool.call("CLUSTER", "INFO"), "the cluster")
+        daemon = self.daemon_at(nodes[0], stream=stream)
+        self.keep(daemon.connect()).publish("out", b"1")
+        self.assertRegex(self.refused(daemon), f"MOVED.*{nodes[1].port}.*cluster.*`connect`")
+        daemon = self.daemon_at(*nodes, stream=stream)
+        room = daemon.serve("room")
+        self.assertEqual(self.keep(daemon.connect()).publish("out", b"2").verb, "OK")
+        self.assertIn(b"2", [d.body for d in room.wait(1, 40)])
+        self.assertEqual(daemon.admin("status")["messages"]["dead"], 0)
 
 
 # ---------------------------------------------------------------- faults

@@ -191,6 +191,23 @@ START_TEST(faults)
 }
 END_TEST
 
+START_TEST(hellos)
+{
+    static const struct { const char *text; enum server_kind kind; } table[] = {
+        {"*4\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n", SERVER_PRIMARY},
+        {"*4\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", SERVER_REPLICA},
+        {"*4\r\n$2\r\nid\r\n:7\r\n$4\r\nrole\r\n$5\r\nslave\r\n", SERVER_REPLICA},
+        {"*2\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n", SERVER_SENTINEL},
+        {"*3\r\n:1\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", SERVER_PRIMARY},
+        {"*2\r\n$4\r\nrole\r\n*0\r\n", SERVER_PRIMARY},
+        {"-ERR unknown command\r\n", SERVER_PRIMARY},
+        {"$-1\r\n", SERVER_PRIMARY},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        ck_assert_int_eq(hello_parse(one(str_of(table[i].text))), table[i].kind);
+}
+END_TEST
+
 START_TEST(pushes)
 {
     struct push p;
@@ -282,7 +299,7 @@ int main(void)
     TCase *t = tcase_create("resp");
     tcase_add_checked_fixture(t, begin, end);
     const TTest *const tests[] = {simple_replies, several_in_one_piece, split_at_every_byte, garbage_is_refused, limits,
-                                  long_lines_are_cut, commands, faults, pushes, no_pushes, entry_ids, reads_of_a_stream, claims};
+                                  long_lines_are_cut, commands, faults, hellos, pushes, no_pushes, entry_ids, reads_of_a_stream, claims};
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         tcase_add_test(t, tests[i]);
     suite_add_tcase(s, t);

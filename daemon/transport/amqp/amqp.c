@@ -65,6 +65,11 @@ static size_t amqp_busy(const struct endpoint *e)
     return publisher_busy(e->publisher) + (e->consumer != NULL ? consumer_busy(e->consumer) : 0);
 }
 
+static size_t amqp_unsettled(const struct endpoint *e)
+{
+    return e->consumer != NULL ? consumer_unsettled(e->consumer) : 0;
+}
+
 /* Of two connections the one that is worse off speaks for both. */
 static void amqp_status(const struct endpoint *e, struct endpoint_status *out)
 {
@@ -108,5 +113,5 @@ const struct transport amqp_transport = {
              .check_endpoint = amqp_check_endpoint, .check_source = amqp_check_source, .source_filter = amqp_source_filter,
              .check_target = amqp_check_target},
     .open = amqp_open, .sink = amqp_sink, .listen_fd = amqp_listen_fd, .set_tls = amqp_set_tls,
-    .stop_intake = amqp_stop_intake, .busy = amqp_busy, .status = amqp_status, .doctor = amqp_doctor, .close = amqp_close,
+    .stop_intake = amqp_stop_intake, .busy = amqp_busy, .unsettled = amqp_unsettled, .status = amqp_status, .doctor = amqp_doctor, .close = amqp_close,
 };

@@ -110,5 +110,6 @@ void consumer_free(struct consumer *c);
 struct broker *consumer_broker(const struct consumer *c);
 void consumer_stop(struct consumer *c); /* takes nothing new */
 size_t consumer_busy(const struct consumer *c);
+size_t consumer_unsettled(const struct consumer *c); /* accepted by the core, which has not settled them */
 bool consumer_is_ready(const struct consumer *c); /* all of its sources are consumed, or it was stopped */
 const char *consumer_error(const struct consumer *c); /* of a source that cannot be consumed, or NULL */

@@ -12,7 +12,7 @@ struct asked { /* a request that waits for its reply */
     struct receipt *receipt;
     unsigned codec;
     bool several;              /* its reply has items, and the codec has no room for these */
-    struct str reply, id, subject; /* slices of data; id: nest alone */
+    struct str reply, id, subject; /* slices of data; id: of its packet with nest, else the message's */
     char data[];
 };
 
@@ -37,33 +37,46 @@ static bool fits(const struct endpoint *e, const struct wire_pub *pub)
     return nats_payload(pub) <= e->in.info.max_payload;
 }
 
-static void put_native_error(struct asked *t, enum code code, struct str detail)
+/* What the reply has, and what makes an event of it where the codec asks for that: it is about what was asked. */
+static void encode(const struct asked *t, const struct reply *r, struct buf *lines, struct wire_pub *out)
 {
     struct endpoint *e = t->endpoint;
-    struct buf line = BUF_EMPTY;
+    buf_str_put(lines, r->headers);
+    if (r->code != CODE_OK)
+        headers_put(lines, CODEC_ERROR_HEADER, str_of(code_name(r->code)));
+    if (t->codec == CODEC_CLOUDEVENTS) {
+        headers_put(lines, "id", t->id);
+        headers_put(lines, "source", str_of(e->conf->name));
+    }
+    nats_encode(e, nats_codec(t->codec), &(struct message_parts){t->subject, buf_str(lines), r->body}, STR_NONE, out);
+}
+
+static void put_native_error(struct asked *t, enum code code, struct str detail)
+{
+    struct buf lines = BUF_EMPTY;
     struct wire_pub pub;
-    headers_put(&line, CODEC_ERROR_HEADER, str_of(code_name(code)));
-    nats_encode(e, nats_codec(t->codec), &(struct message_parts){t->subject, buf_str(&line), detail}, STR_NONE, &pub);
-    if (!fits(e, &pub))
+    encode(t, &(struct reply){.code = code, .body = detail}, &lines, &pub);
+    if (!fits(t->endpoint, &pub))
         pub.body = STR_NONE;
-    put(e, &pub, t->reply);
-    buf_fini(&line);
+    put(t->endpoint, &pub, t->reply);
+    buf_fini(&lines);
 }
 
 static void put_native(struct asked *t, const struct reply *r)
 {
-    struct endpoint *e = t->endpoint;
+    struct buf lines = BUF_EMPTY;
     struct wire_pub pub;
     if (t->several || r->code != CODE_OK) {
         put_native_error(t, t->several ? CODE_INVALID : r->code,
                          t->several ? STR("a reply of several items needs `codec: nest`") : r->body);
         return;
     }
-    nats_encode(e, nats_codec(t->codec), &(struct message_parts){t->subject, r->headers, r->body}, STR_NONE, &pub);
-    if (fits(e, &pub))
-        put(e, &pub, t->reply);
+    encode(t, r, &lines, &pub);
+    if (fits(t->endpoint, &pub))
+        put(t->endpoint, &pub, t->reply);
     else
         put_native_error(t, CODE_TOO_LARGE, STR("the reply is larger than the server's max_payload"));
+    buf_fini(&lines);
 }
 
 static void put_packet(struct asked *t, struct buf *frame)
@@ -199,9 +212,11 @@ static struct msg *make(struct endpoint *e, const struct incoming *m, const char
     return msg_new(m->source->intake->factory, &input, what);
 }
 
-static struct asked *asked_new(struct endpoint *e, const struct incoming *m)
+/* msg: NULL where it was none; the inbox of who asks is then as good a name for what was asked. */
+static struct asked *asked_new(struct endpoint *e, const struct incoming *m, const struct msg *msg)
 {
-    size_t reply = m->in->reply.n, id = m->id.n, subject = m->parts.subject.n;
+    struct str name = m->codec == CODEC_NEST ? m->id : msg != NULL ? msg->id : m->in->reply;
+    size_t reply = m->in->reply.n, id = name.n, subject = m->parts.subject.n;
     struct asked *t = mem_zalloc(sizeof(*t) + reply + id + subject);
     char *at = t->data;
     t->endpoint = e;
@@ -210,7 +225,7 @@ static struct asked *asked_new(struct endpoint *e, const struct incoming *m)
     t->reply = str_make(at, reply);
     t->id = str_make(at += reply, id);
     t->subject = str_make(at += id, subject);
-    bytes_str(bytes_str(bytes_str(t->data, m->in->reply), m->id), m->parts.subject);
+    bytes_str(bytes_str(bytes_str(t->data, m->in->reply), name), m->parts.subject);
     list_push(&e->asked, &t->link);
     return t;
 }
@@ -224,7 +239,7 @@ static void refuse(struct asked *t, enum code code, const char *why)
 
 static enum code offer(struct endpoint *e, const struct incoming *m, struct msg *msg)
 {
-    struct asked *t = m->request ? asked_new(e, m) : NULL;
+    struct asked *t = m->request ? asked_new(e, m, msg) : NULL;
     struct asker asker = {.ops = t != NULL ? &asker_ops : NULL, .ctx = t};
     struct receipt *receipt = NULL;
     enum code code = intake_accept(m->source->intake, msg, &asker, &e->waiter, &receipt);
@@ -245,7 +260,7 @@ static void refuse_bad(struct endpoint *e, struct incoming *m, enum code code, c
     m->request = m->in->reply.n > 0 && (m->codec != CODEC_NEST || m->id.p != NULL);
     m->parts.subject = m->in->subject;
     if (m->request)
-        refuse(asked_new(e, m), code, what);
+        refuse(asked_new(e, m, NULL), code, what);
 }
 
 /* false = wait. */

@@ -53,7 +53,7 @@ static void on_published(void *arg, uint64_t token, const struct resp *reply)
 {
     (void)token;
     if (reply != NULL && reply->type == RESP_ERROR)
-        redis_denied(arg, reply);
+        redis_denied(arg, reply->text);
 }
 
 /* The packet that stands in endpoint->packet. */

@@ -31,6 +31,8 @@ struct conn {
     const struct resp *shown;   /* a message that was not taken */
     bool ready, held, pumping;
     bool overflowed;
+    char misled[RESP_LINE_MAX + 100]; /* see conn_misled() */
+    bool replica;                     /* that was it */
 };
 
 /* ---------------------------------------------------------------- commands and their answers */
@@ -236,6 +238,50 @@ static void on_greeted(void *arg, uint64_t last, const struct resp *reply)
     }
 }
 
+static bool has_others(const struct conn *c)
+{
+    return c->endpoint->conf->other_count > 0;
+}
+
+/* Servers before 6.0 and users without the right do not tell: then what they answer later has to do. */
+static void on_hello(void *arg, uint64_t token, const struct resp *reply)
+{
+    struct conn *c = arg;
+    enum server_kind kind = reply != NULL ? hello_parse(reply) : SERVER_PRIMARY;
+    (void)token;
+    if (reply != NULL && reply->type == RESP_ERROR && str_starts(reply->text, STR("NOAUTH")))
+        link_refused(c->link, reply->text.p);
+    else if (kind == SERVER_SENTINEL)
+        link_refused(c->link, "this is a Redis Sentinel, which holds no data: name the servers that it watches in `connect`");
+    else if (kind == SERVER_REPLICA && c->ops->writes && has_others(c))
+        link_reset(c->link, "a replica, which takes no writes: the next address may be the primary");
+}
+
+const char *conn_misled(struct conn *c, const struct resp *error)
+{
+    enum resp_fault fault = resp_fault(error);
+    if (fault != FAULT_READONLY && fault != FAULT_ELSEWHERE)
+        return NULL;
+    c->replica = fault == FAULT_READONLY;
+    snprintf(c->misled, sizeof(c->misled), "%s (%s)", error->text.p,
+             c->replica ? "name the primary in `connect`, or all servers of the set"
+                        : "a cluster, in which this key is on that server: name it in `connect`");
+    return c->misled;
+}
+
+bool conn_leaves(const struct conn *c)
+{
+    return c->replica || has_others(c);
+}
+
+void conn_leave(struct conn *c)
+{
+    if (c->replica && has_others(c))
+        link_reset(c->link, c->misled);
+    else if (conn_leaves(c))
+        link_refused(c->link, c->misled);
+}
+
 static void greet(struct conn *c, struct str command, struct str user, struct str secret)
 {
     struct call call = {on_greeted, c, str_is(command, "PING")};
@@ -258,6 +304,9 @@ static void on_up(void *arg)
         buf_secret(stream_out(link_stream(c->link)));
         greet(c, STR("AUTH"), redis_user(url), str_of(url->password));
     }
+    struct buf *out = call_begin(c, (struct call){on_hello, c, 0}, 2);
+    resp_arg(out, STR("HELLO"));
+    resp_arg(out, STR("2"));
     if (database.n > 0)
         greet(c, STR("SELECT"), STR_NONE, database);
     greet(c, STR("PING"), STR_NONE, STR_NONE);

@@ -28,6 +28,7 @@ struct conn_ops {
     /* A message of a subscription. false: not taken; the connection is held and shows it again after
      * conn_release(). NULL where nothing is subscribed to. */
     bool (*on_message)(void *arg, const struct push *p);
+    bool writes; /* a replica is of no use where there are other addresses */
 };
 
 struct conn *conn_new(struct endpoint *e, const struct conn_ops *ops, void *arg); /* starts dialling */
@@ -47,6 +48,14 @@ void conn_release(struct conn *c); /* legal where it is not held, and when it ha
 
 /* From inside on_ready(): the connection before this one ended because an answer was too long. */
 bool conn_overflowed(const struct conn *c);
+
+/* The server says that it is the wrong one for our commands (FAULT_READONLY, FAULT_ELSEWHERE): what it says, with what to do about
+ * it; valid until the next one. NULL: it says something else. */
+const char *conn_misled(struct conn *c, const struct resp *error);
+/* After it, when that is told: the link goes to another address, at once from a replica, slowly from a server of a cluster; a
+ * replica that is alone is tried again slowly. false: there is nowhere to go, the connection stays. */
+bool conn_leaves(const struct conn *c);
+void conn_leave(struct conn *c); /* where it leaves */
 
 /* How much longer than usual an answer may take (BLOCK); 0 at first. */
 void conn_patience(struct conn *c, int64_t more_ms);

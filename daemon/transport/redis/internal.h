@@ -84,8 +84,8 @@ void sink_settle(struct endpoint *e, struct handover *h, enum outcome outcome, c
 void sink_lost(struct endpoint *e, struct handover *h, const char *reason);
 void sink_lose(struct endpoint *e, bool asked_only, const char *reason); /* all of them, or those with a channel */
 void sink_request(struct endpoint *e, struct handover *h); /* its channel is there: publishes it */
-/* A command of ours was answered with an error that a person has to see to, or (NULL) with none. */
-void redis_denied(struct endpoint *e, const struct resp *error);
+/* A command of ours was answered with an error (a NUL behind it) that a person has to see to, or (STR_NONE) with none. */
+void redis_denied(struct endpoint *e, struct str error);
 
 /* doctor.c: settings of the server */
 void redis_doctor(struct endpoint *e, struct doctor *d);
@@ -115,6 +115,7 @@ struct reader *reader_new(struct endpoint *e, const struct endpoint_source *sour
 void reader_free(struct reader *r); /* withdraws its receipts; NULL is legal */
 void reader_stop(struct reader *r);
 size_t reader_busy(const struct reader *r);
+size_t reader_unsettled(const struct reader *r); /* accepted by the core, which has not settled them */
 void reader_on_commands(struct reader *r); /* the connection for commands is ready */
 struct conn *reader_conn(const struct reader *r); /* NULL once stopped */
 const char *reader_error(const struct reader *r);

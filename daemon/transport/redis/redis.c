@@ -238,6 +238,14 @@ static size_t redis_busy(const struct endpoint *e)
     return busy;
 }
 
+static size_t redis_unsettled(const struct endpoint *e)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < e->reader_count; i++)
+        sum += reader_unsettled(e->readers[i]);
+    return sum;
+}
+
 /* What a person has to see to, wherever it came up. */
 static const char *denial(const struct endpoint *e)
 {
@@ -297,5 +305,5 @@ const struct transport redis_transport = {
              .check_endpoint = check_endpoint, .check_source = check_source, .check_target = check_target,
              .source_filter = source_filter, .source_codecs = source_codecs, .target_codecs = target_codecs},
     .open = redis_open, .sink = redis_sink, .listen_fd = redis_listen_fd, .set_tls = redis_set_tls,
-    .stop_intake = redis_stop_intake, .busy = redis_busy, .status = redis_status, .doctor = redis_doctor, .close = redis_close,
+    .stop_intake = redis_stop_intake, .busy = redis_busy, .unsettled = redis_unsettled, .status = redis_status, .doctor = redis_doctor, .close = redis_close,
 };

@@ -89,7 +89,7 @@ static void on_subscribed(void *arg, uint64_t number, const struct resp *reply)
         release(c, NULL);
     } else {
         struct reply refusal = {.code = CODE_DENIED, .body = reply->text};
-        redis_denied(r->endpoint, reply);
+        redis_denied(r->endpoint, reply->text);
         release(c, &refusal);
         if (c->users == 0)
             channel_free(c);

@@ -267,6 +267,25 @@ enum resp_fault resp_fault(const struct resp *reply)
     return FAULT_OTHER;
 }
 
+/* ---------------------------------------------------------------- who it is */
+
+static struct str member(const struct resp *reply, const char *name)
+{
+    for (size_t i = 0; reply->type == RESP_ARRAY && i + 1 < reply->count; i += 2) {
+        if (reply->items[i].type == RESP_STRING && str_is(reply->items[i].text, name))
+            return reply->items[i + 1].text;
+    }
+    return STR_NONE;
+}
+
+enum server_kind hello_parse(const struct resp *reply)
+{
+    struct str role = member(reply, "role");
+    if (str_is(member(reply, "mode"), "sentinel"))
+        return SERVER_SENTINEL;
+    return str_is(role, "replica") || str_is(role, "slave") ? SERVER_REPLICA : SERVER_PRIMARY;
+}
+
 /* ---------------------------------------------------------------- pushes */
 
 static bool is_text(const struct resp *r)

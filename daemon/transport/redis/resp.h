@@ -73,6 +73,12 @@ enum resp_fault {
 
 enum resp_fault resp_fault(const struct resp *reply);
 
+/* ---- who it is ---- */
+
+enum server_kind { SERVER_PRIMARY, SERVER_REPLICA, SERVER_SENTINEL };
+
+enum server_kind hello_parse(const struct resp *reply); /* of HELLO; PRIMARY also where it does not tell */
+
 /* ---- what a subscribed connection brings ---- */
 
 enum push_kind { PUSH_MESSAGE, PUSH_SUBSCRIBED, PUSH_UNSUBSCRIBED, PUSH_PONG };

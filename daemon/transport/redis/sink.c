@@ -70,14 +70,14 @@ static void refuse_later(struct endpoint *e, struct handover *h, const char *why
 
 /* ---------------------------------------------------------------- answers */
 
-void redis_denied(struct endpoint *e, const struct resp *error)
+void redis_denied(struct endpoint *e, struct str error)
 {
-    if (error == NULL && e->denied == NULL)
+    if (error.p == NULL && e->denied == NULL)
         return;
-    if (error != NULL && (e->denied == NULL || !str_is(error->text, e->denied)))
-        log_write(e->env.log, LOG_WARN, "command_denied", "endpoint", e->conf->name, "reason", error->text.p, NULL);
+    if (error.p != NULL && (e->denied == NULL || !str_is(error, e->denied)))
+        log_write(e->env.log, LOG_WARN, "command_denied", "endpoint", e->conf->name, "reason", error.p, NULL);
     mem_free(e->denied);
-    e->denied = error != NULL ? str_dup(error->text) : NULL;
+    e->denied = error.p != NULL ? str_dup(error) : NULL;
 }
 
 /* What the server's word means for this message, and for the connection. */
@@ -95,13 +95,17 @@ static void on_fault(struct endpoint *e, struct handover *h, const struct resp *
     };
     enum resp_fault fault = resp_fault(reply);
     struct reply r = {.code = table[fault].code, .body = reply->text};
+    const char *misled = conn_misled(e->commands, reply);
+    bool leaves = misled != NULL && conn_leaves(e->commands);
+    if (misled != NULL)
+        r.body = str_of(misled);
     forget(e, h);
-    report(h, table[fault].outcome, &r, table[fault].retry_after_ms);
-    if (table[fault].denied)
-        redis_denied(e, reply);
-    if (fault == FAULT_READONLY)
-        link_reset(conn_link(e->commands), reply->text.p);
-    else if (str_starts(reply->text, STR("NOAUTH")))
+    report(h, leaves ? OUTCOME_HOLD : table[fault].outcome, &r, table[fault].retry_after_ms);
+    if (leaves)
+        conn_leave(e->commands);
+    else if (table[fault].denied)
+        redis_denied(e, r.body);
+    if (str_starts(reply->text, STR("NOAUTH")))
         link_refused(conn_link(e->commands), reply->text.p);
 }
 
@@ -133,7 +137,7 @@ static void on_sent(void *arg, uint64_t token, const struct resp *reply)
         sink_lost(e, h, "the server answered with something else");
         link_reset(conn_link(e->commands), "no answer to PUBLISH or XADD");
     } else {
-        redis_denied(e, NULL);
+        redis_denied(e, STR_NONE);
         if (reply->type == RESP_INTEGER && reply->integer == 0 && needs_receiver(h))
             sink_settle(e, h, OUTCOME_RETRY, &nobody);
         else if (h->carrier == NULL)
@@ -368,7 +372,7 @@ static void on_drain(void *arg)
     subscriber_drained(e->subscriber);
 }
 
-const struct conn_ops redis_commands_ops = {.on_ready = on_ready, .on_down = on_down, .on_drain = on_drain};
+const struct conn_ops redis_commands_ops = {.writes = true, .on_ready = on_ready, .on_down = on_down, .on_drain = on_drain};
 
 void sink_fini(struct endpoint *e)
 {

@@ -431,6 +431,18 @@ static void begin_batch(struct reader *r, const struct resp *items, size_t count
 
 /* ---------------------------------------------------------------- reading */
 
+/* It is read again after a pause, or elsewhere. */
+static void denied(struct reader *r, const struct resp *error, int64_t pause_ms)
+{
+    const char *misled = conn_misled(r->conn, error);
+    if (misled != NULL && conn_leaves(r->conn)) {
+        conn_leave(r->conn); /* its link has the reason */
+        return;
+    }
+    set_error(r, misled != NULL ? str_of(misled) : error->text);
+    timer_after(r->retry, pause_ms);
+}
+
 static void on_created(void *arg, uint64_t token, const struct resp *reply)
 {
     struct reader *r = arg;
@@ -439,8 +451,7 @@ static void on_created(void *arg, uint64_t token, const struct resp *reply)
     if (reply == NULL)
         return;
     if (reply->type == RESP_ERROR && resp_fault(reply) != FAULT_EXISTS) {
-        set_error(r, reply->text);
-        timer_after(r->retry, REFUSED_MS);
+        denied(r, reply, REFUSED_MS);
         return;
     }
     r->phase = PHASE_OWN;
@@ -479,11 +490,7 @@ static void on_error(struct reader *r, const struct resp *reply)
         create(r);
         return;
     }
-    set_error(r, reply->text);
-    if (fault == FAULT_READONLY)
-        link_reset(conn_link(r->conn), reply->text.p);
-    else
-        timer_after(r->retry, fault == FAULT_NO_GROUP ? CREATE_PAUSE_MS : REFUSED_MS);
+    denied(r, reply, fault == FAULT_NO_GROUP ? CREATE_PAUSE_MS : REFUSED_MS);
 }
 
 static void on_read(void *arg, uint64_t token, const struct resp *reply)
@@ -675,7 +682,7 @@ static void on_down(void *arg, const char *reason)
     timer_stop(r->retry);
 }
 
-static const struct conn_ops reader_ops = {.on_ready = on_ready, .on_down = on_down};
+static const struct conn_ops reader_ops = {.writes = true, .on_ready = on_ready, .on_down = on_down};
 
 /* ---------------------------------------------------------------- life */
 
@@ -746,6 +753,11 @@ void reader_free(struct reader *r)
 size_t reader_busy(const struct reader *r)
 {
     return conn_ready(r->endpoint->commands) ? r->done.count + r->acking.count : 0;
+}
+
+size_t reader_unsettled(const struct reader *r)
+{
+    return r->inflight.count;
 }
 
 struct conn *reader_conn(const struct reader *r)
