@@ -184,16 +184,8 @@ bool endpoints_renew_tls(struct app *a, struct err *err)
 
 void endpoints_watch(struct app *a)
 {
-    const struct config *c = a->current->conf;
-    const char **paths = mem_calloc(c->tls_count * 3, sizeof(char *));
-    size_t count = 0;
-    for (size_t i = 0; i < c->tls_count; i++) {
-        const char *files[] = {c->tls[i].ca, c->tls[i].cert, c->tls[i].key};
-        for (size_t k = 0; k < 3; k++) {
-            if (files[k] != NULL)
-                paths[count++] = files[k];
-        }
-    }
+    const char **paths;
+    size_t count = certificates_paths(a->current->conf, &paths);
     watch_free(a->watch);
     a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
     mem_free(paths);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "loop/impl.h"
 #include "loop/timer.h"
@@ -143,6 +144,16 @@ struct watch *watch_new(struct loop *l, const char *const *paths, size_t count, 
     w->event = event_new(l->base, w->fd, EV_READ | EV_PERSIST, watch_on_event, w);
     event_add(w->event, NULL);
     return w;
+}
+
+uint64_t watch_print(const char *const *paths, size_t count)
+{
+    uint64_t print = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct version v = version_of(paths[i]);
+        print = map_hash((const uint64_t[2]){print, i}, str_make(&v, sizeof(v)));
+    }
+    return print;
 }
 
 void watch_free(struct watch *w)

@@ -1,6 +1,7 @@
 #pragma once
 /* Tells when files have changed (inotify on their folders, so that rename and symlink swaps count). */
 #include <stddef.h>
+#include <stdint.h>
 
 #include "loop/loop.h"
 
@@ -9,4 +10,7 @@ struct watch;
 /* fn runs about 200 ms after the last change of any of the paths (copied). Folders that do not
  * exist are left out. */
 struct watch *watch_new(struct loop *l, const char *const *paths, size_t count, loop_fn *fn, void *arg);
+/* Stands for the versions of these files, as the watch tells them apart: other ones have another number, nearly always. For
+ * whoever reads them before a watch is there. On any thread. */
+uint64_t watch_print(const char *const *paths, size_t count);
 void watch_free(struct watch *w); /* NULL is legal */
