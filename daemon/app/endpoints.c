@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "app/internal.h"
 #include "app/notify.h"
@@ -182,11 +183,21 @@ bool endpoints_renew_tls(struct app *a, struct err *err)
     return true;
 }
 
+static void close_descriptor(void *fd)
+{
+    close((int)(intptr_t)fd);
+}
+
+/* The same files are watched on: a change that was seen and not yet told of stays seen. */
 void endpoints_watch(struct app *a)
 {
     const char **paths;
     size_t count = certificates_paths(a->current->conf, &paths);
-    watch_free(a->watch);
-    a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
+    bool same = a->watch != NULL && watch_is_of(a->watch, paths, count);
+    int old = a->watch != NULL && !same ? watch_end(a->watch) : -1;
+    if (old >= 0)
+        app_dispose(a, close_descriptor, (void *)(intptr_t)old);
+    if (!same)
+        a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
     mem_free(paths);
 }

@@ -156,17 +156,30 @@ uint64_t watch_print(const char *const *paths, size_t count)
     return print;
 }
 
-void watch_free(struct watch *w)
+bool watch_is_of(const struct watch *w, const char *const *paths, size_t count)
 {
-    if (w == NULL)
-        return;
+    size_t i = 0;
+    while (i < count && i < w->count && strcmp(paths[i], w->files[i].path) == 0)
+        i++;
+    return i == count && i == w->count;
+}
+
+int watch_end(struct watch *w)
+{
+    int fd = w->fd;
     if (w->event != NULL)
         event_free(w->event);
-    if (w->fd >= 0)
-        close(w->fd);
     timer_free(w->settle);
     for (size_t i = 0; i < w->count; i++)
         mem_free(w->files[i].path);
     mem_free(w->files);
     mem_free(w);
+    return fd;
+}
+
+void watch_free(struct watch *w)
+{
+    int fd = w != NULL ? watch_end(w) : -1;
+    if (fd >= 0)
+        close(fd);
 }
