@@ -46,3 +46,26 @@ void certificates_free(struct certificate *all, const struct config *c)
     }
     mem_free(all);
 }
+
+size_t certificates_paths(const struct config *c, const char ***paths)
+{
+    size_t count = 0;
+    *paths = mem_calloc(c->tls_count * 3, sizeof(char *));
+    for (size_t i = 0; i < c->tls_count; i++) {
+        const char *files[] = {c->tls[i].ca, c->tls[i].cert, c->tls[i].key};
+        for (size_t k = 0; k < 3; k++) {
+            if (files[k] != NULL)
+                (*paths)[count++] = files[k];
+        }
+    }
+    return count;
+}
+
+uint64_t certificates_print(const struct config *c)
+{
+    const char **paths;
+    size_t count = certificates_paths(c, &paths);
+    uint64_t print = watch_print(paths, count);
+    mem_free(paths);
+    return print;
+}

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "app/internal.h"
 #include "app/notify.h"
@@ -209,19 +210,21 @@ bool endpoints_renew_tls(struct app *a, struct err *err)
     return true;
 }
 
+static void close_descriptor(void *fd)
+{
+    close((int)(intptr_t)fd);
+}
+
+/* The same files are watched on: a change that was seen and not yet told of stays seen. */
 void endpoints_watch(struct app *a)
 {
-    const struct config *c = a->current->conf;
-    const char **paths = mem_calloc(c->tls_count * 3, sizeof(char *));
-    size_t count = 0;
-    for (size_t i = 0; i < c->tls_count; i++) {
-        const char *files[] = {c->tls[i].ca, c->tls[i].cert, c->tls[i].key};
-        for (size_t k = 0; k < 3; k++) {
-            if (files[k] != NULL)
-                paths[count++] = files[k];
-        }
-    }
-    watch_free(a->watch);
-    a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
+    const char **paths;
+    size_t count = certificates_paths(a->current->conf, &paths);
+    bool same = a->watch != NULL && watch_is_of(a->watch, paths, count);
+    int old = a->watch != NULL && !same ? watch_end(a->watch) : -1;
+    if (old >= 0)
+        app_dispose(a, close_descriptor, (void *)(intptr_t)old);
+    if (!same)
+        a->watch = count > 0 ? watch_new(a->loop, paths, count, app_on_certificates, a) : NULL;
     mem_free(paths);
 }

@@ -95,6 +95,8 @@ struct certificate {
 struct certificate *certificates_read(const struct config *c);
 const struct certificate *certificate_of(const struct generation *g, const struct endpoint_conf *e); /* e has a profile */
 void certificates_free(struct certificate *all, const struct config *c); /* NULL is legal */
+size_t certificates_paths(const struct config *c, const char ***paths); /* the files; the array is the caller's */
+uint64_t certificates_print(const struct config *c); /* watch_print() of them */
 
 /* dispose.c */
 void app_dispose(void *app, void (*fn)(void *what), void *what); /* as hub_env.dispose */

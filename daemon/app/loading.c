@@ -37,6 +37,7 @@ static void load(struct loading *l)
     if (l->what == LOADING_DIFF)
         return;
     find_unchanged(l, conf);
+    l->print = certificates_print(conf);
     l->generation->certificates = certificates_read(conf);
     l->routes = routes_make(l->generation);
 }

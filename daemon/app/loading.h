@@ -20,6 +20,7 @@ struct loading {
     struct route_set *routes;
     bool *unchanged; /* by the place of an endpoint in `before`: it goes on as it is */
     struct certificate *certificates;
+    uint64_t print; /* of the files of certificates, before they were read */
     struct texts changes;
     struct err err;
 };

@@ -115,6 +115,8 @@ static void use(struct app *a, struct loading *l)
     app_warn(a);
     renew_certificates(a, &l->changes);
     endpoints_watch(a);
+    if (certificates_print(c) != l->print)
+        a->reload->certificates = true; /* while nobody watched them */
 }
 
 /* ---------------------------------------------------------------- its end */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "loop/impl.h"
 #include "loop/timer.h"
@@ -145,17 +146,40 @@ struct watch *watch_new(struct loop *l, const char *const *paths, size_t count, 
     return w;
 }
 
-void watch_free(struct watch *w)
+uint64_t watch_print(const char *const *paths, size_t count)
 {
-    if (w == NULL)
-        return;
+    uint64_t print = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct version v = version_of(paths[i]);
+        print = map_hash((const uint64_t[2]){print, i}, str_make(&v, sizeof(v)));
+    }
+    return print;
+}
+
+bool watch_is_of(const struct watch *w, const char *const *paths, size_t count)
+{
+    size_t i = 0;
+    while (i < count && i < w->count && strcmp(paths[i], w->files[i].path) == 0)
+        i++;
+    return i == count && i == w->count;
+}
+
+int watch_end(struct watch *w)
+{
+    int fd = w->fd;
     if (w->event != NULL)
         event_free(w->event);
-    if (w->fd >= 0)
-        close(w->fd);
     timer_free(w->settle);
     for (size_t i = 0; i < w->count; i++)
         mem_free(w->files[i].path);
     mem_free(w->files);
     mem_free(w);
+    return fd;
+}
+
+void watch_free(struct watch *w)
+{
+    int fd = w != NULL ? watch_end(w) : -1;
+    if (fd >= 0)
+        close(fd);
 }

@@ -316,6 +316,32 @@ class ReloadCase(Reload, Certified, Case):
                 f.write(good)
         self.works(port)
 
+    def test_change_while_a_reload_reads(self):
+        """A file that changes between its reading and the watch on it is read again. A FIFO holds the reading up."""
+        daemon, port = self.listening()
+        folder = self.temporary()
+        profile = {"ca": self.certs.path("ca.pem"), "cert": f"{folder}/cert", "key": self.certs.path("bellhop.key"),
+                   "verify": "mutual"}
+        os.mkfifo(profile["cert"])
+        daemon.write({"tls": {"mesh": profile}, "policies": {"default": policy()},
+                      "endpoints": {"edge": {"listen": f"tls://127.0.0.1:{port}", "tls": "mesh"}},
+                      "routes": [{"from": "edge", "match": ">", "to": "echo"}]})
+        daemon.signal(signal.SIGHUP)
+
+        def reader():
+            try:
+                return os.open(profile["cert"], os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return None  # nobody has opened it
+        with open(wait_until(reader, "the daemon to read the certificate"), "w") as fifo:
+            self.works(port)
+            shutil.copy(self.certs.path("bellhop.pem"), f"{folder}/new")
+            os.replace(f"{folder}/new", profile["cert"])
+            fifo.write(open(self.certs.path("bellhop.pem")).read())
+        daemon.wait_log(lambda l: l["event"] == "reloaded", "the reload")
+        daemon.wait_log(lambda l: l["event"] == "certificates_renewed", "the file that took its place")
+        self.works(port)
+
     def test_reload_names_a_bad_certificate(self):
         """The rest of the file is taken, and the old pair is kept; the tool and the log say so."""
         daemon, port = self.listening()

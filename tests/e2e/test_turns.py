@@ -1,9 +1,10 @@
 """S9: the event loop never keeps everybody waiting, whatever the store and the operator do meanwhile."""
 import os
 import re
+import shutil
 import threading
 
-from harness import SANITIZED, Case, Daemon, frame
+from harness import SANITIZED, Case, Certificates, Daemon, frame, free_port
 
 ROUTES = [{"name": "jobs", "from": "local", "match": "job.>", "to": "nobody", "durable": True},
           {"name": "live", "from": "local", "match": "live", "to": "worker", "durable": True}]
@@ -77,6 +78,24 @@ class Turns(Case):
             daemon.write({"store": {"path": os.path.join(daemon.folder, "store")}, "log": {"level": "info"},
                           "routes": ROUTES + many_routes(10000, tag)})
             self.assertIn(f"route {tag}9999: added", daemon.admin("reload", b"{}")["changes"])
+        self.once_without(daemon, 100 if SANITIZED else 10, reload, times=6)
+
+    def test_reload_of_many_certificates(self):
+        certs = Certificates(self.temporary())
+        certs.issue("bellhop")
+        names = [f"edge{i}" for i in range(50)]
+        config = {"log": {"level": "info"}, "tls": {"mesh": certs.profile("bellhop")},
+                  "endpoints": {name: {"listen": f"tls://127.0.0.1:{free_port()}", "tls": "mesh"} for name in names},
+                  "routes": [{"from": name, "to": "s"} for name in names]}
+        daemon = self.daemon(config)
+        folders = iter(range(6))
+
+        def reload():  # other files, so that they are also watched anew
+            folder = os.path.join(certs.folder, str(next(folders)))
+            shutil.copytree(certs.folder, folder, ignore=lambda *_: map(str, range(6)))
+            daemon.write({**config, "tls": {"mesh": {**config["tls"]["mesh"], "ca": os.path.join(folder, "ca.pem")}}})
+            self.assertEqual(daemon.admin("reload")["changes"][0], "tls mesh: changed")
+        self.once_without(daemon, 100 if SANITIZED else 10, lambda: daemon.admin("reload"), times=6)
         self.once_without(daemon, 100 if SANITIZED else 10, reload, times=6)
 
     def test_long_answers(self):

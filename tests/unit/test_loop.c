@@ -354,8 +354,14 @@ START_TEST(watch_tells_of_writes_renames_and_swaps)
     RIG_UNTIL(&rig, calls == 3);
     put("v2/key", "changed in place, behind the link");
     RIG_UNTIL(&rig, calls == 4);
+    paths[0] = in_folder("plain");
+    paths[1] = in_folder("key"); /* their room was taken for others */
+    ck_assert(watch_is_of(w, paths, 3) && !watch_is_of(w, paths, 2) && !watch_is_of(w, paths + 1, 2));
+    uint64_t print = watch_print(paths, 3);
+    ck_assert_uint_eq(watch_print(paths, 3), print);
     watch_free(w);
     put("plain", "4444");
+    ck_assert_uint_ne(watch_print(paths, 3), print);
     rig_for(&rig, 300);
     ck_assert_int_eq(calls, 4);
     char command[64];
