@@ -101,4 +101,5 @@ check-conformance: all
 	@$(MAKE) -s SAN= build/clients/c/conformance
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/conformance/run.py
 check-e2e: all
+	@$(MAKE) -s SAN= build/bellhopd
 	BELLHOPD=$(abspath $(B)/bellhopd) tests/e2e/run.py $(NAMES)

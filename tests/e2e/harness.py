@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BELLHOPD = os.environ.get("BELLHOPD", os.path.join(ROOT, "build", "bellhopd"))
 BELLHOP = os.path.join(os.path.dirname(BELLHOPD), "bellhop")
 SANITIZED = "/san/" in BELLHOPD
+PLAIN = BELLHOPD.replace("/san/", "/")  # for what a sanitizer hides
 PATIENCE = 20.0  # seconds a test waits for what must come; never for what must not
 PORTS = (10000, 31999)
 NO_HANDLER = "There is no matching message handler defined in the remote service."
@@ -559,7 +560,8 @@ class Certificates:
 class Daemon:
     """The real daemon in a temporary folder. config: what the test adds to the basic configuration."""
 
-    def __init__(self, config=None, env=None, wait=True, folder=None, fds=()):
+    def __init__(self, config=None, env=None, wait=True, folder=None, fds=(), program=BELLHOPD):
+        self.program = program
         self.folder = folder or tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.own_folder = folder is None
         os.chmod(self.folder, 0o755)
@@ -597,7 +599,7 @@ class Daemon:
     def _start(self, env, fds):
         environment = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "LISTEN_FDS")}
         environment.update({"ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=48", "UBSAN_OPTIONS": "print_stacktrace=1"}, **env)
-        command = [BELLHOPD, "-c", self.file]
+        command = [self.program, "-c", self.file]
         if fds:  # as systemd does it: descriptors from 3 on, LISTEN_PID is the daemon's own
             moves = "".join(f"exec {3 + i}<&{fd}; " for i, fd in enumerate(fds))
             command = ["bash", "-c", moves + 'export LISTEN_PID=$$; exec "$@"', "bash", *command]
