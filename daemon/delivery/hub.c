@@ -177,6 +177,8 @@ void hub_tick(struct hub *h)
             replay_due(d);
         else if (d->kind == DUE_PROBE)
             dest_due(CONTAINER_OF(d, struct dest, probe));
+        else if (d->kind == DUE_SUSPECT)
+            dest_due(CONTAINER_OF(d, struct dest, suspect));
         else
             delivery_due(CONTAINER_OF(d, struct delivery, due));
     }
@@ -431,6 +433,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->name = mem_strdup(name);
     d->service = service;
     d->probe.kind = DUE_PROBE;
+    d->suspect.kind = DUE_SUSPECT;
     list_init(&d->ready);
     list_init(&d->parked);
     list_init(&d->hungry);
