@@ -316,7 +316,9 @@ static void schedule_end(struct delivery *v)
 void delivery_ready(struct delivery *v)
 {
     struct dest *d = v->dest;
-    bool first = list_empty(&d->ready) || d->hub->draining; /* else those before it wait for something */
+    struct list_node *before = list_first(&d->ready);
+    bool first = before == NULL || d->hub->draining || /* else those before it wait for something … */
+                 CONTAINER_OF(before, struct delivery, link)->h.alone; /* … for which it need not */
     if (!lane_enter(v)) {
         set_state(v, DELIVERY_PARKED);
         schedule_end(v);

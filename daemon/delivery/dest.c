@@ -14,6 +14,7 @@ void dest_free(struct dest *d)
     durable_overdue_fini(d);
     sched_clear(&d->hub->sched, &d->probe);
     sched_clear(&d->hub->sched, &d->arrival);
+    sched_clear(&d->hub->sched, &d->suspect);
     list_remove(&d->hub->unpumped, &d->unpumped);
     waiters_wake(&d->waiters);
     waiters_wake(&d->share.waiters);
@@ -74,12 +75,12 @@ void dest_wake(struct dest *d)
         waiters_wake(&d->share.waiters);
 }
 
-/* The next one to be handed over, or NULL. What is safe on disk stays there while the daemon drains. */
-static struct delivery *next_ready(const struct dest *d)
+/* The next one to be handed over, or NULL. What is safe on disk stays there while the daemon drains. past: no suspect. */
+static struct delivery *next_ready(const struct dest *d, bool past)
 {
     LIST_EACH(&d->ready, n) {
         struct delivery *v = CONTAINER_OF(n, struct delivery, link);
-        if (v->key == 0 || !d->hub->draining)
+        if ((v->key == 0 || !d->hub->draining) && !(past && v->h.alone))
             return v;
     }
     return NULL;
@@ -97,19 +98,25 @@ static bool pump_waits(struct dest *d)
 void dest_pump(struct dest *d)
 {
     int64_t now = hub_now(d->hub);
+    bool past = false;
     struct delivery *v;
     if (pump_waits(d))
         return;
     d->pumping = true;
-    while (dest_is_up(d) && (v = next_ready(d)) != NULL) { /* bounded by the credit of its peers */
+    while (dest_is_up(d) && (v = next_ready(d, past)) != NULL) { /* bounded by the credit of its peers */
         if (v->old && !retry_allowed(&v->route->policy->retry, v->h.attempt)) {
             delivery_die(v, CODE_FAILED, "the daemon ended as often as it was handed over");
             continue;
         }
         if (v->key != 0 && !durable_ready(v))
             break;
-        if (v->h.alone && d->suspects > 0)
+        poison_wait_ends(v, now);
+        if (v->h.alone && d->suspects > 0) {
+            past = !poison_holds_up(v, now);
+            if (past)
+                continue;
             break;
+        }
         if (!breaker_allows(&d->breaker, &d->breaker_conf, now))
             break;
         if (v->key != 0 && v->deadline_ms <= now) {
@@ -123,6 +130,9 @@ void dest_pump(struct dest *d)
         v->h.holder = NULL;
         if (!d->sink->ops->send(d->sink, &v->h)) {
             v->h.attempt--;
+            past = v->h.alone && !poison_holds_up(v, now);
+            if (past)
+                continue;
             break;
         }
         breaker_sent(&d->breaker);
@@ -134,7 +144,7 @@ void dest_pump(struct dest *d)
     dest_wake(d);
 }
 
-/* An open breaker's time is over: let the probes through. */
+/* An open breaker's time is over: let the probes through. Or that of a suspect which waits. */
 void dest_due(struct dest *d)
 {
     dest_pump(d);

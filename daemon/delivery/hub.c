@@ -179,6 +179,8 @@ void hub_tick(struct hub *h)
             dest_due(CONTAINER_OF(d, struct dest, probe));
         else if (d->kind == DUE_ARRIVAL)
             dest_arrival_due(CONTAINER_OF(d, struct dest, arrival));
+        else if (d->kind == DUE_SUSPECT)
+            dest_due(CONTAINER_OF(d, struct dest, suspect));
         else
             delivery_due(CONTAINER_OF(d, struct delivery, due));
     }
@@ -435,6 +437,7 @@ struct dest *hub_dest(struct hub *h, const char *name, bool service)
     d->service = service;
     d->probe.kind = DUE_PROBE;
     d->arrival.kind = DUE_ARRIVAL;
+    d->suspect.kind = DUE_SUSPECT;
     list_init(&d->ready);
     list_init(&d->parked);
     list_init(&d->hungry);

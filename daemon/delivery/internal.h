@@ -11,7 +11,8 @@
 
 #define TARGET_DEAD UINT32_MAX /* as a delivery's target: it is a dead letter that was sent on */
 
-enum { DUE_DELIVERY, DUE_PROBE, DUE_ARRIVAL, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY }; /* what a struct due is embedded in */
+/* What a struct due is embedded in. */
+enum { DUE_DELIVERY, DUE_PROBE, DUE_ARRIVAL, DUE_SUSPECT, DUE_STORE, DUE_WALK, DUE_LOGS, DUE_REPLAY, DUE_HISTORY };
 
 struct source { /* one intake and the routes of its key */
     struct intake intake; /* first */
@@ -127,6 +128,9 @@ struct dest {
     struct share share;
     struct noted noted;
     size_t suspects;      /* handed over alone: one at most */
+    struct due suspect;   /* poison.c: the first one has waited long enough for empty hands */
+    uint64_t suspect_number; /* which delivery that is … */
+    int64_t suspect_since_ms; /* … and since when it has been waiting */
     uint64_t done, failed, dead, retries;
 };
 
@@ -334,6 +338,9 @@ bool dedupe_name(const struct route *r, const struct msg *m, struct buf *name);
 /* poison.c: messages that services die of */
 void poison_note(struct delivery *v, const struct settlement *s); /* h.alone, crashes and last_error tell of it */
 bool poison_is(const struct delivery *v); /* it has died of it often enough */
+/* A suspect cannot be handed over: nobody has empty hands. false: what stands behind it goes past it. */
+bool poison_holds_up(struct delivery *v, int64_t now);
+void poison_wait_ends(struct delivery *v, int64_t now); /* of the first in the queue: one that has waited too long is no suspect any more */
 void poison_restore(struct delivery *v); /* what last_error tells: whether it goes alone, and process ids */
 
 /* durable.c: what is on disk and what of it is in memory */

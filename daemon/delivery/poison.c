@@ -8,6 +8,10 @@
 #define SOLE "unavailable: crashed its service "
 #define SHARED "unavailable: its service crashed with this and more in hand"
 #define PIDS_MAX 100 /* bytes of process ids that are told */
+/* A suspect waits for empty hands, and its queue behind it: as long as what is in hand may take, which is its time-out. What
+ * takes longer (WAIT, a stream) may take for ever: then the others go past it, and in the end it goes beside them. */
+#define HOLD_MAX_MS 10000
+#define PASSED_MAX_MS 30000
 
 static void add_pid(struct delivery *v, int pid)
 {
@@ -46,6 +50,35 @@ bool poison_is(const struct delivery *v)
 {
     uint64_t most = v->route->policy->crashes;
     return most > 0 && v->crashes >= most;
+}
+
+static int64_t hold_ms(const struct delivery *v)
+{
+    int64_t span = v->route->policy->timeout_ms;
+    return span < HOLD_MAX_MS ? span : HOLD_MAX_MS;
+}
+
+bool poison_holds_up(struct delivery *v, int64_t now)
+{
+    struct dest *d = v->dest;
+    if (d->suspect_number != v->number) {
+        d->suspect_number = v->number;
+        d->suspect_since_ms = now;
+    }
+    int64_t waited = now - d->suspect_since_ms, hold = hold_ms(v);
+    bool holds = waited < hold;
+    hub_schedule(d->hub, &d->suspect, (holds ? hold : hold + PASSED_MAX_MS) - waited, false);
+    return holds;
+}
+
+void poison_wait_ends(struct delivery *v, int64_t now)
+{
+    struct dest *d = v->dest;
+    if (!v->h.alone || d->suspect_number != v->number || now - d->suspect_since_ms < hold_ms(v) + PASSED_MAX_MS)
+        return;
+    v->h.alone = false;
+    msg_log(d->hub->env.log, LOG_WARN, "suspect_not_alone", v->h.msg,
+            (struct log_pair[4]){{"destination", d->name}, {"route", delivery_route(v)}});
 }
 
 void poison_restore(struct delivery *v)

@@ -14,6 +14,7 @@
 #define CREDIT_MAX 65535
 #define GREETING_MS 10000         /* for HELLO */
 #define STREAM_STALL_MS 2000      /* an asker that takes nothing of its stream for so long loses it */
+#define ALONE_MS 30000            /* a suspect that has not killed its process so long gets company */
 #define STAGED_MAX 1024           /* PUB `with` held per session */
 #define STAGED_BYTES_MAX (16u << 20)
 #define SUBSCRIPTIONS_MAX 1024    /* per session */
@@ -74,7 +75,8 @@ struct session {
     uint64_t stalled_id;        /* the delivery whose stream that is */
     uint64_t consumed;          /* bytes taken so far, for error messages */
     uint64_t skip;              /* bytes of a body above the limit, still to be thrown away */
-    bool alone;                 /* what it holds is to be alone there */
+    int64_t alone_until_ms;     /* what it holds is to be alone there, until then */
+    struct timer *company;      /* … which is now; NULL until needed */
     bool shares_crash;          /* another connection of its process has ended with deliveries in hand */
     bool full;                  /* output above SESSION_HIGH */
     bool bye_sent;

@@ -6,9 +6,28 @@
 #include "msg/headers.h"
 #include "wire/json.h"
 
+static bool is_alone(const struct session *s)
+{
+    return s->alone_until_ms > 0 && s->inflight > 0 && loop_now(s->server->env.loop) < s->alone_until_ms;
+}
+
 static bool has_room(const struct session *s)
 {
-    return s->state == SESSION_OPEN && s->inflight < s->credit && !s->full && !(s->alone && s->inflight > 0);
+    return s->state == SESSION_OPEN && s->inflight < s->credit && !s->full && !is_alone(s);
+}
+
+static void on_company(void *arg)
+{
+    service_room(arg);
+}
+
+/* It is handed a suspect. */
+static void leave_alone(struct session *s)
+{
+    if (s->company == NULL)
+        s->company = timer_new(s->server->env.loop, on_company, s);
+    timer_after(s->company, ALONE_MS);
+    s->alone_until_ms = loop_now(s->server->env.loop) + ALONE_MS;
 }
 
 /* Least outstanding first; among equals the one that has waited longest in the list. */
@@ -78,7 +97,9 @@ static bool service_send(struct sink *sink, struct handover *h)
     h->holder = &s->holder;
     h->carrier_id = slots_add(&s->deliveries, h);
     s->inflight++;
-    s->alone = h->alone;
+    s->alone_until_ms = 0;
+    if (h->alone)
+        leave_alone(s);
     write_delivery(s, h, h->carrier_id);
     s->full = stream_pending(s->stream) > SESSION_HIGH;
     return true;

@@ -64,6 +64,7 @@ static void session_forget(void *arg)
     slots_fini(&s->deliveries);
     idmap_fini(&s->asks);
     timer_free(s->patience);
+    timer_free(s->company);
     mem_free((char *)(uintptr_t)s->holder.text);
     mem_free(s);
 }
@@ -78,6 +79,8 @@ static void session_end(struct session *s, const char *why, bool crashed)
     waiter_cancel(&s->waiter);
     if (s->patience != NULL)
         timer_stop(s->patience);
+    if (s->company != NULL)
+        timer_stop(s->company);
     if (s->member.service != NULL) {
         log_write(s->server->env.log, LOG_INFO, "client_detached", "service", s->member.service->name,
                   "client", LOG_NUM(s->number), "reason", why, "unanswered", LOG_NUM(s->inflight), NULL);

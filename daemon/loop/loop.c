@@ -34,6 +34,7 @@ struct loop *loop_new(struct log *log)
     l->timers = timers_new(l);
     l->streams = stream_hub_new(l);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* ulimit -f: who writes the file sees to it */
     return l;
 }
 

@@ -80,7 +80,7 @@ struct db {
     int mark_fd;
     uint64_t marked;                     /* what it says */
     int64_t ahead;                       /* the journal's size as last seen */
-    size_t wal_pages, free_pages;
+    size_t wal_pages, wal_most, free_pages; /* wal_most: a checkpoint is due above it */
     uint64_t seen_max, evicted;          /* ids on record at most; given up in this life */
     uint64_t seen_new;                   /* recorded by this transaction */
     int64_t seen_now_ms;                 /* when it did so */
@@ -193,6 +193,7 @@ void mark_keep_journal(const struct db *db);
 void ahead_write(struct db *db); /* after a commit: some of the journal's next bytes, where it has grown */
 
 /* sqlite_ballast.c */
+bool is_lack_of_room(int error); /* an errno: the disk, the quota, the size that a file may have */
 int open_beside(const struct db *db, const char *name, int flags); /* a file in the store's folder, or -1 */
 bool ballast_make(struct db *db);
 void ballast_release(struct db *db);

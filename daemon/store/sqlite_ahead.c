@@ -23,7 +23,7 @@ static int write_zeros(sqlite3_file *f, sqlite3_int64 from, sqlite3_int64 end)
 
 static bool lacks_room(int rc)
 {
-    return rc == SQLITE_FULL || (rc == SQLITE_IOERR_WRITE && (errno == ENOSPC || errno == EDQUOT));
+    return rc == SQLITE_FULL || (rc == SQLITE_IOERR_WRITE && is_lack_of_room(errno));
 }
 
 void ahead_write(struct db *db)

@@ -3,6 +3,7 @@
  * ends can still be recorded. The mark of a fault makes the next start check the whole file; the
  * database itself is not written any more after one.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -11,6 +12,11 @@
 #include "store/sqlite.h"
 
 #define BALLAST_RETRY_MS 1000
+
+bool is_lack_of_room(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
 
 int open_beside(const struct db *db, const char *name, int flags)
 {

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -58,7 +59,7 @@ static bool is_full(const struct db *db, int rc)
 {
     int error = last_error(db);
     return (rc & 0xff) == SQLITE_FULL ||
-           (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_WRITE && (error == ENOSPC || error == EDQUOT));
+           (sqlite3_extended_errcode(db->sql) == SQLITE_IOERR_WRITE && is_lack_of_room(error));
 }
 
 static int do_answer(struct db *db, const struct store_batch *b, struct store_job *job)
@@ -205,6 +206,13 @@ static enum outcome run_alone(struct db *db, struct store_batch *b, struct store
     return settle(db, rc);
 }
 
+/* Where it is the journal that may not grow (EFBIG), the ballast is of no use. */
+static bool journal_begins_anew(struct db *db)
+{
+    int left = 0, moved = 0;
+    return sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_RESTART, &left, &moved) == SQLITE_OK;
+}
+
 /* What puts is refused; what does not has the ballast's room. */
 static void run_job(struct db *db, struct store_batch *b, struct store_job *job)
 {
@@ -214,7 +222,7 @@ static void run_job(struct db *db, struct store_batch *b, struct store_job *job)
     ballast_release(db);
     if (job->puts > 0)
         job->result = STORE_FULL;
-    else if (run_alone(db, b, job) == NO_ROOM)
+    else if (run_alone(db, b, job) == NO_ROOM && !(journal_begins_anew(db) && run_alone(db, b, job) != NO_ROOM))
         db_fault(db, "no room even for what ends");
 }
 
@@ -332,7 +340,7 @@ static void checkpoint(struct db *db)
 
 void db_checkpoint(struct db *db)
 {
-    if (db->faulted || db->wal_pages <= WAL_PAGES_MAX)
+    if (db->faulted || db->wal_pages <= db->wal_most)
         return;
     syncer_drain(db->syncer);
     if (db_is_sound(db))
@@ -366,18 +374,34 @@ void db_idle(struct db *db)
     after_maintenance(db, rc, "an incremental vacuum failed");
     if (rc == SQLITE_OK)
         after_maintenance(db, count_pages(db), "counting pages failed");
-    if (!db->faulted && (db->wal_pages > WAL_PAGES_MAX || !wants_vacuum(db)))
+    if (!db->faulted && (db->wal_pages > db->wal_most || !wants_vacuum(db)))
         checkpoint(db);
+}
+
+/* No file of this process may be larger (ulimit -f): the database fills up as at max_size, and the journal stays below it. */
+static uint64_t file_limit(void)
+{
+    struct rlimit r;
+    return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur : UINT64_MAX;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Pages beyond the limit are for what must not be refused: the reserve, and what is there already. */
 bool db_limit(struct db *db, struct err *err)
 {
     char sql[64];
+    uint64_t file = file_limit();
+    db->max_bytes = least(db->max_bytes, file);
+    db->wal_most = (size_t)least(WAL_PAGES_MAX, file / 2 / DB_PAGE);
     uint64_t reserve = db->max_bytes / 50 > RESERVE_MIN ? db->max_bytes / 50 : RESERVE_MIN;
     int rc = count_pages(db);
     db->put_limit = db->max_bytes > reserve ? db->max_bytes - reserve : 0;
     uint64_t most = db->max_bytes > db->used + reserve ? db->max_bytes : db->used + reserve;
+    most = least(most, file);
     db->seen_max = db->max_bytes / SEEN_SHARE < STORE_SEEN_MAX ? db->max_bytes / SEEN_SHARE : STORE_SEEN_MAX;
     snprintf(sql, sizeof(sql), "PRAGMA max_page_count=%llu", (unsigned long long)(most / DB_PAGE));
     if (rc == SQLITE_OK)

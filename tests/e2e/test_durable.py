@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -338,6 +339,52 @@ class DiskCase(Base, Case):
             wait_until(lambda: self.messages(daemon)["done"] == accepted, "all done")
             self.publish(client, "job.x", body)
         self.assertEqual(self.messages(daemon)["unaccounted"], 0)
+        self.stop(daemon)
+
+    def fill(self, client, body, most):
+        for sent in range(most):
+            got = client.publish("job.x", body)
+            if got.verb != "OK":
+                self.assertEqual(got.subject, "overloaded", got)
+                return sent
+        self.fail("everything was taken")
+
+    def test_file_size_limit(self):
+        """ulimit -f: the store is full before a file of it is as large as none may be."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, hard))
+        try:
+            daemon = self.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        self.assertEqual(daemon.admin("status")["store"]["max_bytes"], 16 << 20)
+        with daemon.connect() as client:
+            accepted = self.fill(client, b"x" * 100000, 400)
+            self.assertGreater(accepted, 50)
+            worker = daemon.serve("worker")
+            worker.wait(accepted)
+            wait_until(lambda: self.messages(daemon)["done"] == accepted, "all done")
+            self.publish(client, "job.x", b"again")
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.stop(daemon)
+
+    def test_file_size_limit_that_comes_later(self):
+        """No file may grow any more: refusals, and what ends is recorded. Then they may again."""
+        daemon = self.start()
+        with daemon.connect() as client:
+            for _ in range(40):
+                self.publish(client, "job.x", b"x" * 100000)
+            size = max(os.path.getsize(f) for f in glob.glob(self.folder + "/store/*"))
+            resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (size + (1 << 20), resource.RLIM_INFINITY))
+            accepted = 40 + self.fill(client, b"y" * 100000, 400)
+            self.assertEqual(self.fill(client, b"y" * 100000, 1), 0)
+            worker = daemon.serve("worker")
+            worker.wait(accepted)
+            wait_until(lambda: self.messages(daemon)["done"] == accepted, "all done")
+            self.assertNotEqual(daemon.admin("status")["store"]["state"], "faulted")
+            resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            wait_until(lambda: client.publish("job.x", b"z").verb == "OK", "room again")
+        self.assertEqual(daemon.admin("audit")["findings"], [])
         self.stop(daemon)
 
     def test_drop_oldest(self):

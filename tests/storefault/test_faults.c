@@ -8,7 +8,7 @@
 #define BALLAST (4u << 20)
 #define UNDER_WAY 8 /* writes of a commit that was being written when the sync of the one before failed */
 
-static const char *const hows[] = {"EIO", "half and EIO", "no room", "room for half", "quota"};
+static const char *const hows[] = {"EIO", "half and EIO", "no room", "room for half", "quota", "file too big"};
 
 struct step {
     struct run *run;
@@ -366,6 +366,12 @@ START_TEST(D1_a_quota_is_a_full_disk)
 }
 END_TEST
 
+START_TEST(D1_a_limit_of_the_file_size_is_a_full_disk)
+{
+    every_write_without_room(VFS_BIG);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- D6 */
 
 static void on_timer(void *arg)
@@ -488,6 +494,7 @@ int main(void)
     tcase_add_test(room, D1_on_a_full_disk_puts_are_refused_and_ends_succeed);
     tcase_add_test(room, D1_a_write_that_finds_room_for_its_half_is_no_fault);
     tcase_add_test(room, D1_a_quota_is_a_full_disk);
+    tcase_add_test(room, D1_a_limit_of_the_file_size_is_a_full_disk);
     tcase_add_test(hang, D6_while_a_sync_hangs_the_loop_goes_on_and_answers_wait);
     tcase_add_test(hang, S1_a_commit_written_beside_a_sync_is_answered_after_its_own);
     tcase_add_test(hang, S5_a_commit_written_beside_a_sync_that_fails_is_unknown_too);

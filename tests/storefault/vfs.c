@@ -59,7 +59,7 @@ static bool is_due(enum vfs_op op)
 /* Counts the call; true: it is to fail. */
 static bool fails(enum vfs_op op, size_t n)
 {
-    static const int errors[] = {EIO, EIO, ENOSPC, ENOSPC, EDQUOT};
+    static const int errors[] = {EIO, EIO, ENOSPC, ENOSPC, EDQUOT, EFBIG};
     pthread_mutex_lock(&lock);
     g.counts[op]++;
     g.after_hit += g.hit && op != VFS_OPEN;

@@ -26,7 +26,8 @@ enum vfs_how {
     VFS_SHORT,     /* the first half is written, then EIO */
     VFS_FULL,      /* a write: SQLITE_FULL; a sync: its own error, with ENOSPC */
     VFS_FULL_SHORT, /* the first half is written, then SQLITE_FULL */
-    VFS_QUOTA       /* SQLITE_IOERR_WRITE with EDQUOT, as the default VFS has it */
+    VFS_QUOTA,      /* SQLITE_IOERR_WRITE with EDQUOT, as the default VFS has it */
+    VFS_BIG         /* the same with EFBIG: no file may be so large (ulimit -f) */
 };
 
 struct vfs_fault {

@@ -185,6 +185,89 @@ START_TEST(requests_end_too)
 }
 END_TEST
 
+/* As a session does it: a suspect goes to empty hands. */
+static bool careful_send(struct sink *s, struct handover *h)
+{
+    return !(h->alone && ((struct fake *)s)->held.count > 0) && fake_send(s, h);
+}
+
+static const struct sink_ops careful_ops = {.send = careful_send, .cancel = fake_cancel};
+
+static bool holds(const char *id)
+{
+    LIST_EACH(&math.held, n) {
+        if (str_is(CONTAINER_OF(n, struct handover, link)->msg->id, id))
+            return true;
+    }
+    return false;
+}
+
+/* One that takes for ever is in hand when a suspect's turn comes. */
+static void suspect_behind_a_long_one(void)
+{
+    math.sink.ops = &careful_ops;
+    publish("math.sum", "id: bad\n", NULL);
+    publish("math.sum", "id: worse\n", NULL);
+    run_store();
+    for (size_t n = math.held.count; n > 0; n--)
+        settle_with(&math, (struct settlement){.outcome = OUTCOME_RETRY, .retry_after_ms = 500 + 10 * (2 - (int64_t)n), .crash = CRASH_SHARED,
+                                               .pid = 1,
+                                               .reply = {.code = CODE_UNAVAILABLE, .body = STR("closed by peer")}});
+    run_store();
+    publish("math.sum", "id: long\n", NULL);
+    run_store();
+    ck_assert(holds("long") && math.held.count == 1);
+}
+
+static void pass_extended(int64_t ms)
+{
+    for (int64_t i = 0; i < ms; i += 100) {
+        pass(100);
+        run_store();
+        LIST_EACH(&math.held, n)
+            CONTAINER_OF(n, struct handover, link)->core->extend(CONTAINER_OF(n, struct handover, link));
+    }
+}
+
+START_TEST(a_suspect_holds_up_its_queue_for_a_while)
+{
+    suspect_behind_a_long_one();
+    pass_extended(600);
+    publish("math.sum", "id: next\n", NULL);
+    run_store();
+    pass_extended(700);
+    ck_assert(!holds("next") && !holds("bad"));
+    pass_extended(400); /* the time-out is 1 s */
+    ck_assert(holds("next") && !holds("bad"));
+    publish("math.sum", "id: later\n", NULL);
+    run_store();
+    ck_assert(holds("later"));
+    pass_extended(29000);
+    ck_assert(!holds("bad"));
+    pass_extended(1500);
+    ck_assert(holds("bad") && !holds("worse"));
+    pass_extended(32000);
+    ck_assert(holds("worse"));
+}
+END_TEST
+
+START_TEST(a_suspect_goes_as_soon_as_hands_are_empty)
+{
+    suspect_behind_a_long_one();
+    pass_extended(5000);
+    ck_assert(!holds("bad"));
+    settle_ok(&math);
+    run_store();
+    ck_assert(holds("bad") && math.held.count == 1 && oldest(&math)->alone);
+    publish("math.sum", "id: next\n", NULL);
+    run_store();
+    pass_extended(500);
+    ck_assert(!holds("worse"));
+    pass_extended(1000); /* `worse` has held it up, in its turn */
+    ck_assert(holds("next") && !holds("worse"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("hub_poison");
@@ -192,7 +275,8 @@ int main(void)
     const TTest *const tests[] = {
         one_that_kills_twice_is_dead, suspects_go_alone_and_one_is_guilty, an_answer_clears_the_suspicion,
         the_count_outlives_the_daemon, the_count_outlives_other_errors_and_the_daemon,
-        a_suspect_stays_one_over_a_restart, zero_is_never, requests_end_too,
+        a_suspect_stays_one_over_a_restart, zero_is_never, requests_end_too, a_suspect_holds_up_its_queue_for_a_while,
+        a_suspect_goes_as_soon_as_hands_are_empty,
     };
     tcase_add_checked_fixture(t, begin, end);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
