@@ -258,8 +258,10 @@ static void stream_show(struct stream *s, const uint8_t *p, size_t n, bool own)
     bool was_partial = s->in.len > 0;
     size_t used = s->ops->on_data(s->arg, p, n);
     assert(used <= n);
-    if (s->state != STREAM_OPEN)
+    if (s->state != STREAM_OPEN) {
+        buf_fini(&s->in); /* nobody will look at it again */
         return;
+    }
     size_t left = n - used;
     if (left == 0) {
         buf_fini(&s->in);

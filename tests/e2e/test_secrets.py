@@ -90,7 +90,7 @@ class SecretsCase(Case):
                     wait_until(lambda: copies(daemon, SECRET[:10]) == 1, "what has come of it")
                     client.sendall(hello[first:])
                 self.assertIn(b"denied", until(client, b"denied"))
-            self.assertEqual(copies(daemon, SECRET[:16]), 0, first)
+                self.assertEqual(copies(daemon, SECRET[:16]), 0, first)
 
     def password(self, scheme, talk):
         port = free_port()
