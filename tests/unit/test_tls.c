@@ -23,7 +23,7 @@ static struct end server, client;
 
 static const char *file(const char *name)
 {
-    static char paths[16][96];
+    static char paths[16][128];
     static int next;
     char *p = paths[next++ % 16];
     snprintf(p, sizeof(paths[0]), "%s/%s", folder, name);
