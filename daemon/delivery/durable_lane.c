@@ -21,11 +21,8 @@ static bool pass(struct lane *l, const struct store_record *r)
 /* They were there when they were read first, and are not any more: their checksums have failed meanwhile. */
 static void lost(struct lane *l)
 {
-    struct hub *h = l->dest->hub;
-    log_write(h->env.log, LOG_ERROR, "stored_messages_damaged", "destination", l->dest->name, "count",
-              LOG_NUM(l->asked_left), "kept", "in the store's quarantine", NULL);
+    durable_quarantined(l->dest, l->asked_left);
     durable_page(l->dest, &l->dest->backlog.left, -(int64_t)l->asked_left);
-    h->counts.state[DELIVERY_DROPPED] += l->asked_left;
     l->left -= l->asked_left;
 }
 

@@ -94,22 +94,13 @@ static void begin_anew(struct dest *d)
     durable_note_due(h, false, durable_time(h) + REST_MS); /* durable_overdue_look() comes behind it */
 }
 
-static void quarantined(struct dest *d, uint64_t count)
-{
-    if (count == 0)
-        return;
-    d->hub->counts.state[DELIVERY_DROPPED] += count;
-    log_write(d->hub->env.log, LOG_ERROR, "stored_messages_damaged", "destination", d->name, "count", LOG_NUM(count),
-              "kept", "in the store's quarantine", NULL);
-    count_down(d, count);
-}
-
 static void on_read(void *arg, const struct store_rows *rows)
 {
     struct dest *d = arg;
     if (rows->result != STORE_OK)
         return; /* faulted: the process is about to end */
-    quarantined(d, rows->quarantined);
+    durable_quarantined(d, rows->quarantined);
+    count_down(d, rows->quarantined);
     size_t passed = take_rows(d, rows);
     if (passed == rows->count && !rows->cut && rows->count + rows->quarantined < READ_MAX)
         begin_anew(d);

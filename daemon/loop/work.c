@@ -1,10 +1,10 @@
 #include "loop/work.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "loop/post.h"
 
 struct work {
@@ -46,17 +46,6 @@ static void on_post(void *arg, void *job)
     w->on_done(w->arg);
 }
 
-/* Signals are the loop's. */
-static bool start_thread(struct work *w)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&w->thread, NULL, thread_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0;
-}
-
 struct work *work_start(struct loop *l, loop_fn *run, loop_fn *on_done, void *arg)
 {
     struct work *w = mem_zalloc(sizeof(*w));
@@ -65,8 +54,8 @@ struct work *work_start(struct loop *l, loop_fn *run, loop_fn *on_done, void *ar
     w->on_done = on_done;
     w->arg = arg;
     w->post = post_new(l, on_post, w);
-    w->threaded = true; /* before it begins: the thread may be at its end when pthread_create() returns */
-    if (!start_thread(w)) {
+    w->threaded = true; /* before it begins: it may be at its end already when it is looked at */
+    if (!thread_start(&w->thread, thread_main, w)) {
         w->threaded = false;
         post_send(w->post, w);
     }

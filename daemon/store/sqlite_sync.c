@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "store/sqlite_gather.h"
 
 struct syncer {
@@ -119,20 +119,14 @@ const char *syncer_failed(struct syncer *y)
     return failed ? y->why : NULL;
 }
 
-/* Signals are the loop's. */
 struct syncer *syncer_new(struct gather *g, void (*done)(void *arg, struct store_batch *first), void *arg)
 {
     struct syncer *y = mem_zalloc(sizeof(*y));
-    sigset_t all, before;
     *y = (struct syncer){.gather = g, .done = done, .arg = arg};
     pthread_mutex_init(&y->lock, NULL);
     pthread_cond_init(&y->wake, NULL);
     pthread_cond_init(&y->idle, NULL);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&y->thread, NULL, thread_main, y);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0)
+    if (thread_start(&y->thread, thread_main, y))
         return y;
     mem_free(y);
     return NULL;

@@ -8,12 +8,12 @@
 #include "store/store_sqlite.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "loop/post.h"
 #include "store/sqlite.h"
 #include "store/sqlite_log.h"
@@ -231,17 +231,6 @@ static bool sqlite_close(struct store *st)
     return whole;
 }
 
-/* Signals are the loop's. */
-static bool start_thread(struct store_sqlite *s)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&s->thread, NULL, thread_main, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0;
-}
-
 static struct store_sqlite *sqlite_new(struct loop *l, struct log *log, const struct store_options *o)
 {
     static const struct store_ops ops = {.on_job = sqlite_on_job, .close = sqlite_close};
@@ -318,7 +307,7 @@ struct store *store_sqlite_open(struct loop *l, struct log *log, const struct st
         s->db.syncer = syncer_new(s->db.gather, on_synced, s);
     }
     state_fini(&state);
-    if (open && (s->db.syncer == NULL || !start_thread(s))) {
+    if (open && (s->db.syncer == NULL || !thread_start(&s->thread, thread_main, s))) {
         open = err_add(err, "store %s: no thread can be started", o->path);
         syncer_free(s->db.syncer);
         post_free(s->post);
