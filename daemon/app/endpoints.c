@@ -143,11 +143,13 @@ void endpoint_close(struct app *a, struct open_endpoint *e)
     endpoint_free(e);
 }
 
+/* Is there one of its name that takes deliveries? */
 static bool is_replaced(struct app *a, const char *name)
 {
     LIST_EACH(&a->fresh, n) {
-        if (strcmp(CONTAINER_OF(n, struct open_endpoint, link)->conf->name, name) == 0)
-            return true;
+        const struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (strcmp(e->conf->name, name) == 0)
+            return e->transport->sink(e->endpoint) != NULL;
     }
     return false;
 }

@@ -1049,6 +1049,23 @@ class UpkeepCase(Standing, Case):
             self.assertEqual((len(room.deliveries), tool.pending("orders")), (1, 0))
             self.assertEqual(tool.call("XINFO", "GROUPS", "orders")[0][11], 1)  # its lag: "2" was not taken
 
+    def test_an_endpoint_that_is_removed_ends_what_it_has(self):
+        config = {"endpoints": endpoint(self.redis), "routes": [{"from": "local", "match": ">", "to": "cache"}]}
+        daemon = self.daemon(config)
+        caller = self.keep(daemon.connect())
+        with self.redis.client() as listener, self.redis.client() as speaker:
+            listener.subscribe("slow")
+            id = caller.start("REQ", "slow", b"1")
+            packet = json.loads(listener.message()[1])
+            daemon.write({**config, "endpoints": {}, "routes": []})
+            self.assertEqual(daemon.tool("reload")[0], 0)
+            self.assertEqual(daemon.admin("status")["endpoints"], [])
+            late = caller.start("REQ", "slow", b"2")
+            self.assertEqual(caller.answer(late)[1].subject, "no-route")
+            speaker.call("PUBLISH", "slow.reply", json.dumps({"response": 3, "isDisposed": True, "id": packet["id"]}))
+        self.assertEqual(caller.answer(id)[1].body, b"3")
+        wait_until(lambda: [l["unfinished"] for l in daemon.log("endpoint_closed")] == ["0"], "its end")
+
     def test_reload_keeps_what_is_unchanged(self):
         config = {"endpoints": endpoint(self.redis),
                   "routes": [{"from": {"endpoint": "cache", "stream": "orders"}, "to": "room"}]}
