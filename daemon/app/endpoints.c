@@ -105,7 +105,7 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
             .loop = a->loop, .log = a->log, .node = g->conf->node, .body_max = g->conf->limits.body, .tls = e->tls,
-            .listen_fd = inherited_fd(a, conf),
+            .listen_fd = inherited_fd(a, conf), .succeeds = !conf->listen && endpoint_named(a, conf->name) != NULL,
             .intake = conf->listen ? hub_intake(a->hub, conf->name, conf->name) : NULL,
             .sources = e->sources, .source_count = e->source_count};
         e->endpoint = e->transport->open(conf, &env, err);
