@@ -77,7 +77,7 @@ struct open_endpoint *endpoint_open(struct app *a, struct generation *g, const s
     if (conf->tls == NULL || e->tls != NULL) {
         struct endpoint_env env = {
             .loop = a->loop, .log = a->log, .node = g->conf->node, .body_max = g->conf->limits.body, .tls = e->tls,
-            .listen_fd = inherited_fd(a, conf),
+            .listen_fd = inherited_fd(a, conf), .succeeds = !conf->listen && endpoint_named(a, conf->name) != NULL,
             .intake = conf->listen ? hub_intake(a->hub, conf->name, conf->name) : NULL,
             .sources = e->sources, .source_count = e->source_count};
         e->endpoint = e->transport->open(conf, &env, err);
@@ -115,11 +115,13 @@ void endpoint_close(struct app *a, struct open_endpoint *e)
     endpoint_free(e);
 }
 
+/* Is there one of its name that takes deliveries? */
 static bool is_replaced(struct app *a, const char *name)
 {
     LIST_EACH(&a->fresh, n) {
-        if (strcmp(CONTAINER_OF(n, struct open_endpoint, link)->conf->name, name) == 0)
-            return true;
+        const struct open_endpoint *e = CONTAINER_OF(n, struct open_endpoint, link);
+        if (strcmp(e->conf->name, name) == 0)
+            return e->transport->sink(e->endpoint) != NULL;
     }
     return false;
 }

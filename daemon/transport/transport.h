@@ -258,6 +258,7 @@ struct endpoint_env {
     uint64_t body_max;        /* limits.body */
     struct tls_context *tls;  /* referenced by whoever keeps it; NULL = plain */
     int listen_fd;            /* handed over by systemd, or -1 */
+    bool succeeds;            /* connect: the one before it is at work until this one is in use, and then ends what it has in hand */
     struct intake *intake;    /* listen: for what comes in */
     const struct endpoint_source *sources; /* connect: what to consume; borrowed, outlive the endpoint */
     size_t source_count;      /* whether routes lead to the endpoint is not told: they come and go while it is open */

@@ -1049,6 +1049,50 @@ class UpkeepCase(Standing, Case):
             self.assertEqual((len(room.deliveries), tool.pending("orders")), (1, 0))
             self.assertEqual(tool.call("XINFO", "GROUPS", "orders")[0][11], 1)  # its lag: "2" was not taken
 
+    def test_a_changed_endpoint_brings_no_entry_twice(self):
+        """What is in hand at the reload is acknowledged by the endpoint that has it; the new one reads what comes after it."""
+        config = {"endpoints": endpoint(self.redis),
+                  "routes": [{"from": {"endpoint": "cache", "stream": "orders", "start": "0"}, "to": "room"}]}
+        daemon = self.daemon(config)
+        held = []
+        room = daemon.serve("room", lambda d, s: (held.append(d.id), s.LATER)[1])
+        with self.redis.client() as tool:
+            for i in range(3):
+                tool.call("XADD", "orders", "*", "body", i)
+            room.wait(3)
+            daemon.write({**config, "endpoints": endpoint(self.redis, reconnect_max="1s")})
+            self.assertEqual(daemon.tool("reload")[0], 0)
+            tool.call("XADD", "orders", "*", "body", "3")
+            room.wait(4)
+            for id in held:
+                room.client.send("OK", id)
+            wait_until(lambda: tool.pending("orders") == 0, "all acknowledged")
+            wait_until(lambda: [l["unfinished"] for l in daemon.log("endpoint_closed")] == ["0"], "the end of the old one")
+            self.redis.restart()  # what is pending then is this consumer's own, and comes at once
+            tool = self.keep(self.redis.client())
+            tool.call("XADD", "orders", "*", "body", "4")
+            room.wait(5)
+        self.assertEqual([d.body for d in room.deliveries], [b"0", b"1", b"2", b"3", b"4"])
+        room.client.send("OK", held[-1])
+
+    def test_an_endpoint_that_is_removed_ends_what_it_has(self):
+        config = {"endpoints": endpoint(self.redis), "routes": [{"from": "local", "match": ">", "to": "cache"}]}
+        daemon = self.daemon(config)
+        caller = self.keep(daemon.connect())
+        with self.redis.client() as listener, self.redis.client() as speaker:
+            listener.subscribe("slow")
+            wait_until(lambda: endpoint_state(daemon)["state"] == "up", "the endpoint")
+            id = caller.start("REQ", "slow", b"1")
+            packet = json.loads(listener.message()[1])
+            daemon.write({**config, "endpoints": {}, "routes": []})
+            self.assertEqual(daemon.tool("reload")[0], 0)
+            self.assertEqual(daemon.admin("status")["endpoints"], [])
+            late = caller.start("REQ", "slow", b"2")
+            self.assertEqual(caller.answer(late)[1].subject, "no-route")
+            speaker.call("PUBLISH", "slow.reply", json.dumps({"response": 3, "isDisposed": True, "id": packet["id"]}))
+        self.assertEqual(caller.answer(id)[1].body, b"3")
+        wait_until(lambda: [l["unfinished"] for l in daemon.log("endpoint_closed")] == ["0"], "its end")
+
     def test_reload_keeps_what_is_unchanged(self):
         config = {"endpoints": endpoint(self.redis),
                   "routes": [{"from": {"endpoint": "cache", "stream": "orders"}, "to": "room"}]}

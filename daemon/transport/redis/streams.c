@@ -36,6 +36,7 @@ struct reader {
     bool asked;              /* a command of reading is out */
     int64_t created_ms;      /* when the group was made last */
     bool single;             /* the last read was too long: one at a time */
+    bool succeeds;           /* what is pending for this consumer is in the hands of the reader before it */
     bool flushing, offering; /* put off to the end of the turn */
     uint64_t batch;          /* entries to ask for; grows when all goes well */
     struct entry_id cursor;  /* OWN, CLAIM: how far */
@@ -663,7 +664,8 @@ static void on_ready(void *arg)
     r->batch = r->single ? 1 : BATCH_MAX;
     if (!skip)
         r->cursor = (struct entry_id){0, 0};
-    r->phase = PHASE_OWN;
+    r->phase = r->succeeds ? PHASE_CLAIM : PHASE_OWN;
+    r->succeeds = false;
     timer_after(r->claim, r->keys->claim_idle_ms / 2);
     if (skip)
         skip_oversized(r);
@@ -697,6 +699,7 @@ struct reader *reader_new(struct endpoint *e, const struct endpoint_source *sour
     r->consumer = str_of(r->keys->consumer != NULL ? r->keys->consumer : e->env.node);
     r->codec = entry_codec(source->codec, e->conf);
     r->batch = BATCH_MAX;
+    r->succeeds = e->env.succeeds;
     list_init(&r->inflight);
     list_init(&r->done);
     list_init(&r->acking);
