@@ -1,9 +1,9 @@
 #pragma once
 /* A stream, for the files that work on it: stream.c and stream_sweep.c. */
 #include "base/list.h"
+#include "base/spares.h"
 #include "loop/impl.h"
 #include "loop/quickack.h"
-#include "loop/spares.h"
 #include "loop/stream.h"
 
 enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_FINISHING, STREAM_CLOSED };

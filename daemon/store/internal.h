@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/spares.h"
 #include "store/store.h"
 #include "store/store_log.h"
 
@@ -148,6 +149,7 @@ struct store_log_row { /* as in struct store_log_view; name is the owner's */
 struct store {
     const struct store_ops *ops;
     struct store_batch *batch; /* the open one */
+    struct spares spares;      /* of batches that were answered */
     unsigned depth;            /* of store_begin() */
     struct store_job unit;     /* the open unit */
     uint64_t key[2];           /* of the hash of names; the implementation's to set and to keep */
@@ -180,6 +182,7 @@ void front_add_log(struct store *st, const struct store_log_row *row); /* the sa
 
 struct store_batch *batch_new(void);
 void batch_free(struct store_batch *b);             /* calls nobody back; NULL is legal */
+void batch_retire(struct store *st, struct store_batch *b); /* the same, on the loop; the next ones get its memory */
 void batch_fail_from(struct store_batch *b, size_t from); /* its jobs from that one on are unknown */
 void batch_fail(struct store_batch *b, const char *why); /* faulted: all that it holds is unknown */
 struct store_batch *batch_take(struct store *st);   /* the open batch, the caller's, and opens another */

@@ -30,12 +30,18 @@ struct store_batch *batch_new(void)
     return mem_zalloc(sizeof(struct store_batch));
 }
 
+static void free_answers(struct store_batch *b)
+{
+    for (size_t i = b->reported; i < batch_count(b); i++)
+        answer_free(batch_job(b, i)->answer);
+    b->reported = batch_count(b);
+}
+
 void batch_free(struct store_batch *b)
 {
     if (b == NULL)
         return;
-    for (size_t i = b->reported; i < batch_count(b); i++)
-        answer_free(batch_job(b, i)->answer);
+    free_answers(b);
     buf_fini(&b->ops);
     buf_fini(&b->jobs);
     buf_fini(&b->thens);
@@ -43,10 +49,29 @@ void batch_free(struct store_batch *b)
     mem_free(b);
 }
 
+void batch_retire(struct store *st, struct store_batch *b)
+{
+    free_answers(b);
+    spares_give(&st->spares, &b->ops);
+    spares_give(&st->spares, &b->jobs);
+    spares_give(&st->spares, &b->thens);
+    b->reported = 0;
+    batch_free(b);
+}
+
+static struct store_batch *batch_open(struct store *st)
+{
+    struct store_batch *b = batch_new();
+    spares_take(&st->spares, &b->thens);
+    spares_take(&st->spares, &b->jobs);
+    spares_take(&st->spares, &b->ops);
+    return b;
+}
+
 /* Changes of a unit that is still open move along. */
 struct store_batch *batch_take(struct store *st)
 {
-    struct store_batch *b = st->batch, *fresh = batch_new();
+    struct store_batch *b = st->batch, *fresh = batch_open(st);
     b->next_seq = st->next_seq;
     b->time = st->time;
     if (st->depth > 0) {
@@ -70,6 +95,7 @@ void front_init(struct store *st, const struct store_ops *ops)
 void front_fini(struct store *st)
 {
     batch_free(st->batch);
+    spares_fini(&st->spares);
     map_fini(&st->queues);
     for (size_t i = 0; i < st->opened_count; i++)
         mem_free(st->opened[i].name);

@@ -167,7 +167,7 @@ static void on_done(void *arg, void *job)
                       LOG_NUM(b->bytes), NULL);
         front_report(&s->base, b, batch_count(b));
     }
-    batch_free(b);
+    batch_retire(&s->base, b);
 }
 
 static void hand_over(struct store_sqlite *s)

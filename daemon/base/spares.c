@@ -1,4 +1,4 @@
-#include "loop/spares.h"
+#include "base/spares.h"
 
 void spares_give(struct spares *p, struct buf *b)
 {

@@ -1,10 +1,11 @@
 #pragma once
-/* Output buffers go round among the streams of a loop, so that an idle one holds none. */
+/* Memory of buffers that goes round among those who fill one now and then, so that who is idle holds none and nobody
+ * grows one from nothing each time. */
 #include <stddef.h>
 
 #include "base/buf.h"
 
-#define SPARES_COUNT 512     /* kept for the next streams that write */
+#define SPARES_COUNT 512     /* kept for the next ones */
 #define SPARES_MAX 131072    /* bytes; none larger than this */
 #define SPARES_BYTES 1048576 /* all of them together */
 
