@@ -40,12 +40,18 @@ struct route {
     uint64_t matched;
 };
 
+struct log_removed; /* log.h */
+
 struct hub_log { /* an event log of the store */
     struct hub *hub;
     uint32_t number;
     int64_t keep_ms;   /* as the routes in use say */
     uint64_t max_size;
     bool trimming;
+    bool removing;             /* log_remove.c */
+    void (*removed)(void *arg, const struct log_removed *r); /* NULL = nobody waits for it */
+    void *removed_arg;
+    struct log_removed *gone;  /* so far; owned while it is being removed */
     struct list readers, followers; /* struct log_reader; followers wait for more */
 };
 
@@ -405,6 +411,9 @@ void route_captures(const struct route *r, struct str subject, struct captures *
 /* why.c */
 void whys_clear(struct hub *h);
 /* log.c, replay.c */
+const struct route *log_route(const struct hub_log *l); /* one that appends to it, or NULL */
+bool log_is_there(const struct hub_log *l); /* it was not removed, or a route names it */
+void log_remove_fini(struct hub_log *l);
 struct hub_log *log_named(struct hub *h, struct str name); /* made at first use; NULL: there are too many, or no store */
 void logs_adopt(struct hub *h); /* at the start */
 void logs_use(struct hub *h);   /* other routes are in use */

@@ -34,6 +34,57 @@ class LogBase(Base):
         return client.publish("fact." + key, body, headers)
 
 
+class RemoveCase(LogBase, Case):
+    def without(self, daemon, route):
+        daemon.write({"store": {"path": self.folder + "/store"}, "routes": [r for r in self.ROUTES if r["name"] != route],
+                      "policies": {"p": {}}})
+        self.assertEqual(daemon.tool("reload")[0], 0)
+
+    def rm(self, daemon, *arguments):
+        code, out, err = daemon.tool("log", "rm", *arguments)
+        return code, out + err
+
+    def test_rm(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            for i in range(2500):
+                client.start("PUB", "fact.a", b"%d" % i, {"key": "k"})
+            for _ in range(2500):
+                client.expect("OK")
+            self.assertEqual(client.publish("safe.x").verb, "OK")
+            code, text = self.rm(daemon, "facts", "--yes")
+            self.assertEqual(code, 1)
+            self.assertIn("a route appends to it: facts", text)
+            self.assertNotEqual(self.rm(daemon, "facts")[0], 0)
+            self.assertIn("no such log", self.rm(daemon, "fact", "--yes")[1])
+            self.without(daemon, "facts")
+            follower = client.start("REQ", "$log/facts", headers={"from": "next", "follow": "yes"})
+            wait_until(lambda: "somebody reads" in self.rm(daemon, "facts", "--yes")[1], "the reader is seen")
+            client.send("CANCEL", follower)
+            code, out, err = daemon.tool("log", "rm", "facts", "--dry-run", "-o", "json")
+            self.assertEqual((code, json.loads(out)["entries"]), (0, 2500), err)
+            self.assertEqual(len(self.read(client, "facts", limit=5)[0]), 5)
+            code, text = self.rm(daemon, "facts", "--yes")
+            self.assertEqual(code, 0, text)
+            self.assertRegex(text, r"removed\nENTRIES +SIZE\n +2500 ")
+            self.assertNotIn("facts", daemon.tool("log", "ls")[1])
+            self.assertIn("safe", daemon.tool("log", "ls")[1])
+            self.assertNotIn('log="facts"', daemon.http("/metrics")[1])
+            self.assertIn("no such log", self.rm(daemon, "facts", "--yes")[1])
+            id = client.start("REQ", "$log/facts")
+            self.assertEqual(client.expect("ERR").id, id)
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.ROUTES, routes = [r for r in self.ROUTES if r["name"] != "facts"], self.ROUTES
+        daemon = self.again(daemon)
+        self.assertNotIn("facts", daemon.tool("log", "ls")[1])
+        self.ROUTES = routes
+        daemon = self.again(daemon)
+        with daemon.connect() as client:  # the route is back: offsets go on, versions begin anew
+            self.assertEqual(client.publish("fact.a", b"x", {"key": "k"}).headers, {"offset": "2501", "version": "1"})
+            self.assertEqual([o for o, *_ in self.read(client, "facts")[0]], [2501])
+        self.stop(daemon)
+
+
 class AppendCase(LogBase, Case):
     def test_ok_tells_where_it_stands(self):
         daemon = self.start()
