@@ -206,6 +206,14 @@ static json_t *sum_of(const struct replay_sum *s)
                      (json_int_t)s->offset);
 }
 
+static json_t *replayed_of(const struct replay_sum *s)
+{
+    json_t *row = sum_of(s);
+    if (s->skipped_route != NULL)
+        json_object_set_new(row, "skipped_route", json_of(str_of(s->skipped_route)));
+    return row;
+}
+
 static void on_progress(void *arg, const struct replay_sum *s)
 {
     const struct log_call *k = arg;
@@ -217,7 +225,7 @@ static void on_progress(void *arg, const struct replay_sum *s)
 static void on_replayed(void *arg, const struct replay_sum *s)
 {
     struct log_call *k = arg;
-    json_t *row = sum_of(s);
+    json_t *row = replayed_of(s);
     if (s->stopped != NULL)
         json_object_set_new(row, "stopped", json_string(s->stopped));
     log_write(k->visitor->admin->env.log, LOG_INFO, "replayed", "count", LOG_NUM(s->count), "skipped",

@@ -4,7 +4,8 @@
  * (durable.c); here they are kept to their size and age, read, followed, and sent again.
  *
  *     hub_log_read:  entry() … entry() end()       ready() false: rests until log_reader_resume()
- *     hub_replay:    each entry goes through its route again, marked `replayed: yes`, and is not appended
+ *     hub_replay:    each entry goes through its route again, marked `replayed: yes` and
+ *                    `replayed-from: LOG@OFFSET`, and is not appended
  */
 #include "delivery/hub.h"
 #include "store/store_log.h"
@@ -74,6 +75,7 @@ void hub_log_remove_cancel(struct hub *h, void *arg); /* done() with this arg is
 struct replay_sum {
     uint64_t count;   /* sent again, or would be */
     uint64_t skipped; /* their route is gone or names another log, or does not go to `service` */
+    const char *skipped_route; /* that of the first of them, as the log has it; NULL = none. Valid during the call */
     uint64_t refused; /* not accepted: too old for a template, no store, … */
     uint64_t damaged;
     uint64_t offset;  /* reached */

@@ -334,9 +334,46 @@ class ReplayCase(LogBase, Case):
                 self.assertEqual({d.headers["replayed"] for d in again}, {"yes"})
                 self.assertTrue(all("replayed" not in d.headers for d in first))
                 for d in again:  # nothing else of it has changed
-                    was = dict(first[int(d.body) - 1].headers, replayed="yes")
+                    was = dict(first[int(d.body) - 1].headers, replayed="yes", **{"replayed-from": log + "@" + d.body.decode()})
                     self.assertEqual((dict(d.headers), d.subject), (was, subject))
                 self.stop(daemon)
+
+    def test_why_tells_of_it(self):
+        """A replay is known by its log and offset, whether its route is durable or not, and after a kill."""
+        daemon = self.start()
+        worker = daemon.serve("worker")
+        with daemon.connect() as client:
+            self.publish_some(client, "safe.x", 3)
+            self.publish_some(client, "order.x", 3)
+        worker.wait(6)
+        for log, id in ("safe", "safe.x-2"), ("orders", "order.x-2"):
+            self.assertNotIn("replay", daemon.tool("why", id)[1])
+            self.assertEqual(self.replay(daemon, log, "--from", "2", "--to", "2")["count"], 1)
+            wait_until(lambda: f"replay of {log}@2" in daemon.tool("why", id)[1], "the story of the replay")
+        worker.close()
+        self.assertEqual(self.replay(daemon, "safe", "--from", "3")["count"], 1)
+        daemon = self.again(daemon)
+        daemon.serve("worker").wait(1)
+        wait_until(lambda: "replay of safe@3" in daemon.tool("why", "safe.x-3")[1], "the same after a kill")
+        self.stop(daemon)
+
+    def test_nothing_to_replay_is_said(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish_some(client, "order.x", 3)
+        code, out, err = daemon.tool("replay", "orders", "--match", "other.*")
+        self.assertEqual((code, out), (0, "replayed 0 events\n"))
+        self.assertIn("nothing matched", err)
+        renamed = [dict(r, name="orders2") if r["name"] == "orders" else r for r in self.ROUTES]
+        daemon.write({"store": {"path": self.folder + "/store"}, "routes": renamed, "policies": {"p": {}}})
+        self.assertEqual(daemon.tool("reload")[0], 0)
+        code, out, err = daemon.tool("replay", "orders")
+        self.assertEqual((code, out), (0, "replayed 0 events\n"))
+        self.assertIn("3 left out: no route of the log takes them any more", err)
+        self.assertIn("the first of these took the route orders;", err)
+        code, out, err = daemon.tool("replay", "orders", "--dry-run", "-o", "json")
+        self.assertEqual((json.loads(out)["skipped_route"], json.loads(out)["skipped"]), ("orders", 3))
+        self.stop(daemon)
 
     def test_durable_replay_survives(self):
         """S12: the deliveries of a replay on a durable route are as safe as those of a publisher."""
