@@ -592,7 +592,7 @@ void durable_take(struct dest *d, const struct store_record *r)
     delivery_ready(v);
 }
 
-static void quarantined(struct dest *d, uint64_t count)
+void durable_quarantined(struct dest *d, uint64_t count)
 {
     if (count == 0)
         return;
@@ -614,7 +614,7 @@ static void on_loaded(void *arg, const struct store_rows *rows)
         taken = b->paged; /* the audit names what does not add up; what is there is served */
     }
     durable_page(d, &b->paged, -(int64_t)taken);
-    quarantined(d, rows->quarantined);
+    durable_quarantined(d, rows->quarantined);
     for (size_t i = 0; i < rows->count; i++) {
         b->through = rows->records[i].key;
         struct delivery *v = durable_restore(d, &rows->records[i]);

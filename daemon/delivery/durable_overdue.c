@@ -25,6 +25,8 @@ void durable_put_off(struct dest *d)
 
 static void count_down(struct dest *d, uint64_t by)
 {
+    if (by == 0)
+        return;
     by = by < d->backlog.overdue ? by : d->backlog.overdue;
     durable_page(d, &d->backlog.overdue, -(int64_t)by);
     if (d->backlog.overdue == 0)
@@ -94,22 +96,13 @@ static void begin_anew(struct dest *d)
     durable_note_due(h, false, durable_time(h) + REST_MS); /* durable_overdue_look() comes behind it */
 }
 
-static void quarantined(struct dest *d, uint64_t count)
-{
-    if (count == 0)
-        return;
-    d->hub->counts.state[DELIVERY_DROPPED] += count;
-    log_write(d->hub->env.log, LOG_ERROR, "stored_messages_damaged", "destination", d->name, "count", LOG_NUM(count),
-              "kept", "in the store's quarantine", NULL);
-    count_down(d, count);
-}
-
 static void on_read(void *arg, const struct store_rows *rows)
 {
     struct dest *d = arg;
     if (rows->result != STORE_OK)
         return; /* faulted: the process is about to end */
-    quarantined(d, rows->quarantined);
+    durable_quarantined(d, rows->quarantined);
+    count_down(d, rows->quarantined);
     size_t passed = take_rows(d, rows);
     if (passed == rows->count && !rows->cut && rows->count + rows->quarantined < READ_MAX)
         begin_anew(d);

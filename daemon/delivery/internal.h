@@ -369,6 +369,7 @@ void durable_take(struct dest *d, const struct store_record *r); /* into memory,
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
+void durable_quarantined(struct dest *d, uint64_t count); /* rows that a load has found damaged; 0 is legal */
 bool durable_half_free(const struct dest *d); /* time to read more of it */
 struct delivery *durable_restore(struct dest *d, const struct store_record *r); /* NULL: it could not be, and was ended */
 bool durable_full(const struct dest *d); /* there is no room in memory for more of it */
