@@ -65,7 +65,7 @@ struct command {
 
 extern const struct command command_status, command_routes, command_explain, command_dlq_ls,
     command_dlq_show, command_dlq_redrive, command_dlq_edit, command_dlq_purge, command_tap, command_reload, command_drain,
-    command_version, command_audit, command_why, command_doctor, command_log_ls, command_log_show, command_replay;
+    command_version, command_audit, command_why, command_doctor, command_log_ls, command_log_show, command_log_rm, command_replay;
 
 json_t *command_fail(struct call *c, enum code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

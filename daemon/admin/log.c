@@ -1,4 +1,4 @@
-/* `log.ls`, `log.show`, `replay`: event logs. */
+/* `log.ls`, `log.show`, `log.rm`, `replay`: event logs. */
 #include "admin/internal.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -10,7 +10,7 @@ struct log_call {
     struct visitor *visitor;
     uint64_t id;
     struct log_reader *reader; /* of log.show, or NULL */
-    struct replay *replay;     /* of replay, or NULL */
+    struct replay *replay;     /* of replay, or NULL; both NULL: of log.rm */
     bool bodies, dry_run;
 };
 
@@ -28,8 +28,10 @@ void log_cancel_calls(struct visitor *v, uint64_t id)
             continue;
         if (k->reader != NULL)
             log_reader_cancel(k->reader);
-        else
+        else if (k->replay != NULL)
             replay_cancel(k->replay);
+        else
+            hub_log_remove_cancel(v->admin->env.hub, k);
         call_free(k);
     }
 }
@@ -154,6 +156,47 @@ static json_t *run_show(struct admin *a, struct call *c)
     return NULL;
 }
 
+/* ---------------------------------------------------------------- rm */
+
+static json_t *removed_of(const struct log_removed *r)
+{
+    return json_pack("{s:I,s:I}", "entries", (json_int_t)r->entries, "bytes", (json_int_t)r->bytes);
+}
+
+static void on_removed(void *arg, const struct log_removed *r)
+{
+    struct log_call *k = arg;
+    json_t *reply = removed_of(r);
+    if (r->stopped != NULL)
+        json_object_set_new(reply, "stopped", json_string(r->stopped));
+    visitor_send(k->visitor, VERB_REP, k->id, reply);
+    json_decref(reply);
+    call_free(k);
+}
+
+static json_t *run_rm(struct admin *a, struct call *c)
+{
+    static const char *const refusals[] = {[LOG_UNKNOWN] = "there is no such log", [LOG_NAMED] = "a route appends to it",
+                                           [LOG_READ] = "somebody reads or replays it", [LOG_BEING_REMOVED] = "it is being removed"};
+    const char *name = arg_text(c, "name"), *route = NULL;
+    struct log_removed there;
+    if (name == NULL)
+        return command_fail(c, CODE_INVALID, "`name` is needed");
+    struct log_call *k = call_new(c);
+    struct log_removal_ask ask = {.name = str_of(name), .dry_run = arg_true(c, "dry_run"), .done = on_removed, .arg = k};
+    enum log_removal what = hub_log_remove(a->env.hub, &ask, &route, &there);
+    if (what == LOG_REMOVING && !ask.dry_run)
+        return NULL;
+    call_free(k);
+    if (what != LOG_REMOVING)
+        return command_fail(c, CODE_INVALID, "log %s: %s%s%s", name, refusals[what], route != NULL ? ": " : "",
+                            route != NULL ? route : "");
+    json_t *reply = removed_of(&there);
+    visitor_send(c->visitor, VERB_REP, c->id, reply);
+    json_decref(reply);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- replay */
 
 static json_t *sum_of(const struct replay_sum *s)
@@ -161,6 +204,14 @@ static json_t *sum_of(const struct replay_sum *s)
     return json_pack("{s:I,s:I,s:I,s:I,s:I}", "count", (json_int_t)s->count, "skipped", (json_int_t)s->skipped,
                      "refused", (json_int_t)s->refused, "damaged", (json_int_t)s->damaged, "offset",
                      (json_int_t)s->offset);
+}
+
+static json_t *replayed_of(const struct replay_sum *s)
+{
+    json_t *row = sum_of(s);
+    if (s->skipped_route != NULL)
+        json_object_set_new(row, "skipped_route", json_of(str_of(s->skipped_route)));
+    return row;
 }
 
 static void on_progress(void *arg, const struct replay_sum *s)
@@ -174,7 +225,7 @@ static void on_progress(void *arg, const struct replay_sum *s)
 static void on_replayed(void *arg, const struct replay_sum *s)
 {
     struct log_call *k = arg;
-    json_t *row = sum_of(s);
+    json_t *row = replayed_of(s);
     if (s->stopped != NULL)
         json_object_set_new(row, "stopped", json_string(s->stopped));
     log_write(k->visitor->admin->env.log, LOG_INFO, "replayed", "count", LOG_NUM(s->count), "skipped",
@@ -207,4 +258,5 @@ static json_t *run_replay(struct admin *a, struct call *c)
 
 const struct command command_log_ls = {.name = "log.ls", .run = run_ls};
 const struct command command_log_show = {.name = "log.show", .run = run_show, .streams = true};
+const struct command command_log_rm = {.name = "log.rm", .run = run_rm, .changes = true, .streams = true};
 const struct command command_replay = {.name = "replay", .run = run_replay, .changes = true, .streams = true};

@@ -7,7 +7,7 @@
 static const struct command *const commands[] = {
     &command_status,   &command_routes,      &command_explain, &command_dlq_ls, &command_dlq_show,
     &command_dlq_redrive, &command_dlq_purge, &command_tap,     &command_reload, &command_drain,
-    &command_version, &command_audit, &command_dlq_edit, &command_log_ls, &command_log_show,
+    &command_version, &command_audit, &command_dlq_edit, &command_log_ls, &command_log_show, &command_log_rm,
     &command_replay, &command_doctor, &command_why,
 };
 

@@ -45,6 +45,11 @@ static int sum_print(const struct cli *cli, const struct replay *r)
     else
         printf("%s %" JSON_INTEGER_FORMAT " event%s\n", r->dry_run ? "would replay" : "replayed", n, n == 1 ? "" : "s");
     left_out(cli, r->sum, "skipped", "no route of the log takes them any more, or not to that service");
+    if (*json_text(r->sum, "skipped_route") != '\0')
+        cli_note(cli, "each goes through the route it took, by its name: the first of these took the route %s; see bellhop routes",
+                 json_text(r->sum, "skipped_route"));
+    if (done && n == 0 && number(r->sum, "skipped") + number(r->sum, "refused") + number(r->sum, "damaged") == 0)
+        cli_note(cli, "nothing matched: no entry of the log is between these places and passes --match and --key");
     left_out(cli, r->sum, "refused", "their route did not accept them");
     left_out(cli, r->sum, "damaged", "the store has damaged them");
     if (*stopped == '\0')

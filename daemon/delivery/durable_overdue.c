@@ -25,6 +25,8 @@ void durable_put_off(struct dest *d)
 
 static void count_down(struct dest *d, uint64_t by)
 {
+    if (by == 0)
+        return;
     by = by < d->backlog.overdue ? by : d->backlog.overdue;
     durable_page(d, &d->backlog.overdue, -(int64_t)by);
     if (d->backlog.overdue == 0)

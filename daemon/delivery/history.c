@@ -233,7 +233,8 @@ static void tell(struct history *t, const struct telling *w)
 
 static bool uneventful(const struct delivery *v, enum past_event event)
 {
-    return event == PAST_DONE && v->h.attempt == 1 && v->h.redelivered == NULL && v->origin == NULL;
+    return event == PAST_DONE && v->h.attempt == 1 && v->h.redelivered == NULL && v->origin == NULL &&
+           v->h.msg->replayed_from.p == NULL;
 }
 
 static bool tells_source(const struct delivery *v, enum past_event event)
@@ -243,9 +244,22 @@ static bool tells_source(const struct delivery *v, enum past_event event)
     return end && r != NULL && r->asker.ops != NULL && r->open == 1;
 }
 
+/* Before the rest: "replay of orders@12; …". */
+static struct str replay_detail(const struct delivery *v, struct str detail, struct buf *room)
+{
+    buf_puts(room, "replay of ");
+    buf_str_put(room, cut(v->h.msg->replayed_from, NAME_MAX));
+    buf_puts(room, detail.n > 0 ? "; " : "");
+    buf_str_put(room, detail);
+    return buf_str(room);
+}
+
 static void note(struct history *t, const struct delivery *v, enum past_event event, int64_t pause_ms, struct str detail)
 {
     int64_t now = hub_now(t->hub);
+    struct buf room = BUF_EMPTY;
+    if (v->h.msg->replayed_from.p != NULL)
+        detail = replay_detail(v, detail, &room);
     struct telling w = {
         .event = event, .msg = v->h.msg, .dest = v->dest, .route = v->route, .route_name = v->origin,
         .holder = v->h.holder, .attempt = v->h.attempt, .age_ms = now - v->h.msg->accepted_ms,
@@ -255,6 +269,7 @@ static void note(struct history *t, const struct delivery *v, enum past_event ev
                         (tells_source(v, event) ? NOTE_TOLD : 0) | (v->h.kind == MSG_REQUEST ? NOTE_REQUEST : 0) |
                         (uneventful(v, event) ? NOTE_BRIEF : 0));
     tell(t, &w);
+    buf_fini(&room);
 }
 
 void history_note(const struct delivery *v, enum past_event event, int64_t pause_ms, struct str detail)

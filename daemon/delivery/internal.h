@@ -41,12 +41,18 @@ struct route {
     uint64_t matched;
 };
 
+struct log_removed; /* log.h */
+
 struct hub_log { /* an event log of the store */
     struct hub *hub;
     uint32_t number;
     int64_t keep_ms;   /* as the routes in use say */
     uint64_t max_size;
     bool trimming;
+    bool removing;             /* log_remove.c */
+    void (*removed)(void *arg, const struct log_removed *r); /* NULL = nobody waits for it */
+    void *removed_arg;
+    struct log_removed *gone;  /* so far; owned while it is being removed */
     struct list readers, followers; /* struct log_reader; followers wait for more */
 };
 
@@ -372,7 +378,7 @@ void durable_take(struct dest *d, const struct store_record *r); /* into memory,
 void durable_each_accepting(struct hub *h, void (*fn)(void *arg, const struct delivery *v), void *arg);
 uint64_t durable_stored(const struct hub *h); /* deliveries that are on disk only */
 
-void durable_quarantined(struct dest *d, uint64_t count); /* so many rows failed their checksums as they were read */
+void durable_quarantined(struct dest *d, uint64_t count); /* rows that a load has found damaged; 0 is legal */
 bool durable_half_free(const struct dest *d); /* time to read more of it */
 struct delivery *durable_restore(struct dest *d, const struct store_record *r); /* NULL: it could not be, and was ended */
 bool durable_full(const struct dest *d); /* there is no room in memory for more of it */
@@ -415,6 +421,9 @@ void route_captures(const struct route *r, struct str subject, struct captures *
 /* why.c */
 void whys_clear(struct hub *h);
 /* log.c, replay.c */
+const struct route *log_route(const struct hub_log *l); /* one that appends to it, or NULL */
+bool log_is_there(const struct hub_log *l); /* it was not removed, or a route names it */
+void log_remove_fini(struct hub_log *l);
 struct hub_log *log_named(struct hub *h, struct str name); /* made at first use; NULL: there are too many, or no store */
 void logs_adopt(struct hub *h); /* at the start */
 void logs_use(struct hub *h);   /* other routes are in use */

@@ -48,8 +48,11 @@ static struct store_log_view view_of(const struct hub_log *l)
 void hub_each_log(const struct hub *h, void (*fn)(void *arg, const struct store_log_view *v), void *arg)
 {
     struct store_log_view v;
-    for (uint32_t i = 1; h->store != NULL && store_log_view(h->store, i, &v); i++)
-        fn(arg, &v);
+    for (uint32_t i = 1; h->store != NULL && store_log_view(h->store, i, &v); i++) {
+        const struct hub_log *l = map_get(&h->logs, v.name);
+        if (l != NULL && log_is_there(l))
+            fn(arg, &v);
+    }
 }
 
 /* Those that were there at the start and that no route names are read too. */
@@ -96,6 +99,7 @@ void hub_logs_free(struct hub *h)
         struct hub_log *l = e->value;
         while (!list_empty(&l->readers))
             reader_free(CONTAINER_OF(list_first(&l->readers), struct log_reader, link));
+        log_remove_fini(l);
         mem_free(l);
     }
     map_fini(&h->logs);
@@ -119,7 +123,7 @@ static void trim(struct hub_log *l)
     struct store_log_view v = view_of(l);
     int64_t now = l->hub->env.wall(l->hub->env.arg);
     int64_t before = l->keep_ms < now ? now - l->keep_ms : 0;
-    if (l->trimming || v.first > v.last || (v.bytes <= l->max_size && v.first_ms >= before))
+    if (l->trimming || l->removing || v.first > v.last || (v.bytes <= l->max_size && v.first_ms >= before))
         return;
     l->trimming = true;
     store_trim(l->hub->store, &(struct store_trim){.log = l->number, .before_ms = before, .bytes = l->max_size,
@@ -265,7 +269,7 @@ static void start_at(struct log_reader *r, const struct log_place *from)
 struct log_reader *hub_log_read(struct hub *h, const struct log_ask *ask)
 {
     struct hub_log *l = map_get(&h->logs, ask->name);
-    if (l == NULL || h->store == NULL)
+    if (l == NULL || h->store == NULL || l->removing || !log_is_there(l))
         return NULL;
     struct log_reader *r = mem_zalloc(sizeof(*r));
     r->log = l;

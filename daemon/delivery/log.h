@@ -4,7 +4,8 @@
  * (durable.c); here they are kept to their size and age, read, followed, and sent again.
  *
  *     hub_log_read:  entry() … entry() end()       ready() false: rests until log_reader_resume()
- *     hub_replay:    each entry goes through its route again, marked `replayed: yes`, and is not appended
+ *     hub_replay:    each entry goes through its route again, marked `replayed: yes` and
+ *                    `replayed-from: LOG@OFFSET`, and is not appended
  */
 #include "delivery/hub.h"
 #include "store/store_log.h"
@@ -50,11 +51,31 @@ struct log_reader *hub_log_read(struct hub *h, const struct log_ask *ask);
 void log_reader_resume(struct log_reader *r); /* there is room again; may call back */
 void log_reader_cancel(struct log_reader *r); /* no callback any more; legal from inside one but end() */
 
+/* ---------------------------------------------------------------- removing */
+
+/* All entries of a log that no route names and nobody reads. Its offsets are not given again: where a route names it once
+ * more, they go on. Until then it is not listed, and cannot be read. */
+enum log_removal { LOG_REMOVING, LOG_UNKNOWN, LOG_NAMED /* by *route */, LOG_READ, LOG_BEING_REMOVED };
+struct log_removed {
+    uint64_t entries, bytes;
+    const char *stopped; /* a route names it meanwhile, or the store has failed: the rest is there. NULL = all are gone */
+};
+struct log_removal_ask {
+    struct str name;
+    bool dry_run; /* only what it would be; done() is not called */
+    void (*done)(void *arg, const struct log_removed *r); /* later, once, with LOG_REMOVING */
+    void *arg;
+};
+/* out: with LOG_REMOVING what there is. */
+enum log_removal hub_log_remove(struct hub *h, const struct log_removal_ask *ask, const char **route, struct log_removed *out);
+void hub_log_remove_cancel(struct hub *h, void *arg); /* done() with this arg is not called any more; it goes on */
+
 /* ---------------------------------------------------------------- replay */
 
 struct replay_sum {
     uint64_t count;   /* sent again, or would be */
     uint64_t skipped; /* their route is gone or names another log, or does not go to `service` */
+    const char *skipped_route; /* that of the first of them, as the log has it; NULL = none. Valid during the call */
     uint64_t refused; /* not accepted: too old for a template, no store, … */
     uint64_t damaged;
     uint64_t offset;  /* reached */

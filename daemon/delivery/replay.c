@@ -27,6 +27,7 @@ struct replay {
     struct waiter waiter;
     struct due due;
     struct replay_sum sum;
+    char *skipped_route;       /* of the sum */
     int64_t since_ms;          /* `paced` were sent from here on */
     uint64_t paced;
     int64_t told_ms;
@@ -48,6 +49,7 @@ static void replay_free(struct replay *r)
     while (!list_empty(&r->pending))
         again_free(r, CONTAINER_OF(list_first(&r->pending), struct again, link));
     mem_free(r->service);
+    mem_free(r->skipped_route);
     mem_free(r);
 }
 
@@ -70,11 +72,20 @@ static bool on_ready(void *arg)
     return list_empty(&r->pending);
 }
 
+/* Of which log, and what stood there: for who gets it, and for bellhop why. The name is the configuration's: legal. */
+static void put_marks(const struct replay *r, const struct store_entry *e, struct buf *headers)
+{
+    struct store_log_view v = {0};
+    store_log_view(r->hub->store, r->log->number, &v);
+    if (headers_get(e->headers, "replayed").p == NULL)
+        buf_puts(headers, MARK);
+    buf_printf(headers, MSG_REPLAYED_FROM ": %.*s@%llu\n", (int)v.name.n, v.name.p, (unsigned long long)e->offset);
+}
+
 static struct msg *message_of(struct replay *r, const struct store_entry *e)
 {
     struct buf headers = BUF_EMPTY;
-    if (headers_get(e->headers, "replayed").p == NULL)
-        buf_puts(&headers, MARK);
+    put_marks(r, e, &headers);
     buf_str_put(&headers, e->headers);
     struct msg *m = msg_restore(&r->hub->factory, e->subject, buf_str(&headers), e->body);
     buf_fini(&headers);
@@ -94,12 +105,20 @@ static struct route *route_of(struct replay *r, struct str name)
     return NULL;
 }
 
+static void skip(struct replay *r, struct str route)
+{
+    if (r->sum.skipped++ > 0)
+        return;
+    r->skipped_route = str_dup(route);
+    r->sum.skipped_route = r->skipped_route;
+}
+
 static void on_entry(void *arg, const struct store_entry *e)
 {
     struct replay *r = arg;
     r->sum.offset = e->offset;
     if (route_of(r, e->route) == NULL) {
-        r->sum.skipped++;
+        skip(r, e->route);
         return;
     }
     if (r->ask.dry_run) {
@@ -164,7 +183,8 @@ static bool send_one(struct replay *r, struct again *a)
         return false;
     r->paced++;
     r->sum.count += code == CODE_OK;
-    r->sum.skipped += code == CODE_NO_ROUTE;
+    if (code == CODE_NO_ROUTE)
+        skip(r, str_of(a->route));
     r->sum.refused += code != CODE_OK && code != CODE_NO_ROUTE;
     again_free(r, a);
     return true;
@@ -174,10 +194,13 @@ static void finish(struct replay *r)
 {
     struct replay_ask ask = r->ask;
     struct replay_sum sum = r->sum;
+    char *skipped_route = r->skipped_route;
+    r->skipped_route = NULL;
     if (r->reader != NULL)
         log_reader_cancel(r->reader);
     replay_free(r);
     ask.done(ask.arg, &sum);
+    mem_free(skipped_route);
 }
 
 static void tell(struct replay *r)

@@ -303,6 +303,7 @@ struct msg *msg_restore(struct msg_factory *f, struct str subject, struct str he
     m->source = headers_get(m->headers, "source");
     m->correlation_id = headers_get(m->headers, "correlation-id");
     m->traceparent = headers_get(m->headers, "traceparent");
+    m->replayed_from = headers_get(m->headers, MSG_REPLAYED_FROM);
     m->made = made_of(m);
     return m;
 }

@@ -21,6 +21,8 @@
 
 enum msg_kind { MSG_EVENT, MSG_REQUEST };
 
+#define MSG_REPLAYED_FROM "replayed-from" /* the header */
+
 struct msg {
     unsigned refs;
     enum msg_kind kind;
@@ -32,6 +34,7 @@ struct msg {
     int64_t ttl_ms;      /* header `ttl`; -1 = none */
     int64_t not_before_ms; /* headers `delay`, `deliver-at`: the later, by the wall clock; 0 = at once */
     int64_t delay_ms;    /* from accepted_ms on, where `delay` is the later; else 0 */
+    struct str replayed_from; /* of one that was restored: MSG_REPLAYED_FROM, "orders@12"; {NULL, 0} = it is no replay */
     bool id_made;        /* it came without an id */
     uint64_t expected_version; /* header `expected-version`; MSG_ANY_VERSION = none */
     size_t size;         /* bytes of memory */

@@ -128,6 +128,8 @@ void mem_log_trim(struct mem_logs *logs, struct store_job *job)
         l->entries[i - n] = l->entries[i];
     l->row.first += n;
     logs->entries -= n;
+    if (job->now_ms == STORE_LOG_REMOVED && l->row.first > l->row.last)
+        l->row.last_ms = 0;
     if (n < count)
         l->row.first_ms = l->entries[0]->time_ms;
 }

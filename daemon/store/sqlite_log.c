@@ -423,8 +423,10 @@ int log_trim(struct db *db, struct store_job *job)
     sqlite3_bind_int64(s, 1, (int64_t)store_key(job->log, row.first - 1));
     sqlite3_bind_int64(s, 2, (int64_t)store_key(job->log, row.last));
     int rc = choose(s, job, &row);
-    if (rc != SQLITE_OK || row.first == state->now.first)
+    if (rc != SQLITE_OK || (row.first == state->now.first && job->now_ms != STORE_LOG_REMOVED))
         return rc;
+    if (job->now_ms == STORE_LOG_REMOVED && row.first > row.last)
+        row.last_ms = 0;
     audit_trimmed(&db->audit, job->log, &state->now, &row);
     state->now = row;
     state->dirty = true;

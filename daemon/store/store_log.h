@@ -68,9 +68,10 @@ void store_load_log(struct store *st, const struct store_log_query *q, store_log
 
 /* ---------------------------------------------------------------- retention */
 
+#define STORE_LOG_REMOVED INT64_MAX
 struct store_trim {
     uint32_t log;
-    int64_t before_ms; /* entries of an earlier time go … */
+    int64_t before_ms; /* entries of an earlier time go; STORE_LOG_REMOVED: all, and the log is marked as removed … */
     uint64_t bytes;    /* … and the oldest ones while all are more than this */
     uint32_t limit;    /* at most so many in this step */
 };
@@ -86,5 +87,10 @@ struct store_log_view { /* as of the last commit reported */
     uint64_t bytes;       /* of its entries, strings and STORE_ENTRY_BYTES each */
     int64_t first_ms, last_ms;
 };
+/* Nothing was appended since it was removed. */
+static inline bool store_log_removed(const struct store_log_view *v)
+{
+    return v->first > v->last && v->last > 0 && v->last_ms == 0;
+}
 bool store_log_view(const struct store *st, uint32_t log, struct store_log_view *out); /* false: no such log */
 uint32_t store_log_count(const struct store *st); /* their numbers are 1 … count */

@@ -34,6 +34,57 @@ class LogBase(Base):
         return client.publish("fact." + key, body, headers)
 
 
+class RemoveCase(LogBase, Case):
+    def without(self, daemon, route):
+        daemon.write({"store": {"path": self.folder + "/store"}, "routes": [r for r in self.ROUTES if r["name"] != route],
+                      "policies": {"p": {}}})
+        self.assertEqual(daemon.tool("reload")[0], 0)
+
+    def rm(self, daemon, *arguments):
+        code, out, err = daemon.tool("log", "rm", *arguments)
+        return code, out + err
+
+    def test_rm(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            for i in range(2500):
+                client.start("PUB", "fact.a", b"%d" % i, {"key": "k"})
+            for _ in range(2500):
+                client.expect("OK")
+            self.assertEqual(client.publish("safe.x").verb, "OK")
+            code, text = self.rm(daemon, "facts", "--yes")
+            self.assertEqual(code, 1)
+            self.assertIn("a route appends to it: facts", text)
+            self.assertNotEqual(self.rm(daemon, "facts")[0], 0)
+            self.assertIn("no such log", self.rm(daemon, "fact", "--yes")[1])
+            self.without(daemon, "facts")
+            follower = client.start("REQ", "$log/facts", headers={"from": "next", "follow": "yes"})
+            wait_until(lambda: "somebody reads" in self.rm(daemon, "facts", "--yes")[1], "the reader is seen")
+            client.send("CANCEL", follower)
+            code, out, err = daemon.tool("log", "rm", "facts", "--dry-run", "-o", "json")
+            self.assertEqual((code, json.loads(out)["entries"]), (0, 2500), err)
+            self.assertEqual(len(self.read(client, "facts", limit=5)[0]), 5)
+            code, text = self.rm(daemon, "facts", "--yes")
+            self.assertEqual(code, 0, text)
+            self.assertRegex(text, r"removed\nENTRIES +SIZE\n +2500 ")
+            self.assertNotIn("facts", daemon.tool("log", "ls")[1])
+            self.assertIn("safe", daemon.tool("log", "ls")[1])
+            self.assertNotIn('log="facts"', daemon.http("/metrics")[1])
+            self.assertIn("no such log", self.rm(daemon, "facts", "--yes")[1])
+            id = client.start("REQ", "$log/facts")
+            self.assertEqual(client.expect("ERR").id, id)
+        self.assertEqual(daemon.admin("audit")["findings"], [])
+        self.ROUTES, routes = [r for r in self.ROUTES if r["name"] != "facts"], self.ROUTES
+        daemon = self.again(daemon)
+        self.assertNotIn("facts", daemon.tool("log", "ls")[1])
+        self.ROUTES = routes
+        daemon = self.again(daemon)
+        with daemon.connect() as client:  # the route is back: offsets go on, versions begin anew
+            self.assertEqual(client.publish("fact.a", b"x", {"key": "k"}).headers, {"offset": "2501", "version": "1"})
+            self.assertEqual([o for o, *_ in self.read(client, "facts")[0]], [2501])
+        self.stop(daemon)
+
+
 class AppendCase(LogBase, Case):
     def test_ok_tells_where_it_stands(self):
         daemon = self.start()
@@ -283,9 +334,46 @@ class ReplayCase(LogBase, Case):
                 self.assertEqual({d.headers["replayed"] for d in again}, {"yes"})
                 self.assertTrue(all("replayed" not in d.headers for d in first))
                 for d in again:  # nothing else of it has changed
-                    was = dict(first[int(d.body) - 1].headers, replayed="yes")
+                    was = dict(first[int(d.body) - 1].headers, replayed="yes", **{"replayed-from": log + "@" + d.body.decode()})
                     self.assertEqual((dict(d.headers), d.subject), (was, subject))
                 self.stop(daemon)
+
+    def test_why_tells_of_it(self):
+        """A replay is known by its log and offset, whether its route is durable or not, and after a kill."""
+        daemon = self.start()
+        worker = daemon.serve("worker")
+        with daemon.connect() as client:
+            self.publish_some(client, "safe.x", 3)
+            self.publish_some(client, "order.x", 3)
+        worker.wait(6)
+        for log, id in ("safe", "safe.x-2"), ("orders", "order.x-2"):
+            self.assertNotIn("replay", daemon.tool("why", id)[1])
+            self.assertEqual(self.replay(daemon, log, "--from", "2", "--to", "2")["count"], 1)
+            wait_until(lambda: f"replay of {log}@2" in daemon.tool("why", id)[1], "the story of the replay")
+        worker.close()
+        self.assertEqual(self.replay(daemon, "safe", "--from", "3")["count"], 1)
+        daemon = self.again(daemon)
+        daemon.serve("worker").wait(1)
+        wait_until(lambda: "replay of safe@3" in daemon.tool("why", "safe.x-3")[1], "the same after a kill")
+        self.stop(daemon)
+
+    def test_nothing_to_replay_is_said(self):
+        daemon = self.start()
+        with daemon.connect() as client:
+            self.publish_some(client, "order.x", 3)
+        code, out, err = daemon.tool("replay", "orders", "--match", "other.*")
+        self.assertEqual((code, out), (0, "replayed 0 events\n"))
+        self.assertIn("nothing matched", err)
+        renamed = [dict(r, name="orders2") if r["name"] == "orders" else r for r in self.ROUTES]
+        daemon.write({"store": {"path": self.folder + "/store"}, "routes": renamed, "policies": {"p": {}}})
+        self.assertEqual(daemon.tool("reload")[0], 0)
+        code, out, err = daemon.tool("replay", "orders")
+        self.assertEqual((code, out), (0, "replayed 0 events\n"))
+        self.assertIn("3 left out: no route of the log takes them any more", err)
+        self.assertIn("the first of these took the route orders;", err)
+        code, out, err = daemon.tool("replay", "orders", "--dry-run", "-o", "json")
+        self.assertEqual((json.loads(out)["skipped_route"], json.loads(out)["skipped"]), ("orders", 3))
+        self.stop(daemon)
 
     def test_durable_replay_survives(self):
         """S12: the deliveries of a replay on a durable route are as safe as those of a publisher."""

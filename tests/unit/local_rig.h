@@ -41,11 +41,13 @@ static const char local_conf[] =
     "  other: { users: [\"%s\"] }\n"
     "policies:\n"
     "  default: { timeout: 400ms, retry: { attempts: 3, delay: 10ms, max_delay: 10ms, jitter: none } }\n"
+    "  brisk: { timeout: 2s }\n"
     "  slow: { timeout: 10s, retry: { attempts: 3, delay: 10ms, max_delay: 10ms, jitter: none } }\n"
     "routes:\n"
     "  - { from: local, match: \"math.*\", to: math }\n"
     "  - { from: local, match: \"shop.*\", to: shop }\n"
     "  - { from: local, match: { cmd: buy }, to: shop }\n"
+    "  - { from: local, match: \"brisk.*\", to: math, policy: brisk }\n"
     "  - { from: local, match: \"slow.*\", to: math, policy: slow }\n"
     "%s";
 

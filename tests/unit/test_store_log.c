@@ -191,6 +191,35 @@ static void retention_takes_the_oldest_in_steps(struct bed *b)
     audit_is(b, "totals 0 0 0 0 0 0 0 0\n");
 }
 
+static bool removed(struct bed *b, uint32_t log)
+{
+    struct store_log_view v;
+    bed_settle(b);
+    ck_assert(store_log_view(b->st, log, &v));
+    return store_log_removed(&v);
+}
+
+static void a_removed_log_is_known_as_one(struct bed *b)
+{
+    uint32_t log = store_log(b->st, STR("one")), other = store_log(b->st, STR("two"));
+    append_plain(b, log, 8);
+    append(b, other, "k", "x", 1000, STORE_ANY_VERSION);
+    trim(b, log, 5000, UINT64_MAX, 10);
+    ck_assert(!removed(b, log)); /* it has been trimmed empty */
+    trim(b, log, STORE_LOG_REMOVED, 0, 10);
+    ck_assert(removed(b, log) && !removed(b, other));
+    trim(b, other, STORE_LOG_REMOVED, 0, 10);
+    bed_reopen(b);
+    ck_assert(removed(b, log) && removed(b, other));
+    buf_clear(&b->trace);
+    append(b, other, "k", "y", 1000, STORE_ANY_VERSION);
+    TRACE_IS(b, "append ok offset=2 version=1\n");
+    ck_assert(!removed(b, other));
+    append(b, log, "", "x", 1000, STORE_ANY_VERSION);
+    TRACE_IS(b, "append ok offset=9 version=0\n");
+    audit_is(b, "totals 0 0 0 0 0 0 0 0\n");
+}
+
 static void logs_survive_a_close_and_a_crash(struct bed *b)
 {
     uint32_t log = store_log(b->st, STR("one"));
@@ -249,7 +278,7 @@ static void a_copy_appends_nothing_and_expects_nothing(struct bed *b)
 typedef void case_fn(struct bed *b);
 static case_fn *const cases[] = {
     entries_come_in_order_with_offsets_and_versions, a_log_is_read_page_by_page, a_page_is_bounded_in_bytes,
-    a_time_is_found, another_version_refuses_the_whole_unit, retention_takes_the_oldest_in_steps,
+    a_time_is_found, another_version_refuses_the_whole_unit, retention_takes_the_oldest_in_steps, a_removed_log_is_known_as_one,
     a_copy_appends_nothing_and_expects_nothing, logs_survive_a_close_and_a_crash, a_log_and_a_page_may_be_asked_for_inside_a_unit,
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
