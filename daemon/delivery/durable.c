@@ -19,7 +19,7 @@
 #include "msg/headers.h"
 
 #define WINDOW 1024                   /* stored deliveries in memory per destination */
-#define WINDOW_BYTES (4u << 20)
+#define WINDOW_BYTES (4u << 20)       /* less where limits.memory is small, or destinations are many */
 #define LOAD_MAX 512                  /* of one load */
 #define PENDING_BYTES_MAX (32u << 20) /* handed to the store and not committed: sources wait above it */
 #define SHORT_PAUSE_MS 1000           /* a delivery that waits longer does so on disk */
@@ -55,14 +55,24 @@ void durable_release(struct delivery *v)
         durable_overdue_release(v);
 }
 
+/* All windows together take a quarter of the memory at most, or many destinations that are down would fill it. */
+static size_t window_bytes(const struct hub *h)
+{
+    uint64_t part = h->limits.memory / 4 / (h->queues.count + 1);
+    return part < WINDOW_BYTES ? (size_t)part : WINDOW_BYTES;
+}
+
+/* One is always taken, however large it is. */
 bool durable_full(const struct dest *d)
 {
-    return d->backlog.held >= WINDOW || d->backlog.held_bytes >= WINDOW_BYTES;
+    const struct backlog *b = &d->backlog;
+    return b->held >= WINDOW || (b->held > 0 && b->held_bytes >= window_bytes(d->hub));
 }
 
 bool durable_half_free(const struct dest *d)
 {
-    return d->backlog.held <= WINDOW / 2 && d->backlog.held_bytes <= WINDOW_BYTES / 2;
+    const struct backlog *b = &d->backlog;
+    return b->held <= WINDOW / 2 && (b->held == 0 || b->held_bytes <= window_bytes(d->hub) / 2);
 }
 
 static uint32_t queue_of(struct dest *d)

@@ -189,6 +189,34 @@ START_TEST(backlog_in_order_and_bounded)
 }
 END_TEST
 
+START_TEST(windows_leave_memory_to_others)
+{
+    hub_set_limits(hub, &(struct hub_limits){.memory = 1 << 20, .queue = 100, .dead = 100});
+    math.room = edge.room = 0;
+    for (int i = 0; i < 2000; i++) {
+        ck_assert_int_eq(offer(MSG_EVENT, "math.sum", "", NULL), CODE_OK);
+        ck_assert_int_eq(offer(MSG_EVENT, "edge.x", "", NULL), CODE_OK);
+        if (i % 50 == 0)
+            run_store();
+    }
+    run_store();
+    ck_assert_uint_eq(count_of(DELIVERY_STORED) + count_of(DELIVERY_READY), 4000);
+    ck_assert_uint_le(hub_memory(hub), (1 << 20) / 4 + 4096);
+    math.room = edge.room = 100000;
+    math.sink.core->ready(&math.sink);
+    edge.sink.core->ready(&edge.sink);
+    for (int i = 0; i < 2000; i++) {
+        while (list_empty(&math.held) || list_empty(&edge.held))
+            ck_assert_uint_gt(store_mem_run(store, 1), 0);
+        settle_ok(&math);
+        settle_ok(&edge);
+    }
+    run_store();
+    ck_assert_uint_eq(totals().done, 4000);
+    all_over();
+}
+END_TEST
+
 START_TEST(long_pause_is_on_disk)
 {
     publish("math.sum", "", NULL);
@@ -626,7 +654,7 @@ int main(void)
     const TTest *const tests[] = {
         accepted_when_committed, acknowledged_survives, not_committed_is_not_acknowledged,
         attempt_is_on_disk_before_the_next_hand_over, attempt_is_on_disk_before_the_retry,
-        best_effort_is_in_memory_only, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
+        best_effort_is_in_memory_only, windows_leave_memory_to_others, released_is_marked_after_a_clean_stop, suspects_stay_suspects_over_a_clean_stop, being_down_costs_no_attempt,
         backlog_in_order_and_bounded,
         long_pause_is_on_disk, ttl_over_a_restart, delayed_over_a_restart,
         what_falls_due_behind_a_full_window_waits_without_writes, what_waits_behind_a_full_window_survives, dead_letters_survive_and_come_back,
