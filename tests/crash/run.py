@@ -137,7 +137,7 @@ def stop_and_go(run, got):
 
 
 def main():
-    gc.disable()  # a collection over millions of objects stops every service for longer than its time-out
+    gc.disable()  # a collection over millions of objects stops every service for longer than its time-out: driver.py does it
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--seed", type=int, default=int(time.time()))
