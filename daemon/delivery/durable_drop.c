@@ -77,14 +77,15 @@ static bool drops(const struct hub *h, const struct store_stats *s)
 void durable_pay(struct hub *h)
 {
     struct dest *d;
-    if (h->group > 0 || h->paying)
-        return; /* the debt stays */
+    if (h->group > 0 || h->paying || h->drop_debt <= 0)
+        return; /* in a group the debt stays */
     h->paying = true; /* what is dropped may let others in */
     while (h->drop_debt > 0 && (d = fullest(h)) != NULL)
         drop_from(d);
     h->paying = false;
+    durable_overdue_look(h);
     if (h->drop_debt > 0)
-        h->drop_debt = 0; /* there is nothing to drop: the store will refuse */
+        h->drop_debt = 0; /* there was nothing to drop: the store will refuse */
 }
 
 void durable_owe(struct hub *h, size_t bytes)

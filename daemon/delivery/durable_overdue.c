@@ -111,11 +111,11 @@ static void on_read(void *arg, const struct store_rows *rows)
     durable_refill(d);
 }
 
-/* Not inside a group: what that has ended would be read as if it were there still. */
+/* Not inside a group, nor while some are dropped: what that unit has ended would be read as if it were there still. */
 static bool has_to_wait(const struct dest *d)
 {
     const struct overdue *o = &d->overdue;
-    return d->hub->draining || d->hub->group > 0 ||
+    return d->hub->draining || d->hub->group > 0 || d->hub->paying ||
            o->reading || d->backlog.overdue == 0 || hub_now(d->hub) < o->rest_until_ms;
 }
 
