@@ -560,8 +560,8 @@ class Certificates:
 class Daemon:
     """The real daemon in a temporary folder. config: what the test adds to the basic configuration."""
 
-    def __init__(self, config=None, env=None, wait=True, folder=None, fds=(), program=BELLHOPD):
-        self.program = program
+    def __init__(self, config=None, env=None, wait=True, folder=None, fds=(), program=None):
+        self.program = program or BELLHOPD
         self.folder = folder or tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.own_folder = folder is None
         os.chmod(self.folder, 0o755)
