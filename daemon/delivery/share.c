@@ -17,10 +17,10 @@
 
 static bool fits(const struct hub *h, uint64_t held, uint64_t need)
 {
-    uint64_t little = h->limits.memory / 4 / (h->dests.count + 1), pool = h->limits.memory / 4 * 3;
-    if (held == 0 || held + need <= little)
+    uint64_t pool = h->limits.memory / 4 * 3;
+    if (held == 0 || (h->memory + need <= pool && held <= pool - h->memory - need))
         return true;
-    return h->memory + need <= pool && held <= pool - h->memory - need;
+    return held + need <= h->limits.memory / 4 / (h->dests.count + 1); /* a division: not for each message */
 }
 
 static void say_why(struct dest *d)

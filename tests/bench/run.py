@@ -45,7 +45,8 @@ class Result:
         self.foreign = []
 
     def round(self, h, number):
-        sides = [(name, f, self.yards[name]) for name, f in self.row.yards] + [("Bellhop", self.row.bellhop, self.bellhop)]
+        sides = [(name, f, self.yards[name]) for name, f in self.row.yards if name in self.yards]
+        sides.append(("Bellhop", self.row.bellhop, self.bellhop))
         if number % 2:
             sides.reverse()
         for name, f, samples in sides:
