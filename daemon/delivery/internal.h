@@ -156,6 +156,7 @@ struct delivery {
     struct list_node link;
     struct due due;
     enum delivery_state state;
+    unsigned crashes;        /* of a service that held nothing else */
     struct dest *dest;
     struct route *route;
     struct receipt *receipt; /* NULL = nobody asks */
@@ -168,14 +169,13 @@ struct delivery {
     bool armed;              /* old, and its next attempt is on disk */
     bool taken;              /* was delayed in this life: no load of its queue brings it */
     bool settling;           /* answered with OK; done once the unit that says so is on disk */
+    bool lone;               /* in flight as a suspect */
+    bool drifts;             /* it was delayed, and not handed over yet … */
+    int64_t due_at_ms;       /* … since this time; monotonic, of this life or before it */
     int64_t sent_ms;         /* when it was handed over for this attempt; 0 = it is not */
     struct sink *sink;       /* in flight: to whom */
     struct lane *lane;       /* NULL = in no order */
     struct list_node lane_link;
-    bool drifts;             /* it was delayed, and not handed over yet … */
-    int64_t due_at_ms;       /* … since this time; monotonic, of this life or before it */
-    bool lone;               /* in flight as a suspect */
-    unsigned crashes;        /* of a service that held nothing else */
     char *crash_pids;        /* "123, 456"; owned */
     uint64_t number;         /* of acceptance */
     uint64_t key;            /* in the store; 0 = not stored */

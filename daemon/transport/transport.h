@@ -107,8 +107,8 @@ struct holder {
 struct handover {
     struct msg *msg;       /* borrowed; take a reference to keep it longer */
     enum msg_kind kind;    /* MSG_REQUEST wants a reply; may be EVENT for a copy of a request */
-    struct str subject;    /* what this destination is to see */
     unsigned attempt;      /* 1, 2, … */
+    struct str subject;    /* what this destination is to see */
     const char *redelivered; /* why it may have been seen before: "timeout" "lost" "failed" "released"
                                 "crash" "retry" "redrive"; NULL = it was not. Static text */
     bool alone;            /* it may kill who gets it: to one that holds nothing, and nothing beside it */
