@@ -51,7 +51,7 @@ static bool goes(struct delivery *c, uint64_t from)
     struct dest *d = c->dest;
     if (d->hub->store != NULL)
         return durable_move(c, from);
-    if (dest_room(d, MSG_EVENT, NULL) != CODE_OK || share_room(d, c->h.msg, MSG_EVENT, NULL) != CODE_OK || d->hub->memory > d->hub->limits.memory)
+    if (dest_room(d, c->h.msg, MSG_EVENT, NULL) != CODE_OK || d->hub->memory > d->hub->limits.memory)
         return false;
     delivery_ready(c);
     return true;

@@ -52,7 +52,7 @@ static size_t dest_load(const struct dest *d)
  * nobody is there or the breaker is open. An event waits; its source is held back while the
  * destination is alive but slow, and refused when nobody is there to make room.
  */
-enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w)
+enum code dest_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w)
 {
     bool up = dest_is_there(d);
     if (kind == MSG_REQUEST && !up)
@@ -60,7 +60,7 @@ enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w)
     if (kind == MSG_REQUEST && !breaker_allows(&d->breaker, &d->breaker_conf, hub_now(d->hub)))
         return CODE_UNAVAILABLE;
     if (dest_load(d) < d->hub->limits.queue)
-        return CODE_OK;
+        return share_room(d, m, kind, w);
     if (kind == MSG_REQUEST || w == NULL || !up)
         return CODE_OVERLOADED;
     waiter_enrol(w, &d->waiters);

@@ -282,9 +282,7 @@ static enum code plan_check(struct hub *h, const struct msg *m, struct waiter *w
         struct plan *p = &h->plans[i];
         enum msg_kind kind = i == 0 ? m->kind : MSG_EVENT;
         p->durable = durable_wanted(h, p, kind, m);
-        enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, kind, w);
-        if (code == CODE_OK && !p->durable)
-            code = share_room(p->dest, m, kind, w);
+        enum code code = p->durable ? durable_room(p->dest, m, w) : dest_room(p->dest, m, kind, w);
         if (code != CODE_OK)
             return code;
     }

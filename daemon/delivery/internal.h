@@ -284,14 +284,14 @@ static inline bool dest_is_there(const struct dest *d) /* or will be in a moment
     return dest_is_up(d) || d->awaited;
 }
 void dest_pump(struct dest *d);
-enum code dest_room(struct dest *d, enum msg_kind kind, struct waiter *w);
+enum code dest_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w);
 void dest_wake(struct dest *d);
 void dest_failed(struct dest *d, const struct delivery *v, enum code code);
 void dest_due(struct dest *d);
 void dest_came(struct dest *d); /* its sink is up */
 void dest_arrival_due(struct dest *d);
 
-/* share.c: has d room for one more that is not stored? As dest_room(); where there is none, hub.why says so. */
+/* share.c: has d room for one more that is not stored? Of dest_room(); where there is none, hub.why says so. */
 enum code share_room(struct dest *d, const struct msg *m, enum msg_kind kind, struct waiter *w);
 void share_release(struct dest *d, size_t bytes);
 
