@@ -3,6 +3,7 @@
 #   make check    every test                   make bench   the speed table
 #   SAN=1         address and undefined-behaviour sanitizers (objects in build/san)
 #   DEV=1         warnings are errors
+#   LTO=          the daemon is not optimised as a whole: links faster, runs slower by a sixth
 VERSION = 0.1.0
 prefix = /usr/local
 bindir = $(prefix)/bin
@@ -16,14 +17,18 @@ PKG_CONFIG = pkg-config
 -include config.mak
 
 B = build$(if $(SAN),/san)
+X86_64 = $(filter x86_64,$(shell uname -m))
 PACKAGES = libevent_core libevent_extra openssl yaml-0.1 jansson sqlite3 hiredis librabbitmq
 WARN = -Wall -Wextra -Wconversion -Wformat=2 -Wimplicit-fallthrough -Wshadow -Wstrict-prototypes \
        -Wmissing-prototypes -Werror=format-security -Werror=implicit -Werror=int-conversion \
        -Werror=incompatible-pointer-types $(if $(DEV),-Werror)
 HARDEN = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE \
          -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing \
-         $(if $(filter x86_64,$(shell uname -m)),-fcf-protection=full)
-OPTIM = -O3 -g
+         $(if $(X86_64),-fcf-protection=full)
+# Runs on any processor, is fastest on the servers of the last years.
+OPTIM = -O3 -g $(if $(X86_64),-mtune=icelake-server)
+# Objects hold plain code as well: of the programs that share them only the daemon waits for the long link.
+LTO = $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto -ffat-lto-objects)
 ifdef SAN
 HARDEN = -fPIE -fno-strict-aliasing
 OPTIM = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -31,7 +36,7 @@ endif
 CFLAGS = $(OPTIM)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DBELLHOP_VERSION='"$(VERSION)"' -Idaemon -Iclients/c -MMD -MP \
              $(WARN) $(HARDEN) $(CFLAGS) $(CPPFLAGS)
-ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(OPTIM) $(LDFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(OPTIM) -fno-lto $(LDFLAGS)
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 
@@ -50,7 +55,7 @@ all: $(B)/bellhopd $(B)/bellhop
 $(B)/%.o: %.c Makefile | deps
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC      $<")
-	$(Q)$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter $(B)/daemon/%,$@),$(LTO)) $(PKG_CFLAGS) -c $< -o $@
 
 $(B)/libdaemon.a: $(DAEMON_OBJ)
 	@rm -f $@
@@ -58,7 +63,7 @@ $(B)/libdaemon.a: $(DAEMON_OBJ)
 
 $(B)/bellhopd: $(B)/daemon/app/main.o $(B)/libdaemon.a
 	$(if $(V),,@echo "  LINK    $@")
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(filter-out -fno-lto,$(ALL_LDFLAGS)) $(LTO) -o $@ $^ $(LIBS)
 
 $(B)/bellhop: $(CLI_OBJ) $(B)/libbellhop.a $(B)/libdaemon.a
 	$(if $(V),,@echo "  LINK    $@")
