@@ -365,10 +365,10 @@ void db_idle(struct db *db)
         ballast_make(db);
         return;
     }
-    if (db->uncounted > 0) {
+    if (db->uncounted > 0)
         after_maintenance(db, count_pages(db), "counting pages failed");
+    if (!wants_vacuum(db))
         return;
-    }
     snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
     int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
     after_maintenance(db, rc, "an incremental vacuum failed");

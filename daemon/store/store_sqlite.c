@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -18,7 +19,9 @@
 #include "store/sqlite.h"
 #include "store/sqlite_log.h"
 
-#define IDLE_MS 100 /* between two steps of work that can wait */
+#define IDLE_MS 100 /* of silence before work that can wait */
+#define STEP_MS 10  /* between its steps while the silence lasts */
+#define BUSY_MS 500 /* between them where it does not */
 
 struct store_sqlite {
     struct store base;
@@ -28,6 +31,8 @@ struct store_sqlite {
     bool flush_due; /* loop_later() holds on to this */
     bool closing;
     struct db db;   /* the thread's while it runs */
+    int64_t stepped_ms; /* the thread's: the last step of work that can wait */
+    bool silent;        /* the thread's: nothing has come since */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
@@ -51,16 +56,17 @@ static int on_wal(void *arg, sqlite3 *sql, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* True: IDLE_MS have gone by and nothing has come. */
+/* True: it is time for work that can wait, and nothing has come. A full disk is tried again at the slower pace. */
 static bool wait_for_work(struct store_sqlite *s)
 {
     struct timespec until;
+    long pause_ms = s->silent && !s->db.disk_full ? STEP_MS : IDLE_MS;
     if (!db_wants_idle(&s->db)) {
         pthread_cond_wait(&s->wake, &s->lock);
         return false;
     }
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += IDLE_MS * 1000000L;
+    until.tv_nsec += pause_ms * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     return pthread_cond_timedwait(&s->wake, &s->lock, &until) != 0 && s->first == NULL;
@@ -113,6 +119,23 @@ static void audit(struct store_sqlite *s)
     post_send(s->post, answer);
 }
 
+/* A bounded step of work that can wait. */
+static void step(struct store_sqlite *s)
+{
+    db_idle(&s->db);
+    s->stepped_ms = clock_mono_ms();
+}
+
+/* Where there is no silence it is done between two batches: a queue that is never still gives its room back too. */
+static void step_between(struct store_sqlite *s)
+{
+    if (s->db.audit.running || !db_wants_idle(&s->db) || clock_mono_ms() - s->stepped_ms < BUSY_MS)
+        return;
+    syncer_drain(s->db.syncer);
+    if (db_is_sound(&s->db))
+        step(s);
+}
+
 /* What idle work and checkpoints came to is told by a batch without jobs. */
 static void work(struct store_sqlite *s, struct store_batch *first, bool waited)
 {
@@ -125,9 +148,11 @@ static void work(struct store_sqlite *s, struct store_batch *first, bool waited)
         if (db_is_sound(&s->db))
             ahead_write(&s->db);
         db_checkpoint(&s->db);
+        step_between(s);
     } else if (!s->db.audit.running && syncer_is_idle(s->db.syncer) && db_is_sound(&s->db)) {
-        db_idle(&s->db);
+        step(s);
     }
+    s->silent = first == NULL;
     audit(s);
     if (faulted == s->db.faulted && full == s->db.disk_full)
         return;

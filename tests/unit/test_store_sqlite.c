@@ -112,29 +112,52 @@ START_TEST(small_commits_seldom_grow_the_journal)
 }
 END_TEST
 
+static off_t file_size(struct bed *b)
+{
+    struct stat st;
+    char path[128];
+    ck_assert_int_eq(stat(path_in(b->dir, "bellhop.db", path), &st), 0);
+    return st.st_size;
+}
+
+/* Large ones that have come and gone, over 30 MiB of them. */
+static void flood(struct bed *b)
+{
+    uint64_t keys[600];
+    for (size_t i = 0; i < 600; i++)
+        keys[i] = put(b, big, sizeof(big));
+    bed_settle(b);
+    rig_for(&b->rig, 50);
+    ck_assert_int_gt(file_size(b), (off_t)(30 * MIB));
+    store_begin(b->st);
+    for (size_t i = 0; i < 600; i++)
+        store_end(b->st, keys[i], STORE_DONE);
+    store_commit(b->st);
+}
+
 START_TEST(the_file_shrinks_after_a_flood)
 {
     struct bed b;
-    struct stat st;
-    char path[128];
-    uint64_t keys[600];
     bed_open(&b, &kind_sqlite, 0);
-    for (size_t i = 0; i < 600; i++)
-        keys[i] = put(&b, big, sizeof(big));
-    bed_settle(&b);
-    rig_for(&b.rig, 50);
-    ck_assert_int_eq(stat(path_in(b.dir, "bellhop.db", path), &st), 0);
-    off_t full = st.st_size;
-    ck_assert_int_gt(full, (off_t)(30 * MIB));
-    store_begin(b.st);
-    for (size_t i = 0; i < 600; i++)
-        store_end(b.st, keys[i], STORE_DONE);
-    store_commit(b.st);
-    for (int i = 0; i < 100 && st.st_size > (off_t)(10 * MIB); i++) {
+    flood(&b);
+    for (int i = 0; i < 100 && file_size(&b) > (off_t)(10 * MIB); i++)
         rig_for(&b.rig, 100);
-        stat(path, &st);
+    ck_assert_int_le(file_size(&b), (off_t)(10 * MIB));
+    bed_fini(&b);
+}
+END_TEST
+
+/* A queue that is never still for a tenth of a second. */
+START_TEST(the_file_shrinks_beside_steady_work)
+{
+    struct bed b;
+    bed_open(&b, &kind_sqlite, 0);
+    flood(&b);
+    for (int i = 0; i < 1500 && file_size(&b) > (off_t)(10 * MIB); i++) {
+        small_commits(&b, 1);
+        rig_for(&b.rig, 10);
     }
-    ck_assert_int_le(st.st_size, (off_t)(10 * MIB));
+    ck_assert_int_le(file_size(&b), (off_t)(10 * MIB));
     bed_fini(&b);
 }
 END_TEST
@@ -642,7 +665,7 @@ int main(void)
     TCase *t = tcase_create("sqlite");
     const TTest *const tests[] = {
         above_max_size_less_the_reserve_puts_are_full, a_full_store_takes_no_notes, small_commits_seldom_grow_the_journal,
-        the_file_shrinks_after_a_flood, a_second_process_is_refused,
+        the_file_shrinks_after_a_flood, the_file_shrinks_beside_steady_work, a_second_process_is_refused,
         foreign_and_newer_files_are_refused, folders_that_will_not_do_are_refused,
         a_killed_process_loses_nothing_that_it_was_told, a_close_in_the_turn_of_a_put_commits_it,
         ids_leave_when_their_time_is_over, above_their_limit_the_earliest_to_expire_goes,
