@@ -61,6 +61,7 @@ class RemoveCase(LogBase, Case):
             follower = client.start("REQ", "$log/facts", headers={"from": "next", "follow": "yes"})
             wait_until(lambda: "somebody reads" in self.rm(daemon, "facts", "--yes")[1], "the reader is seen")
             client.send("CANCEL", follower)
+            wait_until(lambda: "somebody reads" not in self.rm(daemon, "facts", "--dry-run")[1], "the reader has gone")
             code, out, err = daemon.tool("log", "rm", "facts", "--dry-run", "-o", "json")
             self.assertEqual((code, json.loads(out)["entries"]), (0, 2500), err)
             self.assertEqual(len(self.read(client, "facts", limit=5)[0]), 5)
