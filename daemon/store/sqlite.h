@@ -179,6 +179,7 @@ void db_end(struct db *db);                 /* writes that all is well, if it is
 void db_checkpoint(struct db *db);          /* when there is enough for one */
 void db_idle(struct db *db);                /* bounded work of little hurry */
 bool db_wants_idle(const struct db *db);
+bool db_wants_vacuum(const struct db *db);  /* of that work, the part that steady traffic may not put off for ever */
 void db_fault(struct db *db, const char *what);
 bool db_is_sound(struct db *db); /* neither faulted nor has a sync failed: that is a fault now */
 

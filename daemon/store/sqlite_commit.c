@@ -347,14 +347,14 @@ void db_checkpoint(struct db *db)
         checkpoint(db);
 }
 
-static bool wants_vacuum(const struct db *db)
+bool db_wants_vacuum(const struct db *db)
 {
     return !db->faulted && !db->disk_full && db->free_pages > VACUUM_ABOVE;
 }
 
 bool db_wants_idle(const struct db *db)
 {
-    return !db->faulted && (db->disk_full || db->uncounted > 0 || wants_vacuum(db));
+    return !db->faulted && (db->disk_full || db->uncounted > 0 || db_wants_vacuum(db));
 }
 
 /* The file shrinks with the checkpoint. */
@@ -367,14 +367,14 @@ void db_idle(struct db *db)
     }
     if (db->uncounted > 0)
         after_maintenance(db, count_pages(db), "counting pages failed");
-    if (!wants_vacuum(db))
+    if (!db_wants_vacuum(db))
         return;
     snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES);
     int rc = sqlite3_exec(db->sql, sql, NULL, NULL, NULL);
     after_maintenance(db, rc, "an incremental vacuum failed");
     if (rc == SQLITE_OK)
         after_maintenance(db, count_pages(db), "counting pages failed");
-    if (!db->faulted && (db->wal_pages > db->wal_most || !wants_vacuum(db)))
+    if (!db->faulted && (db->wal_pages > db->wal_most || !db_wants_vacuum(db)))
         checkpoint(db);
 }
 

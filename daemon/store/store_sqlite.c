@@ -32,7 +32,7 @@ struct store_sqlite {
     bool closing;
     struct db db;   /* the thread's while it runs */
     int64_t stepped_ms; /* the thread's: the last step of work that can wait */
-    bool silent;        /* the thread's: nothing has come since */
+    bool silent;        /* the thread's: its last turn brought no batch */
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
@@ -126,10 +126,11 @@ static void step(struct store_sqlite *s)
     s->stepped_ms = clock_mono_ms();
 }
 
-/* Where there is no silence it is done between two batches: a queue that is never still gives its room back too. */
+/* Without silence between two batches: a queue that is never still gives its room back too. (A full disk is tried again,
+ * and pages are counted, with the batches.) */
 static void step_between(struct store_sqlite *s)
 {
-    if (s->db.audit.running || !db_wants_idle(&s->db) || clock_mono_ms() - s->stepped_ms < BUSY_MS)
+    if (s->db.audit.running || !db_wants_vacuum(&s->db) || clock_mono_ms() - s->stepped_ms < BUSY_MS)
         return;
     syncer_drain(s->db.syncer);
     if (db_is_sound(&s->db))
