@@ -336,7 +336,8 @@ class Contract:
         stop.set()
         loader.join()
         numbers = lambda: {json.loads(g.body) for g in self.seen(server.got, "out.kept.load")}
-        wait_until(lambda: numbers() >= set(promised), f"{len(promised)} promised messages")
+        wait_until(lambda: numbers() >= set(promised), lambda: f"{len(promised)} promised messages, of which are missing "
+                   f"{sorted(set(promised) - numbers())}; the daemon says {daemon.admin('status')['messages']}")
         self.caller().publish("in.after", b"1")
         self.wait_seen(service.deliveries, "in.after")
         self.assertEqual(daemon.admin("status")["messages"]["unaccounted"], 0)

@@ -49,14 +49,14 @@ def free_port():
 
 
 def wait_until(condition, what, timeout=PATIENCE):
-    """Returns the first true value of condition()."""
+    """Returns the first true value of condition(). what: text, or a function that gives it when the time is over."""
     end = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout:g} s: {what}")
+            raise AssertionError(f"not within {timeout:g} s: {what() if callable(what) else what}")
         time.sleep(0.005)
 
 
